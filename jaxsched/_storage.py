@@ -1,0 +1,34 @@
+"""Named arrays in an npz file, labelled with the type they belong to."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_KIND = "jaxsched_kind"
+
+
+def save_arrays(path: str | os.PathLike[str], kind: str, arrays: dict[str, Any]) -> None:
+    """Write ``arrays`` to ``path`` exactly as named (numpy alone would append ``.npz``)."""
+    with Path(path).open("wb") as file:
+        np.savez_compressed(file, **{_KIND: np.array(kind)}, **arrays)
+
+
+def load_arrays(
+    path: str | os.PathLike[str], kind: str, fields: tuple[str, ...]
+) -> dict[str, np.ndarray]:
+    """Read back what :func:`save_arrays` wrote; a file of another kind is an error."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except ValueError as error:
+        raise ValueError(f"{path}: not an npz file written by jaxsched") from error
+    found = str(arrays.pop(_KIND, "something else"))
+    if found != kind:
+        raise ValueError(f"{path}: holds {found}, expected {kind}")
+    if missing := [name for name in fields if name not in arrays]:
+        raise ValueError(f"{path}: lacks the field {missing[0]!r} of {kind}")
+    return {name: arrays[name] for name in fields}

@@ -1,0 +1,136 @@
+"""When each request starts and completes, and whether the KV cache allows it."""
+
+from __future__ import annotations
+
+import enum
+import os
+from typing import TYPE_CHECKING, Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsched._storage import load_arrays, save_arrays
+from jaxsched.instance import MAX_INT32, Instance, request_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_FIELDS = ("start", "completion", "status")
+NOT_SCHEDULED = -1
+
+
+class Status(enum.IntEnum):
+    """What became of an instance; every start is -1 unless it is ``OK``."""
+
+    OK = 0
+    NAN_PRIORITY = 1
+
+    @property
+    def sentence(self) -> str:
+        """What happened and what to do about it."""
+        return _SENTENCES[self]
+
+
+_SENTENCES = {
+    Status.OK: "every real request was scheduled",
+    Status.NAN_PRIORITY: (
+        "the rule gave a real request the priority NaN, which has no place in an order; "
+        "guard its logarithms, divisions and roots"
+    ),
+}
+
+
+@chex.dataclass(frozen=True, eq=False, repr=False, mappable_dataclass=False)
+class Schedule:
+    """Start and completion rounds of every request.
+
+    A request started at round :math:`p` computes in rounds :math:`p+1 .. p+o` and completes at
+    :math:`c = p + o`.
+
+    Attributes:
+      start: int32 ``[.., n]`` rounds; -1 for padding and where ``status`` is not OK.
+      completion: int32 ``[.., n]`` rounds, likewise.
+      status: int32 ``[..]``, a :class:`Status` for each instance.
+    """
+
+    start: jax.Array
+    completion: jax.Array
+    status: jax.Array
+
+    @classmethod
+    def from_starts(cls, inst: Instance, start: Any) -> Schedule:
+        """Make a schedule of anybody's start rounds, to be judged by the same metrics.
+
+        Capacity is not checked here: that is what :func:`verify` tells.
+
+        Args:
+          inst: the instance, ``[.., n]``.
+          start: integers >= 0, ``[.., n]``; entries of padding rows are ignored.
+
+        Returns:
+          The schedule with ``completion = start + output_tokens`` and status OK.
+
+        Raises:
+          ValueError: shapes disagree, or a real request's start is not a whole round >= 0
+            that lets it complete before round 2^31 - 1.
+
+        Example:
+          >>> import jaxsched as js
+          >>> inst = js.Instance.from_lengths([3, 1], [2, 4], kv_capacity=8)
+          >>> js.Schedule.from_starts(inst, [0, 1]).completion.tolist()
+          [2, 5]
+        """
+        real = np.asarray(inst.is_real)
+        rounds = np.asarray(start)
+        if rounds.shape != real.shape:
+            raise ValueError(f"start has shape {rounds.shape} but the instance has {real.shape}")
+        if rounds.dtype.kind not in "iuf":
+            raise ValueError(f"start has dtype {rounds.dtype}; expected integers")
+        output = np.asarray(inst.output_tokens, np.int64)
+        is_whole = np.isfinite(rounds) & (rounds == np.floor(rounds)) & (rounds >= 0)
+        is_bad = real & ~(is_whole & (rounds < MAX_INT32 - output))
+        if is_bad.any():
+            position = tuple(int(index) for index in np.argwhere(is_bad)[0])
+            raise ValueError(
+                f"start[{', '.join(map(str, position))}] is {rounds[position]}; expected a whole "
+                "round >= 0 that leaves the request time to complete before round 2^31 - 1"
+            )
+        begun = np.where(real, rounds, NOT_SCHEDULED).astype(np.int64)
+        return cls(
+            start=jnp.asarray(begun, jnp.int32),
+            completion=jnp.asarray(np.where(real, begun + output, NOT_SCHEDULED), jnp.int32),
+            status=jnp.full(real.shape[:-1], int(Status.OK), jnp.int32),
+        )
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row a scheduled request: instance, request, start and completion round."""
+        return request_table(
+            np.asarray(self.start) >= 0, start=self.start, completion=self.completion
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the schedule to ``path`` as npz; :meth:`load` reads it back."""
+        save_arrays(path, "Schedule", {name: getattr(self, name) for name in _FIELDS})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Schedule:
+        """Read what :meth:`save` wrote."""
+        arrays = load_arrays(path, "Schedule", _FIELDS)
+        return cls(**{name: jnp.asarray(array, jnp.int32) for name, array in arrays.items()})
+
+    def __repr__(self) -> str:
+        """Shapes only: also readable for a tracer or a million requests."""
+        *leading, n = self.start.shape
+        batch = f"leading={tuple(leading)}, " if leading else ""
+        return f"Schedule({batch}n={n})"
+
+
+def require_ok(sched: Schedule, name: str = "the rule") -> None:
+    """Raise for the first instance that was not scheduled, naming rule, instance and remedy."""
+    status = np.asarray(sched.status)
+    if status.any():
+        position = np.argwhere(status != Status.OK)[0]
+        where = f" in instance {', '.join(map(str, position))}" if position.size else ""
+        raise ValueError(f"{name}{where}: {Status(status[tuple(position)]).sentence}")
