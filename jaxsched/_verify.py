@@ -1,4 +1,4 @@
-"""The independent judge: does a schedule ever hold more tokens than the cache has?"""
+"""The independent judge of whether a schedule fits the KV cache."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def verify(inst: Instance, sched: Schedule) -> Verdict:
     pieces = usage_pieces(inst, sched)
     capacity = np.asarray(inst.kv_capacity, np.int64)
     is_over = pieces.tokens_at_end > capacity[..., None]
-    is_feasible = ~is_over.any(axis=-1)
+    is_feasible = np.asarray(~is_over.any(axis=-1))
 
     first = np.argmax(is_over, axis=-1)[..., None]
     begin, _, base, slope = (np.take_along_axis(field, first, axis=-1)[..., 0] for field in pieces)

@@ -6,11 +6,12 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
+from jaxsched._pytree import pytree
 from jaxsched._storage import load_arrays, save_arrays
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ MAX_INT32 = 2**31 - 1
 _FIELDS = ("prompt_tokens", "output_tokens", "is_real", "kv_capacity")
 
 
-@chex.dataclass(frozen=True, eq=False, repr=False, mappable_dataclass=False)
+@pytree
 class Instance:
     r"""Requests that are all waiting at round 0, and the KV capacity that serves them.
 
@@ -115,7 +116,7 @@ class Instance:
         """Shapes and capacity only: also readable for a tracer or a million requests."""
         *leading, n = self.prompt_tokens.shape
         batch = f"leading={tuple(leading)}, " if leading else ""
-        if isinstance(self.kv_capacity, jax.core.Tracer) or not np.size(self.kv_capacity):
+        if isinstance(self.kv_capacity, Tracer) or not np.size(self.kv_capacity):
             return f"Instance({batch}n={n})"
         low, high = np.min(self.kv_capacity), np.max(self.kv_capacity)
         return f"Instance({batch}n={n}, kv_capacity={low if low == high else f'{low}..{high}'})"

@@ -6,11 +6,11 @@ import enum
 import os
 from typing import TYPE_CHECKING, Any
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsched._pytree import pytree
 from jaxsched._storage import load_arrays, save_arrays
 from jaxsched.instance import MAX_INT32, Instance, request_table
 
@@ -42,7 +42,7 @@ _SENTENCES = {
 }
 
 
-@chex.dataclass(frozen=True, eq=False, repr=False, mappable_dataclass=False)
+@pytree
 class Schedule:
     """Start and completion rounds of every request.
 
