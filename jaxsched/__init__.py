@@ -1,7 +1,26 @@
 """Schedule LLM inference under a KV-cache budget: simulate, compare, bound and tune."""
 
+from jaxsched import bounds, clock, metrics, policies, testing, traces, workloads
+from jaxsched._simulate import simulate
 from jaxsched._verify import Verdict, verify
 from jaxsched.instance import Instance, stack
+from jaxsched.policies import prioritize
 from jaxsched.schedule import Schedule, Status
 
-__all__ = ["Instance", "Schedule", "Status", "Verdict", "stack", "verify"]
+__all__ = [
+    "Instance",
+    "Schedule",
+    "Status",
+    "Verdict",
+    "bounds",
+    "clock",
+    "metrics",
+    "policies",
+    "prioritize",
+    "simulate",
+    "stack",
+    "testing",
+    "traces",
+    "verify",
+    "workloads",
+]

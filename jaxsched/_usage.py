@@ -10,6 +10,31 @@ from jaxsched.instance import Instance
 from jaxsched.schedule import Schedule
 
 
+class Events(NamedTuple):
+    """The starts and completions of each instance in order of time.
+
+    Attributes:
+      time: int64 ``[.., 2n]`` rounds, ascending.
+      order: int64 ``[.., 2n]``; below n the start of that request, from n on the completion of
+        request ``order - n``.
+    """
+
+    time: np.ndarray
+    order: np.ndarray
+
+    def running_total(self, at_start: np.ndarray, at_completion: np.ndarray) -> np.ndarray:
+        """Sum of the changes ``[.., n]`` made by this and all earlier events, ``[.., 2n]``."""
+        changes = np.concatenate([at_start, at_completion], axis=-1)
+        return np.cumsum(np.take_along_axis(changes, self.order, axis=-1), axis=-1)
+
+
+def events_in_order(sched: Schedule) -> Events:
+    """Sort a schedule's starts and completions by time."""
+    times = np.concatenate([sched.start, sched.completion], axis=-1).astype(np.int64)
+    order = np.argsort(times, axis=-1, kind="stable")
+    return Events(np.take_along_axis(times, order, axis=-1), order)
+
+
 class UsagePieces(NamedTuple):
     r"""Rounds ``begin + 1 .. end`` hold ``base + slope * round`` tokens.
 
@@ -29,21 +54,20 @@ class UsagePieces(NamedTuple):
         return np.where(self.end > self.begin, self.base + self.slope * self.end, 0)
 
 
-def usage_pieces(inst: Instance, sched: Schedule) -> UsagePieces:
-    """Cut a schedule's memory use at every start and completion; padding holds nothing."""
-    real = np.asarray(inst.is_real)
-    start = np.asarray(sched.start, np.int64)
-    completion = np.asarray(sched.completion, np.int64)
-    offset = np.where(real, np.asarray(inst.prompt_tokens, np.int64) - start, 0)
-    count = real.astype(np.int64)
+def usage_pieces(inst: Instance, sched: Schedule, events: Events | None = None) -> UsagePieces:
+    """Cut a schedule's memory use at every start and completion; padding holds nothing.
 
-    times = np.concatenate([start, completion], axis=-1)
-    order = np.argsort(times, axis=-1, kind="stable")
+    Args:
+      inst: the instance, ``[.., n]``.
+      sched: its schedule.
+      events: :func:`events_in_order` of the schedule, where the caller has them already.
+    """
+    events = events_in_order(sched) if events is None else events
+    offset = np.asarray(inst.prompt_tokens, np.int64) - np.asarray(sched.start, np.int64)
+    offset = np.where(inst.is_real, offset, 0)
+    count = np.asarray(inst.is_real, np.int64)
 
-    def running_total(change: np.ndarray) -> np.ndarray:
-        changes = np.concatenate([change, -change], axis=-1)
-        return np.cumsum(np.take_along_axis(changes, order, axis=-1), axis=-1)
-
-    begin = np.take_along_axis(times, order, axis=-1)
+    begin = events.time
     end = np.concatenate([begin[..., 1:], begin[..., -1:]], axis=-1)
-    return UsagePieces(begin, end, running_total(offset), running_total(count))
+    base = events.running_total(offset, -offset)
+    return UsagePieces(begin, end, base, slope=events.running_total(count, -count))

@@ -1,0 +1,295 @@
+"""From priorities to start rounds, for one instance or for many."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.core import Tracer
+from jax.custom_batching import custom_vmap
+
+from jaxsched import _one_kernel
+from jaxsched._batching import local_devices, map_chunks, num_threads
+from jaxsched._order import serving_order, serving_order_on_host
+from jaxsched._strict import Admission, empty_slots, start_rounds
+from jaxsched.instance import Instance
+from jaxsched.schedule import NOT_SCHEDULED, Schedule, Status
+
+# One kernel: 32 instances fill the vector registers and their slots stay in the first-level
+# cache. One call an operation: wide operations make up for the calls.
+_KERNEL_WIDTH, _KERNEL_ROWS = 32, 8
+_WIDE_ROWS = 64
+_REQUESTS_PER_CALL = 2**16
+
+
+def simulate(
+    inst: Instance,
+    priority: Any,
+    *,
+    admission: Admission = "look_ahead",
+    max_num_seqs: Any = None,
+) -> Schedule:
+    r"""Schedule every request in strict priority order with look-ahead, exact to the round.
+
+    At each round the next requests in order start, as long as no future round would hold more
+    than :math:`M` tokens; the first that does not fit blocks those behind it. A request
+    started at round :math:`p` holds :math:`s + t - p` tokens in rounds :math:`t = p+1 .. p+o`.
+
+    Concrete arrays run in chunks on all cores or devices. Inside ``jit``, ``vmap`` or ``scan``
+    it is one program; nothing compiles anew for other lengths, capacities or priorities.
+
+    Args:
+      inst: the instance, ``[.., n]``.
+      priority: integers or floats ``[.., n]``, lower first, ties by index; compared in their
+        own dtype. Infinities are allowed. Entries of padding rows are ignored.
+      admission: ``"look_ahead"`` counts the tokens a request holds in each round;
+        ``"peak"`` counts :math:`s + o` in all of its rounds.
+      max_num_seqs: most requests active in one round, an integer >= 1, or one for each instance
+        ``[..]``; None for no cap. A number may be traced.
+
+    Returns:
+      The :class:`Schedule`. An instance with a NaN priority for a real request has status
+      ``NAN_PRIORITY`` and no starts.
+
+    Raises:
+      ValueError: shapes or dtypes do not fit, or an option is unknown.
+
+    Example:
+      >>> import jaxsched as js
+      >>> inst = js.Instance.from_lengths([3, 1, 2], [2, 4, 3], kv_capacity=7)
+      >>> js.simulate(inst, [1, 2, 3]).start.tolist()
+      [0, 1, 5]
+
+    Source:
+      Jaillet et al., 2025, arXiv:2502.07115 (the admission test); Wang, Ye, Zhou, *LLM Serving
+      Optimization with Variable Prefill and Decode Lengths*, 2025, arXiv:2508.06133 (the model).
+    """
+    if admission not in get_args(Admission):
+        raise ValueError(f"admission is {admission!r}; expected one of {get_args(Admission)}")
+    priority = _checked_priority(inst, priority)
+    max_num_seqs = _checked_cap(inst, max_num_seqs)
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((inst, priority, max_num_seqs))):
+        inst, priority, max_num_seqs = jax.tree.map(jnp.asarray, (inst, priority, max_num_seqs))
+        return _traced(admission)(inst, lax.stop_gradient(priority), max_num_seqs)
+    return _concrete(inst, priority, max_num_seqs, admission)
+
+
+def _checked_priority(inst: Instance, priority: Any) -> Any:
+    if not isinstance(priority, (jax.Array, np.ndarray)):
+        priority = np.asarray(priority)
+    shape = inst.prompt_tokens.shape
+    if priority.shape != shape:
+        raise ValueError(
+            f"priority has shape {priority.shape} but the instance has {shape}; "
+            "give one number for each request (prioritize maps a one-instance rule)"
+        )
+    if not (
+        jnp.issubdtype(priority.dtype, jnp.integer) or jnp.issubdtype(priority.dtype, jnp.floating)
+    ):
+        raise ValueError(f"priority has dtype {priority.dtype}; expected integers or floats")
+    return priority
+
+
+def _checked_cap(inst: Instance, max_num_seqs: Any) -> Any:
+    if max_num_seqs is None:
+        return None
+    leading = inst.kv_capacity.shape
+    if not isinstance(max_num_seqs, Tracer):
+        cap = np.asarray(max_num_seqs)
+        if cap.dtype.kind not in "iu" or (cap < 1).any():
+            raise ValueError(f"max_num_seqs is {max_num_seqs}; expected integers >= 1, or None")
+        max_num_seqs = np.minimum(cap, np.iinfo(np.int32).max)
+    if np.shape(max_num_seqs) not in ((), leading):
+        raise ValueError(
+            f"max_num_seqs has shape {np.shape(max_num_seqs)}; expected one integer, or one for "
+            f"each instance {leading}"
+        )
+    if isinstance(max_num_seqs, Tracer):
+        return jnp.broadcast_to(max_num_seqs.astype(jnp.int32), leading)
+    return np.broadcast_to(max_num_seqs.astype(np.int32), leading)
+
+
+def _concrete(inst: Instance, priority: Any, max_num_seqs: Any, admission: Admission) -> Schedule:
+    devices = local_devices()
+    leading, n = inst.kv_capacity.shape, inst.prompt_tokens.shape[-1]
+    if devices[0].platform == "cpu":
+        inst, priority = jax.tree.map(np.asarray, (inst, priority))
+
+    def run(inst: Instance, priority: Any, max_num_seqs: Any) -> Schedule:
+        if devices[0].platform != "cpu":
+            return _from_priority(inst, priority, max_num_seqs, admission)
+        order = serving_order_on_host(priority)
+        has_nan = np.zeros(len(order), bool)
+        if not jnp.issubdtype(priority.dtype, jnp.integer):
+            has_nan = np.any(np.isnan(priority) & inst.is_real, axis=-1)
+        return _from_order(inst, order, has_nan, max_num_seqs, admission)
+
+    result = map_chunks(
+        run,
+        inst,
+        priority,
+        max_num_seqs,
+        leading=leading,
+        chunk_size=_chunk_size(leading, n, devices),
+        devices=devices,
+    )
+    return jax.tree.map(jnp.asarray, result)
+
+
+def _chunk_size(leading: tuple[int, ...], n: int, devices: list[jax.Device]) -> int:
+    """Instances in a call: a power of two, so that few sizes are ever compiled."""
+    num_instances = int(np.prod(leading))
+    share = -(-num_instances // num_threads(devices))
+    if devices[0].platform == "cpu":
+        most = max(_KERNEL_WIDTH, _REQUESTS_PER_CALL // n)
+        share = max(share, min(num_instances, _KERNEL_WIDTH))
+    else:
+        most = max(1, _device_bytes(devices[0]) // (_BYTES_PER_REQUEST * n))
+    return _power_of_two_at_least(min(share, most) or 1)
+
+
+_BYTES_PER_REQUEST = 64  # lengths, keys and slots, each held twice for a while
+
+
+def _device_bytes(device: jax.Device) -> int:
+    stats = device.memory_stats() or {}
+    return stats.get("bytes_limit", 2**32) // 4
+
+
+def _power_of_two_at_least(number: int) -> int:
+    return 1 << (number - 1).bit_length()
+
+
+@functools.partial(jax.jit, static_argnames="admission")
+def _from_order(
+    inst: Instance,
+    order: jax.Array,
+    has_nan: jax.Array,
+    max_num_seqs: jax.Array | None,
+    admission: Admission,
+) -> Schedule:
+    """Schedules ``[B, n]`` of requests served in ``order`` ``[B, n]``."""
+    lengths = [
+        jnp.take_along_axis(jnp.where(inst.is_real, tokens, 0), order, axis=-1).T
+        for tokens in (inst.prompt_tokens, inst.output_tokens)
+    ]
+    in_order = lax.platform_dependent(
+        *lengths,
+        inst.kv_capacity,
+        max_num_seqs,
+        order[0, 0],
+        cpu=functools.partial(_in_kernels if _one_kernel.is_available else _wide, admission),
+        default=functools.partial(_wide, admission),
+    )
+    row = lax.broadcasted_iota(jnp.int32, order.shape, 0)
+    start = (
+        jnp.zeros_like(order)
+        .at[row, order]
+        .set(in_order.T, mode="promise_in_bounds", unique_indices=True)
+    )
+    is_scheduled = inst.is_real & ~has_nan[:, None]
+    return Schedule(
+        start=jnp.where(is_scheduled, start, NOT_SCHEDULED),
+        completion=jnp.where(is_scheduled, start + inst.output_tokens, NOT_SCHEDULED),
+        status=jnp.where(has_nan, int(Status.NAN_PRIORITY), int(Status.OK)).astype(jnp.int32),
+    )
+
+
+def _wide(
+    admission: Admission,
+    prompt: jax.Array,
+    output: jax.Array,
+    kv_capacity: jax.Array,
+    max_num_seqs: jax.Array | None,
+    _: jax.Array,
+) -> jax.Array:
+    slots = empty_slots(*prompt.shape, _WIDE_ROWS)
+    return start_rounds(
+        prompt,
+        output,
+        kv_capacity,
+        max_num_seqs,
+        slots,
+        jnp.zeros_like(prompt),
+        admission=admission,
+        rows=_WIDE_ROWS,
+    )
+
+
+def _in_kernels(
+    admission: Admission,
+    prompt: jax.Array,
+    output: jax.Array,
+    kv_capacity: jax.Array,
+    max_num_seqs: jax.Array | None,
+    unknown: jax.Array,
+) -> jax.Array:
+    n, num_instances = prompt.shape
+    width = min(num_instances, _KERNEL_WIDTH)
+    missing = -num_instances % width
+
+    def grouped(array: jax.Array) -> jax.Array:
+        """[.., B] -> [groups, .., width]; instances filled in have no tokens to schedule."""
+        filled = jnp.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, missing)])
+        return jnp.moveaxis(filled.reshape(*array.shape[:-1], -1, width), -2, 0)
+
+    kernel = functools.partial(start_rounds, admission=admission, rows=_KERNEL_ROWS)
+    slots = empty_slots(n, width, _KERNEL_ROWS)
+    start = jnp.zeros((n, width), jnp.int32)
+
+    def schedule_group(group: tuple[jax.Array, ...]) -> jax.Array:
+        if max_num_seqs is None:
+            return _one_kernel.as_one_kernel(
+                lambda p, o, m, slots, start: kernel(p, o, m, None, slots, start),
+                *group,
+                slots,
+                start,
+                unknown=unknown,
+            )
+        return _one_kernel.as_one_kernel(kernel, *group, slots, start, unknown=unknown)
+
+    lengths = [prompt, output, kv_capacity] + ([] if max_num_seqs is None else [max_num_seqs])
+    groups = tuple(map(grouped, lengths))
+    starts = lax.map(schedule_group, groups)
+    return jnp.moveaxis(starts, 0, -2).reshape(n, -1)[:, :num_instances]
+
+
+@functools.partial(jax.jit, static_argnames="admission")
+def _from_priority(
+    inst: Instance, priority: jax.Array, max_num_seqs: jax.Array | None, admission: Admission
+) -> Schedule:
+    """Schedules of instances with any leading axes, as one program."""
+    leading, n = inst.kv_capacity.shape, inst.prompt_tokens.shape[-1]
+    inst, priority, max_num_seqs = jax.tree.map(
+        lambda leaf: leaf.reshape(-1, *leaf.shape[len(leading) :]), (inst, priority, max_num_seqs)
+    )
+    has_nan = jnp.any(jnp.isnan(priority) & inst.is_real, axis=-1)
+    result = _from_order(inst, serving_order(priority), has_nan, max_num_seqs, admission)
+    return jax.tree.map(lambda leaf: leaf.reshape(*leading, *leaf.shape[1:]), result)
+
+
+@functools.cache
+def _traced(admission: Admission) -> Any:
+    """``_from_priority`` whose vmap widens the batch; left to itself it would run every branch."""
+
+    @custom_vmap
+    def schedule(inst: Instance, priority: jax.Array, max_num_seqs: Any) -> Schedule:
+        return _from_priority(inst, priority, max_num_seqs, admission)
+
+    @schedule.def_vmap
+    def _(axis_size: int, is_mapped: Any, *args: Any) -> Any:
+        widened = jax.tree.map(
+            lambda leaf, mapped: (
+                leaf if mapped else jnp.broadcast_to(leaf, (axis_size, *leaf.shape))
+            ),
+            args,
+            tuple(is_mapped),
+        )
+        result = schedule(*widened)
+        return result, jax.tree.map(lambda _: True, result)
+
+    return schedule
