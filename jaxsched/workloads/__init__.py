@@ -1,0 +1,24 @@
+"""Synthetic backlogs: measured look-alikes, random small instances, worst cases and plants."""
+
+from collections.abc import Callable
+
+from jaxsched.instance import Instance
+from jaxsched.workloads.synthetic import chat, mixed, summarization, uniform
+from jaxsched.workloads.worst_case import three_partition, worst_case
+
+#: The workloads that share the call ``name(key, num_requests, batch=None, kv_capacity=16492)``.
+WORKLOADS: dict[str, Callable[..., Instance]] = {
+    "chat": chat,
+    "mixed": mixed,
+    "summarization": summarization,
+}
+
+__all__ = [
+    "WORKLOADS",
+    "chat",
+    "mixed",
+    "summarization",
+    "three_partition",
+    "uniform",
+    "worst_case",
+]
