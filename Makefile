@@ -1,0 +1,60 @@
+# Everything runs in a virtual environment that make sets up itself.
+# PYTHON=python3.12 chooses the interpreter, VENV=/tmp/env another environment.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: $(VENV)/.installed-all  ## Set up, then compare the rules on the mixed workload (demo_compare.png)
+	$(BIN)/jaxsched compare --workload mixed --requests 1000 --instances 64 --plot demo_compare.png
+
+.PHONY: test
+test: $(VENV)/.installed-test  ## Set up, then run the tests (under five minutes on two cores)
+	$(BIN)/python -m pytest
+
+.PHONY: test-slow
+test-slow: $(VENV)/.installed-test  ## Run the slow tests and every notebook
+	$(BIN)/python -m pytest -m slow
+
+.PHONY: lint
+lint: $(VENV)/.installed-dev  ## Check formatting and style
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+.PHONY: format
+format: $(VENV)/.installed-dev  ## Format, and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: types
+types: $(VENV)/.installed-dev  ## Check types
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+.PHONY: experiments-smoke
+experiments-smoke: $(VENV)/.installed-dev  ## Run every experiment in its smallest form
+	@set -e; for script in experiments/[!_]*.py; do \
+		[ -e "$$script" ] || { echo "experiments/ holds no script yet"; break; }; \
+		echo "$(BIN)/python $$script --smoke"; \
+		$(BIN)/python "$$script" --smoke; \
+	done
+
+.PHONY: clean
+clean:  ## Remove the environment, caches and build products
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist *.egg-info demo_compare.png
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# One stamp for each set of extras, so that set-up is not repeated until pyproject.toml changes.
+$(VENV)/.installed-%: pyproject.toml | $(BIN)/python
+	@echo "Setting up $(VENV) for '$*' (once)"
+	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	@touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("jaxsched needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; try make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)

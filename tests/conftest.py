@@ -1,0 +1,71 @@
+"""Settings and fixtures that all tests share."""
+
+import os
+from pathlib import Path
+
+import hypothesis
+import jax
+import pytest
+
+from jaxsched.policies import registry
+
+ROOT = Path(__file__).resolve().parent.parent
+
+hypothesis.settings.register_profile("jaxsched", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("jaxsched")
+
+
+def pytest_configure(config):
+    config.addinivalue_line(
+        "markers",
+        "jax_defaults: runs as a user's code does, without this package's strict settings",
+    )
+    # Compiled programs are kept between runs (pytest --cache-clear drops them). A damaged entry,
+    # as left by a run that was killed, is only compiled anew.
+    config.addinivalue_line(
+        "filterwarnings", "ignore:Error (reading|writing) persistent compilation cache"
+    )
+    jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("xla")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+@pytest.fixture(autouse=True)
+def _jax_settings(request):
+    """Hold the package to strict promotion; restore jax's defaults for ``jax_defaults``.
+
+    The settings are global ones, not thread-local contexts, so that worker threads share them.
+    """
+    is_strict = request.node.get_closest_marker("jax_defaults") is None
+    jax.config.update("jax_numpy_dtype_promotion", "strict" if is_strict else "standard")
+    jax.config.update("jax_numpy_rank_promotion", "raise" if is_strict else "allow")
+    yield
+    jax.config.update("jax_numpy_dtype_promotion", "standard")
+    jax.config.update("jax_numpy_rank_promotion", "allow")
+
+
+@pytest.fixture(autouse=True)
+def _registry(monkeypatch):
+    """Forget what a test registers."""
+    monkeypatch.setattr(registry, "_ENTRIES", dict(registry._ENTRIES))
+    monkeypatch.setattr(registry, "_ALIASES", dict(registry._ALIASES))
+
+
+@pytest.fixture(params=[False, True], ids=["x32", "x64"])
+def x64(request):
+    """Run the test twice, with ``jax_enable_x64`` off and on; the value says which."""
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", request.param)
+    yield request.param
+    jax.config.update("jax_enable_x64", before)
+
+
+@pytest.fixture(scope="session")
+def data_dir():
+    """Folder of the real request lengths, which are no part of this repository."""
+    folder = Path(os.environ.get("JAXSCHED_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(
+            f"no real request lengths in {folder}; point JAXSCHED_DATA at a folder that holds "
+            "azure2023_conv.csv.gz and arxiv_summarization.csv.gz"
+        )
+    return folder
