@@ -42,17 +42,27 @@ def map_chunks(
     begins = range(0, max(num_instances, 1), chunk_size)
     chunks = _chunks(flat, begins, chunk_size)
     if devices is None:
-        parts = [jax.tree.map(np.asarray, function(*chunk)) for chunk in chunks]
+        parts = [function(*chunk) for chunk in chunks]
     else:
         parts = _on_devices(function, chunks, len(begins), chunk_size, devices)
     return _joined(parts, leading)
 
 
-def map_host(function: Callable[..., Any], *trees: Any, leading: tuple[int, ...], n: int) -> Any:
-    """Apply a numpy ``function`` to chunks small enough that its temporaries stay small."""
+def map_instances(function: Callable[..., Any], *trees: Any) -> Any:
+    """Apply a numpy ``function`` to chunks small enough that its temporaries stay small.
+
+    Args:
+      function: given chunks ``[rows, ..]`` of the trees (numpy leaves), returns a pytree of
+        ``[rows, ..]``.
+      trees: an :class:`~jaxsched.Instance` ``[.., n]``, and others with its leading axes.
+
+    Returns:
+      What ``function`` returns, joined, with the leading axes put back.
+    """
     trees = jax.tree.map(np.asarray, trees)
+    *leading, n = trees[0].prompt_tokens.shape
     chunk_size = max(1, _HOST_REQUESTS_PER_CHUNK // n)
-    return map_chunks(function, *trees, leading=leading, chunk_size=chunk_size)
+    return map_chunks(function, *trees, leading=tuple(leading), chunk_size=chunk_size)
 
 
 def num_threads(devices: list[jax.Device]) -> int:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxsched._batching import map_instances
 from jaxsched._usage import usage_pieces
 from jaxsched.instance import Instance
 from jaxsched.schedule import Schedule, require_ok
@@ -54,7 +55,11 @@ def verify(inst: Instance, sched: Schedule) -> Verdict:
       >>> js.verify(tight, js.Schedule.from_starts(tight, [0, 0])).first_violated_round.item()
       2
     """
-    _require_consistent(inst, sched)
+    require_consistent(inst, sched)
+    return map_instances(_verdict, inst, sched)
+
+
+def _verdict(inst: Instance, sched: Schedule) -> Verdict:
     pieces = usage_pieces(inst, sched)
     capacity = np.asarray(inst.kv_capacity, np.int64)
     is_over = pieces.tokens_at_end > capacity[..., None]
@@ -73,7 +78,8 @@ def verify(inst: Instance, sched: Schedule) -> Verdict:
     )
 
 
-def _require_consistent(inst: Instance, sched: Schedule) -> None:
+def require_consistent(inst: Instance, sched: Schedule) -> None:
+    """Raise unless the schedule places every real request of just this instance."""
     real = np.asarray(inst.is_real)
     start = np.asarray(sched.start, np.int64)
     completion = np.asarray(sched.completion, np.int64)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxsched._host import map_instances
+from jaxsched._batching import map_instances
 from jaxsched._pytree import pytree
 from jaxsched._usage import events_in_order, usage_pieces
 from jaxsched.instance import MAX_INT32, Instance

@@ -175,6 +175,16 @@ def stack(instances: Sequence[Instance]) -> Instance:
     )
 
 
+def exact_volume(inst: Instance) -> np.ndarray:
+    r"""Memory times time of each request, :math:`s o + o (o + 1) / 2`, int64 ``[.., n]``.
+
+    Padding takes 0. One instance's volumes sum to at most :math:`M \sum o < 2^{62}`.
+    """
+    prompt = np.asarray(inst.prompt_tokens, np.int64)
+    output = np.asarray(inst.output_tokens, np.int64)
+    return np.where(inst.is_real, prompt * output + output * (output + 1) // 2, 0)
+
+
 def request_table(is_real: Any, *, kv_capacity: Any = None, **columns: Any) -> pd.DataFrame:
     """Flatten ``[.., n]`` columns to one row a real request, numbered by instance and request."""
     import pandas as pd
@@ -222,7 +232,7 @@ def _validated(
     kv_capacity: np.ndarray,
 ) -> Instance:
     shape = prompt_tokens.shape
-    if not shape or not shape[-1]:
+    if not shape or 0 in shape:
         raise ValueError(f"prompt_tokens has shape {shape}; expected [.., n] with n >= 1 requests")
     for field, array in {"output_tokens": output_tokens, "is_real": is_real}.items():
         if array.shape != shape:

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from jaxsched._host import exact_volume, map_instances
+from jaxsched._batching import map_instances
 from jaxsched._usage import usage_pieces
-from jaxsched._verify import _require_consistent
+from jaxsched._verify import require_consistent
 from jaxsched.clock import LinearClock
-from jaxsched.instance import Instance
+from jaxsched.instance import Instance, exact_volume
 from jaxsched.schedule import Schedule
 
 _MAX_PROFILE_BYTES = 2**31
@@ -64,7 +64,7 @@ def summary(
       >>> int(found["peak_kv_tokens"]), float(found["mean_kv_tokens"])
       (5, 3.8333333333333335)
     """
-    _require_consistent(inst, sched)
+    require_consistent(inst, sched)
     _require_requests(inst)
     if deadline_s is not None:
         _require_deadline_is_usable(clock, deadline_s)
@@ -89,7 +89,7 @@ def latency(inst: Instance, sched: Schedule, clock: LinearClock | None = None) -
     Returns:
       float64 ``[.., n]``, NaN for padding.
     """
-    _require_consistent(inst, sched)
+    require_consistent(inst, sched)
     return _end_of_round(inst, sched, np.asarray(sched.completion), clock)
 
 
@@ -112,7 +112,7 @@ def time_to_first_token(
       >>> js.metrics.time_to_first_token(inst, js.Schedule.from_starts(inst, [0, 2])).tolist()
       [1.0, 3.0]
     """
-    _require_consistent(inst, sched)
+    require_consistent(inst, sched)
     return _end_of_round(inst, sched, np.asarray(sched.start) + np.int32(1), clock)
 
 
@@ -123,13 +123,13 @@ def slowdown(inst: Instance, sched: Schedule) -> np.ndarray:
 
 def makespan(inst: Instance, sched: Schedule) -> np.ndarray:
     """Return the round of the last completion, int64 ``[..]``."""
-    _require_consistent(inst, sched)
+    require_consistent(inst, sched)
     return np.asarray(sched.completion, np.int64).max(axis=-1)
 
 
 def peak_kv_tokens(inst: Instance, sched: Schedule) -> np.ndarray:
     """Return the most tokens held in any round, int64 ``[..]``."""
-    _require_consistent(inst, sched)
+    require_consistent(inst, sched)
 
     def block(inst: Instance, sched: Schedule) -> np.ndarray:
         return usage_pieces(inst, sched).tokens_at_end.max(axis=-1)

@@ -15,11 +15,10 @@ PACKAGE = Path(jaxsched.__file__).parent
 # Lowest first. A module imports from layers below its own, never from beside it; inside a
 # subpackage, only cycles are ruled out. policies, bounds and workloads know the instance only.
 LAYERS = (
-    {"_pytree", "_storage"},
+    {"_pytree", "_storage", "_batching", "_order", "_one_kernel"},
     {"instance"},
-    {"_host"},
     {"schedule", "policies", "bounds", "workloads", "traces"},
-    {"_usage", "_batching", "_order", "_strict", "_one_kernel"},
+    {"_usage", "_strict"},
     {"_verify", "_simulate", "clock", "testing"},
     {"metrics"},
     {"plots", "export"},
