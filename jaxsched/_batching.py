@@ -10,6 +10,11 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.core import eval_context
+
+# Type checkers take jax.Device for a variable and do not know the flags of jax.config.
+Device = Any
+_config: Any = jax.config
 
 _HOST_REQUESTS_PER_CHUNK = 2**18  # a few MB for each int64 temporary
 
@@ -19,7 +24,7 @@ def map_chunks(
     *trees: Any,
     leading: tuple[int, ...],
     chunk_size: int,
-    devices: list[jax.Device] | None = None,
+    devices: list[Device] | None = None,
 ) -> Any:
     """Apply ``function`` to chunks of instances and join what it returns on the host.
 
@@ -65,7 +70,7 @@ def map_instances(function: Callable[..., Any], *trees: Any) -> Any:
     return map_chunks(function, *trees, leading=tuple(leading), chunk_size=chunk_size)
 
 
-def num_threads(devices: list[jax.Device]) -> int:
+def num_threads(devices: list[Device]) -> int:
     """Threads that keep ``devices`` busy: the virtual devices of a CPU share its cores."""
     if devices[0].platform != "cpu":
         return len(devices)
@@ -75,9 +80,9 @@ def num_threads(devices: list[jax.Device]) -> int:
     )
 
 
-def local_devices() -> list[jax.Device]:
-    """The device that the user has made the default, otherwise all local ones."""
-    chosen = jax.config.jax_default_device
+def local_devices() -> list[Device]:
+    """List the device that the user has made the default, otherwise all local ones."""
+    chosen = _config.jax_default_device
     if chosen is None:
         return jax.local_devices()
     return [jax.local_devices(backend=chosen)[0] if isinstance(chosen, str) else chosen]
@@ -93,15 +98,15 @@ def _on_devices(
     chunks: Iterator[Any],
     num_chunks: int,
     chunk_size: int,
-    devices: list[jax.Device],
+    devices: list[Device],
 ) -> list[Any]:
-    is_x64 = jax.config.jax_enable_x64  # a caller's setting ends at its own thread
+    is_x64 = _config.jax_enable_x64  # a caller's setting ends at its own thread
 
     def run(numbered: tuple[int, Any]) -> Any:
         number, chunk = numbered
         device = devices[number % len(devices)]
         # Also under a caller's trace the arrays here are numbers, to be computed with now.
-        with jax.default_device(device), jax.enable_x64(is_x64), jax.core.eval_context():
+        with jax.default_device(device), jax.enable_x64(is_x64), eval_context():
             rows = jax.tree.leaves(chunk)[0].shape[0]
             result = function(*jax.tree.map(lambda leaf: _filled(leaf, chunk_size), chunk))
             return jax.tree.map(lambda leaf: np.asarray(leaf)[:rows], result)

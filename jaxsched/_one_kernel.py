@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import jaxlib
 from jax import lax
 from jax.experimental.xla_metadata import set_xla_metadata
 
@@ -17,22 +17,22 @@ from jax.experimental.xla_metadata import set_xla_metadata
 _TESTED = ("0.10.",)
 _MARK = {"inlineable": "false", "xla_cpu_small_call": "true"}
 
-is_available = jaxlib.__version__.startswith(_TESTED)
+is_available = version("jaxlib").startswith(_TESTED)
 
 
-def as_one_kernel(function: Callable[..., Any], *args: jax.Array, unknown: jax.Array) -> Any:
+def as_one_kernel(function: Callable[..., Any], *args: Any) -> Any:
     """Call ``function`` as one compiled kernel; for CPU programs only.
 
     Args:
       function: made of ``lax`` operations alone, none of them a sort, a scatter or a large array
         (256 KiB) computed at once, which XLA would hand to threads.
-      args: its arguments, int32 and not negative.
-      unknown: any int32 scalar that is not negative.
+      args: pytrees of int32 arrays, none negative.
     """
     # XLA stops the process when an argument of such a call is a constant, as arguments are
     # where the caller closes over them. Raising each to a number <= 0 that XLA may not look
     # at changes none and makes every one the result of an operation.
-    lowest = -lax.optimization_barrier(unknown)
-    args = tuple(lax.max(arg, jnp.broadcast_to(lowest, arg.shape)) for arg in args)
+    some = jax.tree.leaves(args)[0]
+    lowest = -lax.optimization_barrier(some[(0,) * some.ndim])
+    args = jax.tree.map(lambda arg: lax.max(arg, jnp.broadcast_to(lowest, arg.shape)), args)
     with set_xla_metadata(**_MARK):
         return jax.jit(function)(*args)

@@ -46,7 +46,7 @@ def _ascending_bits(priority: jax.Array) -> jax.Array:
 
 
 def serving_order_on_host(priority: np.ndarray) -> np.ndarray:
-    """The same as :func:`serving_order`, by numpy."""
+    """Compute what :func:`serving_order` does, by numpy."""
     if priority.dtype.itemsize > 4:
         return np.argsort(priority, axis=-1, kind="stable").astype(np.int32)
     # The index fills the low half and breaks ties, so an unstable sort (the fast one) will do.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any, get_args
 
 import jax
@@ -10,20 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.core import Tracer
-from jax.custom_batching import custom_vmap
 
-from jaxsched import _one_kernel
-from jaxsched._batching import local_devices, map_chunks, num_threads
-from jaxsched._order import serving_order, serving_order_on_host
-from jaxsched._strict import Admission, empty_slots, start_rounds
+from jaxsched._batching import Device, local_devices, map_chunks, num_threads
+from jaxsched._order import serving_order_on_host
+from jaxsched._programs import KERNEL_WIDTH, from_order, from_priority, mappable
+from jaxsched._strict import Admission
 from jaxsched.instance import Instance
-from jaxsched.schedule import NOT_SCHEDULED, Schedule, Status
+from jaxsched.schedule import Schedule
 
-# One kernel: 32 instances fill the vector registers and their slots stay in the first-level
-# cache. One call an operation: wide operations make up for the calls.
-_KERNEL_WIDTH, _KERNEL_ROWS = 32, 8
-_WIDE_ROWS = 64
-_REQUESTS_PER_CALL = 2**16
+_REQUESTS_PER_CALL = 2**16  # on CPU: milliseconds of work for each call, and many calls to share
+_BYTES_PER_REQUEST = 64  # elsewhere: lengths, keys and slots, each held twice for a while
 
 
 def simulate(
@@ -74,7 +69,7 @@ def simulate(
     max_num_seqs = _checked_cap(inst, max_num_seqs)
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((inst, priority, max_num_seqs))):
         inst, priority, max_num_seqs = jax.tree.map(jnp.asarray, (inst, priority, max_num_seqs))
-        return _traced(admission)(inst, lax.stop_gradient(priority), max_num_seqs)
+        return mappable(admission)(inst, lax.stop_gradient(priority), max_num_seqs)
     return _concrete(inst, priority, max_num_seqs, admission)
 
 
@@ -121,12 +116,12 @@ def _concrete(inst: Instance, priority: Any, max_num_seqs: Any, admission: Admis
 
     def run(inst: Instance, priority: Any, max_num_seqs: Any) -> Schedule:
         if devices[0].platform != "cpu":
-            return _from_priority(inst, priority, max_num_seqs, admission)
+            return from_priority(inst, priority, max_num_seqs, admission)
         order = serving_order_on_host(priority)
         has_nan = np.zeros(len(order), bool)
         if not jnp.issubdtype(priority.dtype, jnp.integer):
             has_nan = np.any(np.isnan(priority) & inst.is_real, axis=-1)
-        return _from_order(inst, order, has_nan, max_num_seqs, admission)
+        return from_order(inst, order, has_nan, max_num_seqs, admission)
 
     result = map_chunks(
         run,
@@ -140,156 +135,22 @@ def _concrete(inst: Instance, priority: Any, max_num_seqs: Any, admission: Admis
     return jax.tree.map(jnp.asarray, result)
 
 
-def _chunk_size(leading: tuple[int, ...], n: int, devices: list[jax.Device]) -> int:
+def _chunk_size(leading: tuple[int, ...], n: int, devices: list[Device]) -> int:
     """Instances in a call: a power of two, so that few sizes are ever compiled."""
     num_instances = int(np.prod(leading))
     share = -(-num_instances // num_threads(devices))
     if devices[0].platform == "cpu":
-        most = max(_KERNEL_WIDTH, _REQUESTS_PER_CALL // n)
-        share = max(share, min(num_instances, _KERNEL_WIDTH))
+        most = max(KERNEL_WIDTH, _REQUESTS_PER_CALL // n)
+        share = max(share, min(num_instances, KERNEL_WIDTH))
     else:
         most = max(1, _device_bytes(devices[0]) // (_BYTES_PER_REQUEST * n))
     return _power_of_two_at_least(min(share, most) or 1)
 
 
-_BYTES_PER_REQUEST = 64  # lengths, keys and slots, each held twice for a while
-
-
-def _device_bytes(device: jax.Device) -> int:
+def _device_bytes(device: Device) -> int:
     stats = device.memory_stats() or {}
     return stats.get("bytes_limit", 2**32) // 4
 
 
 def _power_of_two_at_least(number: int) -> int:
     return 1 << (number - 1).bit_length()
-
-
-@functools.partial(jax.jit, static_argnames="admission")
-def _from_order(
-    inst: Instance,
-    order: jax.Array,
-    has_nan: jax.Array,
-    max_num_seqs: jax.Array | None,
-    admission: Admission,
-) -> Schedule:
-    """Schedules ``[B, n]`` of requests served in ``order`` ``[B, n]``."""
-    lengths = [
-        jnp.take_along_axis(jnp.where(inst.is_real, tokens, 0), order, axis=-1).T
-        for tokens in (inst.prompt_tokens, inst.output_tokens)
-    ]
-    in_order = lax.platform_dependent(
-        *lengths,
-        inst.kv_capacity,
-        max_num_seqs,
-        order[0, 0],
-        cpu=functools.partial(_in_kernels if _one_kernel.is_available else _wide, admission),
-        default=functools.partial(_wide, admission),
-    )
-    row = lax.broadcasted_iota(jnp.int32, order.shape, 0)
-    start = (
-        jnp.zeros_like(order)
-        .at[row, order]
-        .set(in_order.T, mode="promise_in_bounds", unique_indices=True)
-    )
-    is_scheduled = inst.is_real & ~has_nan[:, None]
-    return Schedule(
-        start=jnp.where(is_scheduled, start, NOT_SCHEDULED),
-        completion=jnp.where(is_scheduled, start + inst.output_tokens, NOT_SCHEDULED),
-        status=jnp.where(has_nan, int(Status.NAN_PRIORITY), int(Status.OK)).astype(jnp.int32),
-    )
-
-
-def _wide(
-    admission: Admission,
-    prompt: jax.Array,
-    output: jax.Array,
-    kv_capacity: jax.Array,
-    max_num_seqs: jax.Array | None,
-    _: jax.Array,
-) -> jax.Array:
-    slots = empty_slots(*prompt.shape, _WIDE_ROWS)
-    return start_rounds(
-        prompt,
-        output,
-        kv_capacity,
-        max_num_seqs,
-        slots,
-        jnp.zeros_like(prompt),
-        admission=admission,
-        rows=_WIDE_ROWS,
-    )
-
-
-def _in_kernels(
-    admission: Admission,
-    prompt: jax.Array,
-    output: jax.Array,
-    kv_capacity: jax.Array,
-    max_num_seqs: jax.Array | None,
-    unknown: jax.Array,
-) -> jax.Array:
-    n, num_instances = prompt.shape
-    width = min(num_instances, _KERNEL_WIDTH)
-    missing = -num_instances % width
-
-    def grouped(array: jax.Array) -> jax.Array:
-        """[.., B] -> [groups, .., width]; instances filled in have no tokens to schedule."""
-        filled = jnp.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, missing)])
-        return jnp.moveaxis(filled.reshape(*array.shape[:-1], -1, width), -2, 0)
-
-    kernel = functools.partial(start_rounds, admission=admission, rows=_KERNEL_ROWS)
-    slots = empty_slots(n, width, _KERNEL_ROWS)
-    start = jnp.zeros((n, width), jnp.int32)
-
-    def schedule_group(group: tuple[jax.Array, ...]) -> jax.Array:
-        if max_num_seqs is None:
-            return _one_kernel.as_one_kernel(
-                lambda p, o, m, slots, start: kernel(p, o, m, None, slots, start),
-                *group,
-                slots,
-                start,
-                unknown=unknown,
-            )
-        return _one_kernel.as_one_kernel(kernel, *group, slots, start, unknown=unknown)
-
-    lengths = [prompt, output, kv_capacity] + ([] if max_num_seqs is None else [max_num_seqs])
-    groups = tuple(map(grouped, lengths))
-    starts = lax.map(schedule_group, groups)
-    return jnp.moveaxis(starts, 0, -2).reshape(n, -1)[:, :num_instances]
-
-
-@functools.partial(jax.jit, static_argnames="admission")
-def _from_priority(
-    inst: Instance, priority: jax.Array, max_num_seqs: jax.Array | None, admission: Admission
-) -> Schedule:
-    """Schedules of instances with any leading axes, as one program."""
-    leading, n = inst.kv_capacity.shape, inst.prompt_tokens.shape[-1]
-    inst, priority, max_num_seqs = jax.tree.map(
-        lambda leaf: leaf.reshape(-1, *leaf.shape[len(leading) :]), (inst, priority, max_num_seqs)
-    )
-    has_nan = jnp.any(jnp.isnan(priority) & inst.is_real, axis=-1)
-    result = _from_order(inst, serving_order(priority), has_nan, max_num_seqs, admission)
-    return jax.tree.map(lambda leaf: leaf.reshape(*leading, *leaf.shape[1:]), result)
-
-
-@functools.cache
-def _traced(admission: Admission) -> Any:
-    """``_from_priority`` whose vmap widens the batch; left to itself it would run every branch."""
-
-    @custom_vmap
-    def schedule(inst: Instance, priority: jax.Array, max_num_seqs: Any) -> Schedule:
-        return _from_priority(inst, priority, max_num_seqs, admission)
-
-    @schedule.def_vmap
-    def _(axis_size: int, is_mapped: Any, *args: Any) -> Any:
-        widened = jax.tree.map(
-            lambda leaf, mapped: (
-                leaf if mapped else jnp.broadcast_to(leaf, (axis_size, *leaf.shape))
-            ),
-            args,
-            tuple(is_mapped),
-        )
-        result = schedule(*widened)
-        return result, jax.tree.map(lambda _: True, result)
-
-    return schedule

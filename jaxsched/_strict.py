@@ -87,7 +87,7 @@ def start_rounds(
     def earliest_start(
         first: jax.Array, slots: jax.Array, now: jax.Array, s: jax.Array, o: jax.Array
     ) -> jax.Array:
-        """The largest bound r_k that a start at ``now`` violates, [B]; ``now`` if none."""
+        """Find the largest bound r_k that a start at ``now`` violates, [B]; ``now`` if none."""
 
         def over_block(block: jax.Array, bound: jax.Array) -> jax.Array:
             begin = block * rows
@@ -163,8 +163,9 @@ def start_rounds(
     return lax.while_loop(lambda carry: carry.step < num_requests, place, carry).start
 
 
-def empty_slots(num_requests: int, num_instances: int, rows: int) -> jax.Array:
-    """Slots for at least ``num_requests``, all ended at round 0, int32 ``[K + 1, 2, B]``."""
+def empty_slots(shape: tuple[int, ...], rows: int) -> jax.Array:
+    """Slots for ``shape = [n, B]`` requests, all ended at round 0, int32 ``[K + 1, 2, B]``."""
+    num_requests, num_instances = shape
     num_slots = -(-num_requests // rows) * rows
     is_sentinel = lax.broadcasted_iota(jnp.int32, (num_slots + 1, 2, num_instances), 0) == num_slots
     is_end = lax.broadcasted_iota(jnp.int32, is_sentinel.shape, 1) == _END

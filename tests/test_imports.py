@@ -19,6 +19,7 @@ LAYERS = (
     {"instance"},
     {"schedule", "policies", "bounds", "workloads", "traces"},
     {"_usage", "_strict"},
+    {"_programs"},
     {"_verify", "_simulate", "clock", "testing"},
     {"metrics"},
     {"plots", "export"},
