@@ -17,6 +17,8 @@ Device = Any
 _config: Any = jax.config
 
 _HOST_REQUESTS_PER_CHUNK = 2**18  # a few MB for each int64 temporary
+_CPU_REQUESTS_PER_CALL = 2**14, 2**16  # one to five milliseconds: worth a thread, easy to share
+_ACCELERATOR_BYTES_PER_REQUEST = 64  # lengths, keys and slots, each held twice for a while
 
 
 def map_chunks(
@@ -70,14 +72,37 @@ def map_instances(function: Callable[..., Any], *trees: Any) -> Any:
     return map_chunks(function, *trees, leading=tuple(leading), chunk_size=chunk_size)
 
 
-def num_threads(devices: list[Device]) -> int:
+def device_chunk_size(
+    leading: tuple[int, ...], n: int, devices: list[Device], *, group: int
+) -> int:
+    """Instances in a call of a device program that works on groups of ``group`` in step.
+
+    A power of two, so that few sizes are ever compiled. CPU chunks are small, for all cores to
+    have a share; an accelerator takes as many as fit a quarter of its memory.
+    """
+    num_instances = math.prod(leading)
+    if devices[0].platform == "cpu":
+        least, most = (requests // _power_of_two(n) for requests in _CPU_REQUESTS_PER_CALL)
+        least, most = max(least, group), max(most, group)
+    else:
+        stats = devices[0].memory_stats() or {}
+        budget = stats.get("bytes_limit", 2**32) // 4
+        least, most = group, max(group, budget // (_ACCELERATOR_BYTES_PER_REQUEST * n))
+    share = -(-num_instances // _num_threads(devices))
+    return _power_of_two(max(1, min(max(share, least), most, num_instances)))
+
+
+def _power_of_two(at_least: int) -> int:
+    return 1 << (at_least - 1).bit_length()
+
+
+def _num_threads(devices: list[Device]) -> int:
     """Threads that keep ``devices`` busy: the virtual devices of a CPU share its cores."""
     if devices[0].platform != "cpu":
         return len(devices)
-    return max(
-        len(devices),
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-    )
+    affinity = getattr(os, "sched_getaffinity", None)
+    num_cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return max(len(devices), num_cores)
 
 
 def local_devices() -> list[Device]:
@@ -113,7 +138,7 @@ def _on_devices(
 
     if num_chunks == 1:
         return [run((0, next(chunks)))]
-    with ThreadPoolExecutor(num_threads(devices)) as pool:
+    with ThreadPoolExecutor(_num_threads(devices)) as pool:
         return list(pool.map(run, enumerate(chunks)))
 
 

@@ -10,15 +10,12 @@ import numpy as np
 from jax import lax
 from jax.core import Tracer
 
-from jaxsched._batching import Device, local_devices, map_chunks, num_threads
+from jaxsched._batching import device_chunk_size, local_devices, map_chunks
 from jaxsched._order import serving_order_on_host
 from jaxsched._programs import KERNEL_WIDTH, from_order, from_priority, mappable
 from jaxsched._strict import Admission
 from jaxsched.instance import Instance
 from jaxsched.schedule import Schedule
-
-_REQUESTS_PER_CALL = 2**16  # on CPU: milliseconds of work for each call, and many calls to share
-_BYTES_PER_REQUEST = 64  # elsewhere: lengths, keys and slots, each held twice for a while
 
 
 def simulate(
@@ -129,28 +126,7 @@ def _concrete(inst: Instance, priority: Any, max_num_seqs: Any, admission: Admis
         priority,
         max_num_seqs,
         leading=leading,
-        chunk_size=_chunk_size(leading, n, devices),
+        chunk_size=device_chunk_size(leading, n, devices, group=KERNEL_WIDTH),
         devices=devices,
     )
     return jax.tree.map(jnp.asarray, result)
-
-
-def _chunk_size(leading: tuple[int, ...], n: int, devices: list[Device]) -> int:
-    """Instances in a call: a power of two, so that few sizes are ever compiled."""
-    num_instances = int(np.prod(leading))
-    share = -(-num_instances // num_threads(devices))
-    if devices[0].platform == "cpu":
-        most = max(KERNEL_WIDTH, _REQUESTS_PER_CALL // n)
-        share = max(share, min(num_instances, KERNEL_WIDTH))
-    else:
-        most = max(1, _device_bytes(devices[0]) // (_BYTES_PER_REQUEST * n))
-    return _power_of_two_at_least(min(share, most) or 1)
-
-
-def _device_bytes(device: Device) -> int:
-    stats = device.memory_stats() or {}
-    return stats.get("bytes_limit", 2**32) // 4
-
-
-def _power_of_two_at_least(number: int) -> int:
-    return 1 << (number - 1).bit_length()

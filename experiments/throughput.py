@@ -1,0 +1,187 @@
+"""How fast is the simulator, beside a hand-written numba kernel and the plain-Python oracle?
+
+All times run from priorities to starts, sorting included, on all cores. Compilation is apart;
+the two kernels take turns, so that a drifting machine favours neither; medians are quoted.
+"""
+
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import _common
+import jax
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+import jaxsched as js
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from tests.reference.strict_order import strict_order as oracle
+
+ORDERS = ("fcfs", "shortest_output", "smallest_volume")
+TARGETS = {"fcfs": 1.5, "shortest_output": 2.5, "smallest_volume": 1.5}
+SEED = 0
+
+
+def seconds(function):
+    begin = time.perf_counter()
+    jax.block_until_ready(function())
+    return time.perf_counter() - begin
+
+
+def measure(n, batch, order, repeats):
+    import _numba_kernel
+
+    inst = js.workloads.mixed(jax.random.key(SEED), num_requests=n, batch=batch)
+    priority = jax.block_until_ready(js.prioritize(order, inst))
+    fields = (inst.prompt_tokens, inst.output_tokens, inst.kv_capacity, priority)
+    on_host = [np.asarray(field) for field in fields]
+
+    first = seconds(lambda: js.simulate(inst, priority))
+    starts = js.simulate(inst, priority).start
+    np.testing.assert_array_equal(starts, _numba_kernel.strict_order(*on_host))
+    ours, numba = [], []
+    for _ in range(repeats):
+        ours.append(seconds(lambda: js.simulate(inst, priority).start))
+        numba.append(seconds(lambda: _numba_kernel.strict_order(*on_host)))
+    ours_s, numba_s = float(np.median(ours)), float(np.median(numba))
+    return {
+        "n": n,
+        "batch": batch,
+        "order": order,
+        "first_call_s": first,
+        "jaxsched_s": ours_s,
+        "numba_s": numba_s,
+        "ratio": ours_s / numba_s,
+        "requests_per_s": n * batch / ours_s,
+        "us_per_instance": 1e6 * ours_s / batch,
+    }
+
+
+def in_one_program(n, batch, order, repeats):
+    """Seconds for the same inside a caller's jit: one program, priorities sorted by XLA."""
+    inst = js.workloads.mixed(jax.random.key(SEED), num_requests=n, batch=batch)
+    priority = js.prioritize(order, inst)
+    program = jax.jit(lambda inst, priority: js.simulate(inst, priority).start)
+    seconds(lambda: program(inst, priority))
+    times = [seconds(lambda: program(inst, priority)) for _ in range(repeats)]
+    return {"n": n, "batch": batch, "order": order, "jit_s": float(np.median(times))}
+
+
+def measure_oracle(n):
+    """The oracle counts every round for every candidate round, so only few requests are timed."""
+    inst = js.workloads.mixed(jax.random.key(SEED), num_requests=n)
+    prompt, output = (
+        np.asarray(inst.prompt_tokens).tolist(),
+        np.asarray(inst.output_tokens).tolist(),
+    )
+    spent = seconds(lambda: oracle(prompt, output, int(inst.kv_capacity), list(range(n))))
+    return {"n": n, "order": "fcfs", "oracle_s": spent, "requests_per_s": n / spent}
+
+
+def peak_memory(num_instances, n):
+    """Peak resident memory of a fresh process that simulates this many instances, in GiB."""
+    command = [sys.executable, __file__, "--memory-of", str(num_instances), str(n)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def report_memory(num_instances, n):
+    inst = js.workloads.mixed(jax.random.key(SEED), num_requests=n, batch=num_instances)
+    sched = js.simulate(inst, js.prioritize("smallest_volume", inst))
+    jax.block_until_ready(sched)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+
+
+def growth(rows, batch):
+    """Exponent of n in seconds an instance at one batch size, least squares in logarithms."""
+    found = {}
+    for order in ORDERS:
+        chosen = [row for row in rows if row["order"] == order and row["batch"] == batch]
+        sizes, times = zip(*[(row["n"], row["jaxsched_s"]) for row in chosen], strict=True)
+        if len(sizes) > 1:
+            found[order] = float(np.polyfit(np.log(sizes), np.log(times), 1)[0])
+    return found
+
+
+def table(rows):
+    shown = Table(title="Seconds from priorities to starts, medians")
+    for column in (
+        "n",
+        "batch",
+        "order",
+        "first call",
+        "jaxsched",
+        "numba",
+        "ratio",
+        "us/instance",
+    ):
+        shown.add_column(column, justify="left" if column == "order" else "right")
+    for row in rows:
+        shown.add_row(
+            f"{row['n']:,}",
+            f"{row['batch']:,}",
+            row["order"],
+            f"{row['first_call_s']:.2f}",
+            f"{row['jaxsched_s']:.4f}",
+            f"{row['numba_s']:.4f}",
+            f"{row['ratio']:.2f}",
+            f"{row['us_per_instance']:.0f}",
+        )
+    return shown
+
+
+def main():
+    arguments = _common.parser(__doc__)
+    arguments.add_argument("--repeats", type=int, default=7)
+    arguments.add_argument("--memory-of", type=int, nargs=2, metavar=("INSTANCES", "N"))
+    options = arguments.parse_args()
+    if options.memory_of:
+        report_memory(*options.memory_of)
+        return
+
+    sizes, batches, many, repeats = (200, 1000, 2000), (1, 16, 64, 256, 1024, 4096), 100_000, 7
+    if options.smoke:
+        sizes, batches, many, repeats = (50, 100), (1, 64), 1000, 2
+    repeats = min(repeats, options.repeats)
+    rows = []
+    for n in sizes:
+        for batch in batches:
+            rows += [measure(n, batch, order, repeats) for order in ORDERS]
+    Console().print(table(rows))
+
+    payload = {
+        "manifest": _common.manifest(SEED),
+        "rows": rows,
+        "one_program": [
+            in_one_program(n, batches[-3 if not options.smoke else -1], order, repeats)
+            for n in sizes
+            for order in ORDERS
+        ],
+        "oracle": measure_oracle(12 if options.smoke else 25),
+        "growth_exponent_in_n": growth(rows, batches[-1]),
+        "peak_memory_gib": {"instances": many, "n": sizes[0], "gib": peak_memory(many, sizes[0])},
+    }
+    if not options.smoke:
+        met = {
+            order: next(
+                row["ratio"]
+                for row in rows
+                if (row["n"], row["batch"], row["order"]) == (1000, 256, order)
+            )
+            for order in ORDERS
+        }
+        payload["targets_at_n_1000_batch_256"] = {
+            order: {"ratio": met[order], "target": TARGETS[order]} for order in ORDERS
+        }
+        print(payload["targets_at_n_1000_batch_256"])
+    print("exponent of n:", payload["growth_exponent_in_n"])
+    print("oracle:", payload["oracle"])
+    print("peak memory:", payload["peak_memory_gib"])
+    _common.write_results("throughput", payload)
+
+
+if __name__ == "__main__":
+    main()
