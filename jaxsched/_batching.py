@@ -46,12 +46,11 @@ def map_chunks(
     flat = jax.tree.map(
         lambda leaf: leaf.reshape(num_instances, *leaf.shape[len(leading) :]), trees
     )
-    begins = range(0, max(num_instances, 1), chunk_size)
-    chunks = _chunks(flat, begins, chunk_size)
+    chunks = _chunks(flat, num_instances, chunk_size)
     if devices is None:
-        parts = [function(*chunk) for chunk in chunks]
+        parts = (function(*chunk) for chunk in chunks)
     else:
-        parts = _on_devices(function, chunks, len(begins), chunk_size, devices)
+        parts = _on_devices(function, chunks, num_instances, chunk_size, devices)
     return _joined(parts, leading)
 
 
@@ -113,18 +112,18 @@ def local_devices() -> list[Device]:
     return [jax.local_devices(backend=chosen)[0] if isinstance(chosen, str) else chosen]
 
 
-def _chunks(flat: Any, begins: range, size: int) -> Iterator[Any]:
-    for begin in begins:
+def _chunks(flat: Any, num_instances: int, size: int) -> Iterator[Any]:
+    for begin in range(0, num_instances, size):
         yield jax.tree.map(lambda leaf, begin=begin: leaf[begin : begin + size], flat)
 
 
 def _on_devices(
     function: Callable[..., Any],
     chunks: Iterator[Any],
-    num_chunks: int,
+    num_instances: int,
     chunk_size: int,
     devices: list[Device],
-) -> list[Any]:
+) -> Iterator[Any]:
     is_x64 = _config.jax_enable_x64  # a caller's setting ends at its own thread
 
     def run(numbered: tuple[int, Any]) -> Any:
@@ -136,10 +135,11 @@ def _on_devices(
             result = function(*jax.tree.map(lambda leaf: _filled(leaf, chunk_size), chunk))
             return jax.tree.map(lambda leaf: np.asarray(leaf)[:rows], result)
 
-    if num_chunks == 1:
-        return [run((0, next(chunks)))]
+    if num_instances <= chunk_size:
+        yield from map(run, enumerate(chunks))
+        return
     with ThreadPoolExecutor(_num_threads(devices)) as pool:
-        return list(pool.map(run, enumerate(chunks)))
+        yield from pool.map(run, enumerate(chunks))
 
 
 def _filled(leaf: Any, rows: int) -> Any:
@@ -147,9 +147,20 @@ def _filled(leaf: Any, rows: int) -> Any:
     return np.concatenate([leaf, np.repeat(leaf[-1:], missing, axis=0)]) if missing else leaf
 
 
-def _joined(parts: list[Any], leading: tuple[int, ...]) -> Any:
-    if isinstance(parts[0], dict):  # by hand: a jax tree would sort the keys
-        return {key: _joined([part[key] for part in parts], leading) for key in parts[0]}
-    return jax.tree.map(
-        lambda *leaves: np.concatenate(leaves).reshape(leading + leaves[0].shape[1:]), *parts
-    )
+def _joined(parts: Iterator[Any], leading: tuple[int, ...]) -> Any:
+    """Write each part to its place as it comes, so that all are never held twice."""
+    num_instances, begin = math.prod(leading), 0
+    joined: list[np.ndarray] = []
+    first = None
+    for part in parts:
+        leaves = jax.tree.leaves(part)
+        if first is None:
+            first = part
+            joined = [np.empty((num_instances, *leaf.shape[1:]), leaf.dtype) for leaf in leaves]
+        end = begin + len(leaves[0])
+        for whole, leaf in zip(joined, leaves, strict=True):
+            whole[begin:end] = leaf
+        begin = end
+    shaped = [whole.reshape(leading + whole.shape[1:]) for whole in joined]
+    result = jax.tree.unflatten(jax.tree.structure(first), shaped)
+    return {key: result[key] for key in first} if isinstance(first, dict) else result

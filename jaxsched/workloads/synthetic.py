@@ -1,11 +1,17 @@
-"""Random backlogs: pure functions of a key, drawn on the device."""
+"""Random backlogs: pure functions of a key, drawn on the device.
+
+Instance i of a batch is the same whatever the batch: a larger one only adds to a smaller.
+"""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jaxsched.instance import Instance
 from jaxsched.workloads import _checks
@@ -13,6 +19,9 @@ from jaxsched.workloads import _quantiles as q
 
 Shape = tuple[int, ...]
 Lengths = tuple[jax.Array, jax.Array]
+
+_UNIFORM_MAX_REQUESTS = 60
+_REQUESTS_PER_BLOCK = 2**20
 
 _CHAT_MAX_OUTPUT = q.CHAT_OUTPUT[-1]
 _CHAT_MAX_SIZE = q.CHAT_PROMPT[-1] + _CHAT_MAX_OUTPUT
@@ -55,7 +64,7 @@ def chat(
     """
     shape = _checks.shape(num_requests, batch, _CHAT_MAX_OUTPUT)
     capacity = _checks.capacity(kv_capacity, _CHAT_MAX_SIZE)
-    return _instance(_chat(key, shape), capacity)
+    return _instance(_each(_chat, key, shape), capacity)
 
 
 def summarization(
@@ -94,7 +103,7 @@ def summarization(
     """
     shape = _checks.shape(num_requests, batch, _SUMMARIZATION_MAX_OUTPUT)
     capacity = _checks.capacity(kv_capacity, _SUMMARIZATION_MAX_SIZE)
-    return _instance(_summarization(key, shape), capacity)
+    return _instance(_each(_summarization, key, shape), capacity)
 
 
 def mixed(
@@ -133,7 +142,8 @@ def mixed(
     """
     shape = _checks.shape(num_requests, batch, _SUMMARIZATION_MAX_OUTPUT)
     capacity = _checks.capacity(kv_capacity, _SUMMARIZATION_MAX_SIZE)
-    return _instance(_mixed(key, shape, exact_counts), capacity)
+    draw = _mixed_exactly if exact_counts else _mixed
+    return _instance(_each(draw, key, shape), capacity)
 
 
 def uniform(key: jax.Array, batch: int | None = None) -> Instance:
@@ -159,63 +169,74 @@ def uniform(key: jax.Array, batch: int | None = None) -> Instance:
       >>> inst.prompt_tokens.shape, bool((inst.num_requests >= 40).all())
       ((8, 60), True)
     """
-    return _uniform(key, _checks.leading(batch))
+    return _each(_uniform, key, (*_checks.leading(batch), _UNIFORM_MAX_REQUESTS))
 
 
-@functools.partial(jax.jit, static_argnames="shape")
-def _chat(key: jax.Array, shape: Shape) -> Lengths:
+@functools.partial(jax.jit, static_argnames=("draw", "shape"))
+def _each(draw: Callable[[jax.Array, int], Any], key: jax.Array, shape: Shape) -> Any:
+    """Draw one instance, or one from each of B keys, a block at a time to save memory."""
+    *leading, n = shape
+    if not leading:
+        return draw(key, n)
+    keys = jax.random.split(key, *leading)
+    block = max(1, _REQUESTS_PER_BLOCK // n)
+    return lax.map(lambda key: draw(key, n), keys, batch_size=block)
+
+
+def _chat(key: jax.Array, n: int) -> Lengths:
     prompt_key, output_key = jax.random.split(key)
     prompt = q.at_every_percent(q.PERCENTS, q.CHAT_PROMPT)
     output = q.at_every_percent(q.PERCENTS, q.CHAT_OUTPUT)
     return (
-        _interpolate(prompt, _uniform_percent(prompt_key, shape)),
-        _interpolate(output, _uniform_percent(output_key, shape)),
+        _interpolate(prompt, _uniform_percent(prompt_key, n)),
+        _interpolate(output, _uniform_percent(output_key, n)),
     )
 
 
-@functools.partial(jax.jit, static_argnames="shape")
-def _summarization(key: jax.Array, shape: Shape) -> Lengths:
+def _summarization(key: jax.Array, n: int) -> Lengths:
     fifth_key, output_key, prompt_key = jax.random.split(key, 3)
-    fifth = jax.random.randint(fifth_key, shape, 0, 5, jnp.int32)
+    fifth = jax.random.randint(fifth_key, (n,), 0, 5, jnp.int32)
     by_fifth = jnp.stack(
         [q.at_every_percent(q.OUTPUT_PERCENTS, row) for row in q.SUMMARIZATION_OUTPUT_BY_FIFTH]
     )
-    output = _interpolate(by_fifth, _uniform_percent(output_key, shape), fifth)
+    output = _interpolate(by_fifth, _uniform_percent(output_key, n), fifth)
 
     # Redrawing until the prompt leaves room is a uniform draw among the levels that leave room.
     room = _SUMMARIZATION_MAX_SIZE - output
     percent_with_room = jnp.asarray(q.percent_up_to(q.PERCENTS, q.SUMMARIZATION_PROMPT))
     lowest = 20.0 * fifth.astype(jnp.float32)
     highest = jnp.minimum(lowest + 20.0, percent_with_room[room])
-    percent = lowest + (highest - lowest) * jax.random.uniform(prompt_key, shape, jnp.float32)
+    percent = lowest + (highest - lowest) * jax.random.uniform(prompt_key, (n,), jnp.float32)
     prompt = _interpolate(q.at_every_percent(q.PERCENTS, q.SUMMARIZATION_PROMPT), percent)
     return jnp.minimum(prompt, room), output  # float32 may round a draw at the edge up
 
 
-@functools.partial(jax.jit, static_argnames=("shape", "exact_counts"))
-def _mixed(key: jax.Array, shape: Shape, exact_counts: bool) -> Lengths:
+def _mixed(key: jax.Array, n: int) -> Lengths:
     kind_key, chat_key, summarization_key = jax.random.split(key, 3)
-    if exact_counts:
-        is_chat = jnp.broadcast_to(jnp.arange(shape[-1]) < 4 * shape[-1] // 5, shape)
-        is_chat = jax.random.permutation(kind_key, is_chat, axis=-1, independent=True)
-    else:
-        is_chat = jax.random.uniform(kind_key, shape, jnp.float32) < 0.8
-    lengths = zip(_chat(chat_key, shape), _summarization(summarization_key, shape), strict=True)
+    is_chat = jax.random.uniform(kind_key, (n,), jnp.float32) < 0.8
+    return _mix(is_chat, chat_key, summarization_key)
+
+
+def _mixed_exactly(key: jax.Array, n: int) -> Lengths:
+    kind_key, chat_key, summarization_key = jax.random.split(key, 3)
+    is_chat = jax.random.permutation(kind_key, jnp.arange(n) < 4 * n // 5)
+    return _mix(is_chat, chat_key, summarization_key)
+
+
+def _mix(is_chat: jax.Array, chat_key: jax.Array, summarization_key: jax.Array) -> Lengths:
+    n = is_chat.shape[-1]
+    lengths = zip(_chat(chat_key, n), _summarization(summarization_key, n), strict=True)
     prompt, output = (jnp.where(is_chat, ours, theirs) for ours, theirs in lengths)
     return prompt, output
 
 
-@functools.partial(jax.jit, static_argnames="leading")
-def _uniform(key: jax.Array, leading: Shape) -> Instance:
+def _uniform(key: jax.Array, n: int) -> Instance:
     capacity_key, count_key, prompt_key, output_key = jax.random.split(key, 4)
-    shape = (*leading, 60)
-    capacity = jax.random.randint(capacity_key, leading, 30, 51, jnp.int32)
-    count = jax.random.randint(count_key, leading, 40, 61, jnp.int32)
-    prompt = jax.random.randint(prompt_key, shape, 1, 6, jnp.int32)
-    beyond_output = capacity[..., None] - prompt + 1
-    output = jax.random.randint(output_key, shape, 1, beyond_output, jnp.int32)
-    position = jnp.broadcast_to(jnp.arange(60, dtype=jnp.int32), shape)
-    is_real = position < count[..., None]
+    capacity = jax.random.randint(capacity_key, (), 30, 51, jnp.int32)
+    count = jax.random.randint(count_key, (), 40, n + 1, jnp.int32)
+    prompt = jax.random.randint(prompt_key, (n,), 1, 6, jnp.int32)
+    output = jax.random.randint(output_key, (n,), 1, capacity - prompt + 1, jnp.int32)
+    is_real = jnp.arange(n, dtype=jnp.int32) < count
     return Instance(
         prompt_tokens=jnp.where(is_real, prompt, 1),
         output_tokens=jnp.where(is_real, output, 1),
@@ -224,8 +245,8 @@ def _uniform(key: jax.Array, leading: Shape) -> Instance:
     )
 
 
-def _uniform_percent(key: jax.Array, shape: Shape) -> jax.Array:
-    return 100.0 * jax.random.uniform(key, shape, jnp.float32)
+def _uniform_percent(key: jax.Array, n: int) -> jax.Array:
+    return 100.0 * jax.random.uniform(key, (n,), jnp.float32)
 
 
 def _interpolate(quantiles, percent: jax.Array, *row: jax.Array) -> jax.Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import math
 from collections.abc import Callable
@@ -11,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsched._names import hint
 from jaxsched.instance import Instance
 from jaxsched.workloads import _checks
 
@@ -54,9 +54,7 @@ def worst_case(rule: str, capacity: int) -> Instance:
     arXiv:2508.06133.
     """
     if rule not in _WORST_CASES:
-        nearest = difflib.get_close_matches(rule, _WORST_CASES, n=1)
-        hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-        raise ValueError(f"no worst case for {rule!r}; {hint}known: {', '.join(_WORST_CASES)}")
+        raise ValueError(f"no worst case for {rule!r}; {hint(rule, _WORST_CASES)}")
     smallest, classes_of = _WORST_CASES[rule]
     capacity = _checks.count("capacity", capacity)
     if capacity < smallest:

@@ -222,6 +222,13 @@ def test_errors_name_argument_value_and_expectation(name, arguments, message):
         workloads.WORKLOADS[name](KEY, **{"num_requests": 3, **arguments})
 
 
+@pytest.mark.parametrize("name", workloads.WORKLOADS)
+def test_a_larger_batch_adds_instances_to_a_smaller(name):
+    small, large = (workloads.WORKLOADS[name](KEY, 30, batch=batch) for batch in (2, 5))
+    np.testing.assert_array_equal(large.prompt_tokens[:2], small.prompt_tokens)
+    np.testing.assert_array_equal(large.output_tokens[:2], small.output_tokens)
+
+
 def test_the_least_capacity_is_accepted():
     assert int(workloads.chat(KEY, 40, kv_capacity=1098).kv_capacity) == 1098
     assert int(workloads.mixed(KEY, 40, kv_capacity=4096).kv_capacity) == 4096
