@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from types import ModuleType
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.custom_batching import custom_vmap
 
-from jaxsched import _one_kernel
+from jaxsched import _earliest_fit, _one_kernel, _strict
 from jaxsched._order import serving_order
-from jaxsched._strict import Admission, empty_slots, start_rounds
+from jaxsched._slots import empty_slots
+from jaxsched._strict import Admission
 from jaxsched.instance import Instance
 from jaxsched.schedule import NOT_SCHEDULED, Schedule, Status
+
+Discipline = Literal["strict", "earliest_fit"]
+_KERNELS: dict[Discipline, ModuleType] = {"strict": _strict, "earliest_fit": _earliest_fit}
 
 # One kernel: 32 instances fill the vector registers and their slots stay in the first-level
 # cache. One call an operation: wide operations make up for the calls.
@@ -22,12 +27,13 @@ KERNEL_WIDTH, _KERNEL_ROWS = 32, 8
 _WIDE_ROWS = 64
 
 
-@functools.partial(jax.jit, static_argnames="admission")
+@functools.partial(jax.jit, static_argnames=("discipline", "admission"))
 def from_order(
     inst: Instance,
     order: jax.Array,
     has_nan: jax.Array,
     max_num_seqs: jax.Array | None,
+    discipline: Discipline,
     admission: Admission,
 ) -> Schedule:
     """Schedules ``[B, n]`` of requests served in ``order`` ``[B, n]``."""
@@ -35,10 +41,11 @@ def from_order(
         jnp.take_along_axis(jnp.where(inst.is_real, tokens, 0), order, axis=-1).T
         for tokens in (inst.prompt_tokens, inst.output_tokens)
     )
+    static = discipline, admission
     in_order = lax.platform_dependent(
         *(prompt, output, inst.kv_capacity, max_num_seqs),
-        cpu=functools.partial(_in_kernels if _one_kernel.is_available else _wide, admission),
-        default=functools.partial(_wide, admission),
+        cpu=functools.partial(_in_kernels if _one_kernel.is_available else _wide, *static),
+        default=functools.partial(_wide, *static),
     )
     row = lax.broadcasted_iota(jnp.int32, order.shape, 0)
     empty = jnp.zeros_like(order)
@@ -53,9 +60,13 @@ def from_order(
     )
 
 
-@functools.partial(jax.jit, static_argnames="admission")
+@functools.partial(jax.jit, static_argnames=("discipline", "admission"))
 def from_priority(
-    inst: Instance, priority: jax.Array, max_num_seqs: jax.Array | None, admission: Admission
+    inst: Instance,
+    priority: jax.Array,
+    max_num_seqs: jax.Array | None,
+    discipline: Discipline,
+    admission: Admission,
 ) -> Schedule:
     """Schedules of instances with any leading axes, as one program."""
     leading = inst.kv_capacity.shape
@@ -64,12 +75,12 @@ def from_priority(
     )
     has_nan = jnp.any(jnp.isnan(priority) & inst.is_real, axis=-1)
     priority = lax.optimization_barrier(priority)  # or XLA sorts constants while it compiles
-    result = from_order(inst, serving_order(priority), has_nan, max_num_seqs, admission)
+    result = from_order(inst, serving_order(priority), has_nan, max_num_seqs, discipline, admission)
     return jax.tree.map(lambda leaf: leaf.reshape(*leading, *leaf.shape[1:]), result)
 
 
 @functools.cache
-def mappable(admission: Admission) -> Any:
+def mappable(discipline: Discipline, admission: Admission) -> Any:
     """Make :func:`from_priority` widen its batch under vmap.
 
     Left to itself, vmap would turn the loops' bounds into masks, and every instance would pay
@@ -78,7 +89,7 @@ def mappable(admission: Admission) -> Any:
 
     @custom_vmap
     def schedule(inst: Instance, priority: jax.Array, max_num_seqs: Any) -> Schedule:
-        return from_priority(inst, priority, max_num_seqs, admission)
+        return from_priority(inst, priority, max_num_seqs, discipline, admission)
 
     @schedule.def_vmap
     def _(axis_size: int, is_mapped: Any, *args: Any) -> Any:
@@ -92,6 +103,7 @@ def mappable(admission: Admission) -> Any:
 
 
 def _wide(
+    discipline: Discipline,
     admission: Admission,
     prompt: jax.Array,
     output: jax.Array,
@@ -99,13 +111,17 @@ def _wide(
     max_num_seqs: jax.Array | None,
 ) -> jax.Array:
     """Start rounds ``[n, B]`` of all instances in step, one call an operation."""
-    slots, start = empty_slots(prompt.shape, _WIDE_ROWS), jnp.zeros_like(prompt)
-    limits = kv_capacity, max_num_seqs
-    return start_rounds(prompt, output, *limits, slots, start, admission=admission, rows=_WIDE_ROWS)
+    kernel = _KERNELS[discipline]
+    slots = empty_slots(prompt.shape, _WIDE_ROWS, kernel.FIELDS)
+    args = prompt, output, kv_capacity, max_num_seqs, slots, jnp.zeros_like(prompt)
+    return kernel.start_rounds(*args, admission=admission, rows=_WIDE_ROWS)
 
 
-def _in_kernels(admission: Admission, prompt: jax.Array, *args: Any) -> jax.Array:
+def _in_kernels(
+    discipline: Discipline, admission: Admission, prompt: jax.Array, *args: Any
+) -> jax.Array:
     """Start rounds ``[n, B]``, a group of instances in step, each group as one kernel."""
+    kernel = _KERNELS[discipline]
     n, num_instances = prompt.shape
     width = min(num_instances, KERNEL_WIDTH)
 
@@ -114,10 +130,11 @@ def _in_kernels(admission: Admission, prompt: jax.Array, *args: Any) -> jax.Arra
         missing = [(0, 0)] * (array.ndim - 1) + [(0, -num_instances % width)]
         return jnp.moveaxis(jnp.pad(array, missing).reshape(*array.shape[:-1], -1, width), -2, 0)
 
-    kernel = functools.partial(start_rounds, admission=admission, rows=_KERNEL_ROWS)
-    slots, start = empty_slots((n, width), _KERNEL_ROWS), jnp.zeros((n, width), jnp.int32)
+    call = functools.partial(kernel.start_rounds, admission=admission, rows=_KERNEL_ROWS)
+    slots = empty_slots((n, width), _KERNEL_ROWS, kernel.FIELDS)
+    start = jnp.zeros((n, width), jnp.int32)
     starts = lax.map(
-        lambda group: _one_kernel.as_one_kernel(kernel, *group, slots, start),
+        lambda group: _one_kernel.as_one_kernel(call, *group, slots, start),
         jax.tree.map(grouped, (prompt, *args)),
     )
     return jnp.moveaxis(starts, 0, -2).reshape(n, -1)[:, :num_instances]

@@ -12,7 +12,7 @@ from jax.core import Tracer
 
 from jaxsched._batching import device_chunk_size, local_devices, map_chunks
 from jaxsched._order import serving_order_on_host
-from jaxsched._programs import KERNEL_WIDTH, from_order, from_priority, mappable
+from jaxsched._programs import KERNEL_WIDTH, Discipline, from_order, from_priority, mappable
 from jaxsched._strict import Admission
 from jaxsched.instance import Instance
 from jaxsched.schedule import Schedule
@@ -22,14 +22,16 @@ def simulate(
     inst: Instance,
     priority: Any,
     *,
+    discipline: Discipline = "strict",
     admission: Admission = "look_ahead",
     max_num_seqs: Any = None,
 ) -> Schedule:
-    r"""Schedule every request in strict priority order with look-ahead, exact to the round.
+    r"""Schedule every request by priority with look-ahead, exact to the round.
 
-    At each round the next requests in order start, as long as no future round would hold more
-    than :math:`M` tokens; the first that does not fit blocks those behind it. A request
-    started at round :math:`p` holds :math:`s + t - p` tokens in rounds :math:`t = p+1 .. p+o`.
+    Under strict order, at each round the next requests in order start, as long as no future
+    round would hold more than :math:`M` tokens; the first that does not fit blocks those behind
+    it. A request started at round :math:`p` holds :math:`s + t - p` tokens in rounds
+    :math:`t = p+1 .. p+o`.
 
     Concrete arrays run in chunks on all cores or devices. Inside ``jit``, ``vmap`` or ``scan``
     it is one program; nothing compiles anew for other lengths, capacities or priorities.
@@ -38,6 +40,9 @@ def simulate(
       inst: the instance, ``[.., n]``.
       priority: integers or floats ``[.., n]``, lower first, ties by index; compared in their
         own dtype. Infinities are allowed. Entries of padding rows are ignored.
+      discipline: ``"strict"`` starts requests in order, which a server can do as it goes.
+        ``"earliest_fit"`` places each in turn at the first round at which it fits among those
+        already placed, which needs the plan before the first round.
       admission: ``"look_ahead"`` counts the tokens a request holds in each round;
         ``"peak"`` counts :math:`s + o` in all of its rounds.
       max_num_seqs: most requests active in one round, an integer >= 1, or one for each instance
@@ -59,15 +64,20 @@ def simulate(
     Source:
       Jaillet et al., 2025, arXiv:2502.07115 (the admission test); Wang, Ye, Zhou, *LLM Serving
       Optimization with Variable Prefill and Decode Lengths*, 2025, arXiv:2508.06133 (the model).
+      Earliest fit is serial schedule generation from project scheduling; on this model ours.
     """
-    if admission not in get_args(Admission):
-        raise ValueError(f"admission is {admission!r}; expected one of {get_args(Admission)}")
+    for name, value, choices in (
+        ("discipline", discipline, get_args(Discipline)),
+        ("admission", admission, get_args(Admission)),
+    ):
+        if value not in choices:
+            raise ValueError(f"{name} is {value!r}; expected one of {choices}")
     priority = _checked_priority(inst, priority)
     max_num_seqs = _checked_cap(inst, max_num_seqs)
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((inst, priority, max_num_seqs))):
         inst, priority, max_num_seqs = jax.tree.map(jnp.asarray, (inst, priority, max_num_seqs))
-        return mappable(admission)(inst, lax.stop_gradient(priority), max_num_seqs)
-    return _concrete(inst, priority, max_num_seqs, admission)
+        return mappable(discipline, admission)(inst, lax.stop_gradient(priority), max_num_seqs)
+    return _concrete(inst, priority, max_num_seqs, discipline, admission)
 
 
 def _checked_priority(inst: Instance, priority: Any) -> Any:
@@ -105,7 +115,13 @@ def _checked_cap(inst: Instance, max_num_seqs: Any) -> Any:
     return np.broadcast_to(max_num_seqs.astype(np.int32), leading)
 
 
-def _concrete(inst: Instance, priority: Any, max_num_seqs: Any, admission: Admission) -> Schedule:
+def _concrete(
+    inst: Instance,
+    priority: Any,
+    max_num_seqs: Any,
+    discipline: Discipline,
+    admission: Admission,
+) -> Schedule:
     devices = local_devices()
     leading, n = inst.kv_capacity.shape, inst.prompt_tokens.shape[-1]
     if devices[0].platform == "cpu":
@@ -113,12 +129,12 @@ def _concrete(inst: Instance, priority: Any, max_num_seqs: Any, admission: Admis
 
     def run(inst: Instance, priority: Any, max_num_seqs: Any) -> Schedule:
         if devices[0].platform != "cpu":
-            return from_priority(inst, priority, max_num_seqs, admission)
+            return from_priority(inst, priority, max_num_seqs, discipline, admission)
         order = serving_order_on_host(priority)
         has_nan = np.zeros(len(order), bool)
         if not jnp.issubdtype(priority.dtype, jnp.integer):
             has_nan = np.any(np.isnan(priority) & inst.is_real, axis=-1)
-        return from_order(inst, order, has_nan, max_num_seqs, admission)
+        return from_order(inst, order, has_nan, max_num_seqs, discipline, admission)
 
     result = map_chunks(
         run,

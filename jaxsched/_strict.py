@@ -40,10 +40,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxsched._slots import END, any_of, set_rows, take_rows
+
 Admission = Literal["look_ahead", "peak"]
 
-_NEVER = 2**31 - 1
-_END, _SUM = 0, 1
+FIELDS = 2  # of a slot: its end and its suffix sum
+_SUM = 1
 
 
 class _Carry(NamedTuple):
@@ -72,7 +74,7 @@ def start_rounds(
       output: int32 ``[n, B]``, likewise.
       kv_capacity: int32 ``[B]``.
       max_num_seqs: int32 ``[B]``, or None for no cap.
-      slots: from :func:`empty_slots`.
+      slots: empty ones, with :data:`FIELDS` fields.
       start: int32 ``[n, B]``, overwritten.
       admission: what a request counts as holding, see :func:`jaxsched.simulate`.
       rows: slots in a block.
@@ -91,7 +93,7 @@ def start_rounds(
 
         def over_block(block: jax.Array, bound: jax.Array) -> jax.Array:
             begin = block * rows
-            ends, sums = _split(_rows(slots, begin, rows))
+            ends, sums = _split(take_rows(slots, begin, rows))
             count = num_slots - begin - row
             room = (kv_capacity - s)[None]
             if admission == "peak":
@@ -114,37 +116,37 @@ def start_rounds(
         """Slots with a request ending at ``end`` in place of the one that ended first."""
 
         def over_block(block: jax.Array, slots: jax.Array) -> jax.Array:
-            window = _rows(slots, block * rows, rows + 1)
+            window = take_rows(slots, block * rows, rows + 1)
             ends, sums = _split(window[:-1])
             next_ends, next_sums = _split(window[1:])
             new_end = jnp.broadcast_to(end[None], ends.shape)
             ends_after = lax.max(ends, lax.min(next_ends, new_end))
             sums_after = lax.select(ends <= new_end, next_sums + held[None], sums)
-            return _set_rows(slots, block * rows, jnp.stack([ends_after, sums_after], axis=1))
+            return set_rows(slots, block * rows, jnp.stack([ends_after, sums_after], axis=1))
 
         return lax.fori_loop(first, num_blocks, over_block, slots)
 
     def place(carry: _Carry) -> _Carry:
         step, first, now, slots, start = carry
-        s, o = _rows(prompt, step, 1)[0], _rows(output, step, 1)[0]
+        s, o = take_rows(prompt, step, 1)[0], take_rows(output, step, 1)[0]
 
         def probe(
             state: tuple[jax.Array, jax.Array, jax.Array],
         ) -> tuple[jax.Array, jax.Array, jax.Array]:
             _, candidate, _ = state
             bound = earliest_start(first, slots, candidate, s, o)
-            return candidate, bound, _any(bound > candidate)
+            return candidate, bound, any_of(bound > candidate)
 
         now, _, _ = lax.while_loop(lambda state: state[2], probe, (now, now, jnp.bool_(True)))
         # End -1 precedes every slot, which makes the insertion of padding change nothing.
         end = lax.select(o > 0, now + o, jnp.full_like(o, -1))
         slots = insert(first, slots, end, s + o if admission == "peak" else s - now)
-        start = _set_rows(start, step, now[None])
+        start = set_rows(start, step, now[None])
 
         # One request at most was added: one block more at most, and one that ended may go.
-        is_full = _any(_rows(slots, first * rows, 1)[0, _END] > now)
+        is_full = any_of(take_rows(slots, first * rows, 1)[0, END] > now)
         following = lax.min(first + 1, jnp.int32(num_blocks - 1))
-        is_idle = ~_any(_rows(slots, following * rows, 1)[0, _END] > now)
+        is_idle = ~any_of(take_rows(slots, following * rows, 1)[0, END] > now)
         first = lax.clamp(
             jnp.int32(0),
             first - is_full.astype(jnp.int32) + is_idle.astype(jnp.int32),
@@ -163,29 +165,5 @@ def start_rounds(
     return lax.while_loop(lambda carry: carry.step < num_requests, place, carry).start
 
 
-def empty_slots(shape: tuple[int, ...], rows: int) -> jax.Array:
-    """Slots for ``shape = [n, B]`` requests, all ended at round 0, int32 ``[K + 1, 2, B]``."""
-    num_requests, num_instances = shape
-    num_slots = -(-num_requests // rows) * rows
-    is_sentinel = lax.broadcasted_iota(jnp.int32, (num_slots + 1, 2, num_instances), 0) == num_slots
-    is_end = lax.broadcasted_iota(jnp.int32, is_sentinel.shape, 1) == _END
-    return jnp.where(is_sentinel & is_end, _NEVER, 0).astype(jnp.int32)
-
-
 def _split(block: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return block[:, _END], block[:, _SUM]
-
-
-def _rows(array: jax.Array, begin: jax.Array, count: int) -> jax.Array:
-    zero = jnp.zeros_like(begin)
-    start = (begin, *(zero,) * (array.ndim - 1))
-    return lax.dynamic_slice(array, start, (count, *array.shape[1:]))
-
-
-def _set_rows(array: jax.Array, begin: jax.Array, rows: jax.Array) -> jax.Array:
-    zero = jnp.zeros_like(begin)
-    return lax.dynamic_update_slice(array, rows, (begin, *(zero,) * (array.ndim - 1)))
-
-
-def _any(flags: jax.Array) -> jax.Array:
-    return jnp.max(flags.astype(jnp.int32)) > 0
+    return block[:, END], block[:, _SUM]

@@ -15,14 +15,18 @@ PACKAGE = Path(jaxsched.__file__).parent
 # Lowest first. A module imports from layers below its own, never from beside it; inside a
 # subpackage, only cycles are ruled out. policies, bounds and workloads know the instance only.
 LAYERS = (
-    {"_pytree", "_storage", "_batching", "_order", "_one_kernel"},
+    {"_pytree", "_storage", "_batching", "_order", "_one_kernel", "_slots"}
+    | {"_names", "_progress", "_manifest"},
     {"instance"},
     {"schedule", "policies", "bounds", "workloads", "traces"},
     {"_usage", "_strict"},
+    {"_earliest_fit"},
     {"_programs"},
     {"_verify", "_simulate", "clock", "testing"},
     {"metrics"},
-    {"plots", "export"},
+    {"_intervals"},
+    {"_tables", "plots", "export"},
+    {"_comparison"},
     {"_compare", "_improve"},
     {"tuning", "sweeps", "_capacity"},
     {"__init__"},

@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 
 import jaxsched as js
 from jaxsched import _one_kernel
+from tests.reference.earliest_fit import earliest_fit
 from tests.reference.strict_order import strict_order
+
+ORACLES = {"strict": strict_order, "earliest_fit": earliest_fit}
 
 MAX_REQUESTS, BATCH = 8, 16
 
@@ -44,15 +47,18 @@ def order_of(priority):
     return sorted(range(len(priority)), key=lambda i: (priority[i], i))
 
 
+@pytest.mark.parametrize("discipline", ORACLES)
 @pytest.mark.parametrize("admission", ["look_ahead", "peak"])
 @pytest.mark.parametrize("max_num_seqs", [None, 1, 3])
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(cases=st.lists(backlogs(), min_size=BATCH, max_size=BATCH))
-def test_starts_equal_the_round_by_round_oracle(admission, max_num_seqs, cases):
+def test_starts_equal_the_round_by_round_oracle(discipline, admission, max_num_seqs, cases):
     inst, priority = stacked(cases)
-    sched = js.simulate(inst, priority, admission=admission, max_num_seqs=max_num_seqs)
+    options = {"discipline": discipline, "admission": admission, "max_num_seqs": max_num_seqs}
+    sched = js.simulate(inst, priority, **options)
     for row, (prompt, output, capacity, values) in enumerate(cases):
-        expected = strict_order(prompt, output, capacity, order_of(values), admission, max_num_seqs)
+        order = order_of(values)
+        expected = ORACLES[discipline](prompt, output, capacity, order, admission, max_num_seqs)
         n = len(values)
         assert sched.start[row, :n].tolist() == expected
         assert sched.start[row, n:].tolist() == [-1] * (MAX_REQUESTS - n)
@@ -62,19 +68,22 @@ def test_starts_equal_the_round_by_round_oracle(admission, max_num_seqs, cases):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("discipline", ORACLES)
 @pytest.mark.parametrize("admission", ["look_ahead", "peak"])
 @pytest.mark.parametrize("max_num_seqs", [None, 5])
-def test_starts_equal_the_oracle_with_many_slots_and_long_outputs(admission, max_num_seqs):
+def test_starts_equal_the_oracle_with_many_slots(discipline, admission, max_num_seqs):
     rng = np.random.default_rng(1)
     capacity, n = 120, 40
     prompt = rng.integers(1, 12, (24, n))
     output = np.where(rng.random((24, n)) < 0.2, capacity - prompt, rng.integers(1, 15, (24, n)))
     priority = rng.integers(0, 9, (24, n))
     inst = js.Instance.from_lengths(prompt, output, kv_capacity=capacity)
-    sched = js.simulate(inst, priority, admission=admission, max_num_seqs=max_num_seqs)
+    options = {"discipline": discipline, "admission": admission, "max_num_seqs": max_num_seqs}
+    sched = js.simulate(inst, priority, **options)
     for row in range(24):
         arguments = prompt[row].tolist(), output[row].tolist(), capacity
-        expected = strict_order(*arguments, order_of(priority[row]), admission, max_num_seqs)
+        order = order_of(priority[row])
+        expected = ORACLES[discipline](*arguments, order, admission, max_num_seqs)
         assert sched.start[row].tolist() == expected
 
 
@@ -129,6 +138,14 @@ def realistic():
     output = np.ceil(scale * np.exp(rng.normal(5, 1.2, shape))).astype(int).clip(1, 4_000)
     inst = js.Instance.from_lengths(prompt, output, kv_capacity=[16_492, 131_072, 1_500_000])
     return inst, js.prioritize("smallest_volume", inst)
+
+
+def test_earliest_fit_on_realistic_sizes(realistic):
+    inst, priority = realistic
+    sched = js.simulate(inst, priority, discipline="earliest_fit")
+    assert js.verify(inst, sched).is_feasible.all()
+    in_order = js.simulate(inst, priority).completion
+    assert (np.sum(sched.completion, axis=-1) < np.sum(in_order, axis=-1)).all()
 
 
 @pytest.mark.parametrize("admission", ["look_ahead", "peak"])
@@ -219,13 +236,15 @@ def test_leading_axes_are_kept(many):
     np.testing.assert_array_equal(sched.start.reshape(70, 90), js.simulate(inst, priority).start)
 
 
+@pytest.mark.parametrize("discipline", ORACLES)
 @pytest.mark.parametrize("max_num_seqs", [None, 4])
-def test_one_call_an_operation_gives_the_same_as_one_kernel(many, monkeypatch, max_num_seqs):
+def test_one_call_an_operation_gives_the_same(many, monkeypatch, discipline, max_num_seqs):
     inst, priority = (jax.tree.map(lambda leaf: leaf[:69], tree) for tree in many)
-    expected = js.simulate(inst, priority, max_num_seqs=max_num_seqs).start
+    options = {"discipline": discipline, "max_num_seqs": max_num_seqs}
+    expected = js.simulate(inst, priority, **options).start
     monkeypatch.setattr(_one_kernel, "is_available", False)
     jax.clear_caches()
-    found = js.simulate(inst, priority, max_num_seqs=max_num_seqs).start
+    found = js.simulate(inst, priority, **options).start
     jax.clear_caches()
     np.testing.assert_array_equal(found, expected)
 
@@ -402,6 +421,7 @@ def test_predicted_lengths_order_and_true_lengths_admit():
         ([[1, 2]], {}, r"priority has shape \(1, 2\) but the instance has \(2,\)"),
         (["a", "b"], {}, "priority has dtype <U1; expected integers or floats"),
         ([True, False], {}, "priority has dtype bool; expected integers or floats"),
+        ([1, 2], {"discipline": "loose"}, "discipline is 'loose'; expected one of"),
         ([1, 2], {"admission": "eager"}, "admission is 'eager'; expected one of"),
         ([1, 2], {"max_num_seqs": 0}, "max_num_seqs is 0; expected integers >= 1"),
         ([1, 2], {"max_num_seqs": 2.5}, "max_num_seqs is 2.5; expected integers >= 1"),
