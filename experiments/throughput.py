@@ -1,4 +1,4 @@
-"""How fast is the simulator, beside a hand-written numba kernel and the plain-Python oracle?
+"""How fast is the simulator, beside a hand-written numba kernel and the plain-Python oracle.
 
 All times run from priorities to starts, sorting included, on all cores. Compilation is apart;
 the two kernels take turns, so that a drifting machine favours neither; medians are quoted.
@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import _common
+import _numba_kernel
 import jax
 import numpy as np
 from rich.console import Console
@@ -32,26 +33,30 @@ def seconds(function):
     return time.perf_counter() - begin
 
 
-def measure(n, batch, order, repeats):
-    import _numba_kernel
+def measure(n, batch, order, repeats, discipline="strict"):
 
     inst = js.workloads.mixed(jax.random.key(SEED), num_requests=n, batch=batch)
     priority = jax.block_until_ready(js.prioritize(order, inst))
     fields = (inst.prompt_tokens, inst.output_tokens, inst.kv_capacity, priority)
     on_host = [np.asarray(field) for field in fields]
 
-    first = seconds(lambda: js.simulate(inst, priority))
-    starts = js.simulate(inst, priority).start
-    np.testing.assert_array_equal(starts, _numba_kernel.strict_order(*on_host))
-    ours, numba = [], []
-    for _ in range(repeats):
-        ours.append(seconds(lambda: js.simulate(inst, priority).start))
-        numba.append(seconds(lambda: _numba_kernel.strict_order(*on_host)))
-    ours_s, numba_s = float(np.median(ours)), float(np.median(numba))
+    rival = {"strict": _numba_kernel.strict_order, "earliest_fit": _numba_kernel.earliest_fit}
+
+    def ours():
+        return js.simulate(inst, priority, discipline=discipline).start
+
+    def numba():
+        return rival[discipline](*on_host)
+
+    first = seconds(ours)
+    np.testing.assert_array_equal(ours(), numba())
+    times = [(seconds(ours), seconds(numba)) for _ in range(repeats)]
+    ours_s, numba_s = np.median(times, axis=0).tolist()
     return {
         "n": n,
         "batch": batch,
         "order": order,
+        "discipline": discipline,
         "first_call_s": first,
         "jaxsched_s": ours_s,
         "numba_s": numba_s,
@@ -72,7 +77,7 @@ def in_one_program(n, batch, order, repeats):
 
 
 def measure_oracle(n):
-    """The oracle counts every round for every candidate round, so only few requests are timed."""
+    """Time the oracle on few requests: it counts every round for every candidate round."""
     inst = js.workloads.mixed(jax.random.key(SEED), num_requests=n)
     prompt, output = (
         np.asarray(inst.prompt_tokens).tolist(),
@@ -107,7 +112,8 @@ def growth(rows, batch):
 
 
 def table(rows):
-    shown = Table(title="Seconds from priorities to starts, medians")
+    discipline = rows[0]["discipline"].replace("_", " ")
+    shown = Table(title=f"Seconds from priorities to starts, medians, {discipline}")
     for column in (
         "n",
         "batch",
@@ -135,30 +141,31 @@ def table(rows):
 
 def main():
     arguments = _common.parser(__doc__)
-    arguments.add_argument("--repeats", type=int, default=7)
+    arguments.add_argument("--repeats", type=int, default=7, help="timed calls of each")
     arguments.add_argument("--memory-of", type=int, nargs=2, metavar=("INSTANCES", "N"))
     options = arguments.parse_args()
     if options.memory_of:
         report_memory(*options.memory_of)
         return
 
-    sizes, batches, many, repeats = (200, 1000, 2000), (1, 16, 64, 256, 1024, 4096), 100_000, 7
+    sizes, batches, batch, many = (200, 1000, 2000), (1, 16, 64, 256, 1024, 4096), 256, 100_000
+    repeats = options.repeats
     if options.smoke:
-        sizes, batches, many, repeats = (50, 100), (1, 64), 1000, 2
-    repeats = min(repeats, options.repeats)
+        sizes, batches, batch, many, repeats = (50, 100), (1, 64), 64, 1000, 2
     rows = []
     for n in sizes:
         for batch in batches:
             rows += [measure(n, batch, order, repeats) for order in ORDERS]
+    fitted = [measure(n, 64, order, repeats, "earliest_fit") for n in sizes[:2] for order in ORDERS]
     Console().print(table(rows))
+    Console().print(table(fitted))
 
     payload = {
         "manifest": _common.manifest(SEED),
         "rows": rows,
+        "earliest_fit": fitted,
         "one_program": [
-            in_one_program(n, batches[-3 if not options.smoke else -1], order, repeats)
-            for n in sizes
-            for order in ORDERS
+            in_one_program(n, batch, order, repeats) for n in sizes for order in ORDERS
         ],
         "oracle": measure_oracle(12 if options.smoke else 25),
         "growth_exponent_in_n": growth(rows, batches[-1]),
