@@ -1,6 +1,8 @@
 """Schedule LLM inference under a KV-cache budget: simulate, compare, bound and tune."""
 
-from jaxsched import bounds, clock, metrics, policies, testing, traces, workloads
+from jaxsched import bounds, clock, metrics, plots, policies, testing, traces, workloads
+from jaxsched._compare import compare
+from jaxsched._comparison import Comparison
 from jaxsched._simulate import simulate
 from jaxsched._verify import Verdict, verify
 from jaxsched.instance import Instance, stack
@@ -8,13 +10,16 @@ from jaxsched.policies import prioritize
 from jaxsched.schedule import Schedule, Status
 
 __all__ = [
+    "Comparison",
     "Instance",
     "Schedule",
     "Status",
     "Verdict",
     "bounds",
     "clock",
+    "compare",
     "metrics",
+    "plots",
     "policies",
     "prioritize",
     "simulate",

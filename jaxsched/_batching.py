@@ -132,7 +132,7 @@ def _on_devices(
         # Also under a caller's trace the arrays here are numbers, to be computed with now.
         with jax.default_device(device), jax.enable_x64(is_x64), eval_context():
             rows = jax.tree.leaves(chunk)[0].shape[0]
-            result = function(*jax.tree.map(lambda leaf: _filled(leaf, chunk_size), chunk))
+            result = function(*jax.tree.map(lambda leaf: filled(leaf, chunk_size), chunk))
             return jax.tree.map(lambda leaf: np.asarray(leaf)[:rows], result)
 
     if num_instances <= chunk_size:
@@ -142,7 +142,8 @@ def _on_devices(
         yield from pool.map(run, enumerate(chunks))
 
 
-def _filled(leaf: Any, rows: int) -> Any:
+def filled(leaf: Any, rows: int) -> Any:
+    """Repeat the last instance until there are ``rows`` of them."""
     missing = rows - leaf.shape[0]
     return np.concatenate([leaf, np.repeat(leaf[-1:], missing, axis=0)]) if missing else leaf
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from jaxsched._names import hint
 from jaxsched.policies._rule import Rule
 
 
@@ -18,12 +19,14 @@ class PolicyInfo(NamedTuple):
       aliases: other names for it.
       options: keyword options of :func:`make`; none for a plain rule.
       summary: the first line of its docstring.
+      source: the arXiv papers that its docstring names, with commas between.
     """
 
     name: str
     aliases: tuple[str, ...]
     options: tuple[str, ...]
     summary: str
+    source: str
 
 
 class _Entry(NamedTuple):
@@ -76,12 +79,14 @@ def register(
             raise ValueError(
                 f"policy {taken!r} is registered already; choose another name, or pass replace=True"
             )
+    description = inspect.getdoc(documented) or ""
     parameters = () if factory is None else tuple(inspect.signature(factory).parameters.values())
     info = PolicyInfo(
         name=name,
         aliases=tuple(aliases),
         options=tuple(parameter.name for parameter in parameters),
-        summary=(inspect.getdoc(documented) or "").partition("\n")[0],
+        summary=description.partition("\n")[0],
+        source=", ".join(re.findall(r"arXiv:\d+\.\d+", description)),
     )
     required = tuple(p.name for p in parameters if p.default is inspect.Parameter.empty)
     _ENTRIES[name] = _Entry(info, factory or (lambda: documented), required)
@@ -153,9 +158,7 @@ def resolve(rule: Rule | str) -> Rule:
 def _find(name: str) -> _Entry:
     entry = _ENTRIES.get(_ALIASES.get(name, name))
     if entry is None:
-        near = difflib.get_close_matches(name, [*_ENTRIES, *_ALIASES])
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(_ENTRIES)}"
-        raise ValueError(f"no policy is called {name!r}; {hint}")
+        raise ValueError(f"no policy is called {name!r}; {hint(name, _ENTRIES, _ALIASES)}")
     return entry
 
 

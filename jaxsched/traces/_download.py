@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from pathlib import Path
 from typing import NamedTuple
 
 import platformdirs
+
+from jaxsched._names import hint
 
 
 class Source(NamedTuple):
@@ -76,9 +77,7 @@ def download(name: str, cache_dir: str | os.PathLike[str] | None = None) -> Path
       ['arxiv_summarization', 'azure2023_code', 'azure2023_conv', 'mooncake_conversation']
     """
     if name not in SOURCES:
-        nearest = difflib.get_close_matches(name, SOURCES, n=1)
-        hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-        raise ValueError(f"no trace is called {name!r}; {hint}known: {', '.join(SOURCES)}")
+        raise ValueError(f"no trace is called {name!r}; {hint(name, SOURCES)}")
     try:
         import pooch
     except ImportError as error:

@@ -43,7 +43,7 @@ def test_a_name_or_an_alias_makes_the_rule_itself():
         ("smalest_volume", "smallest_volume"),
         ("FCFS", "fcfs"),
         ("mcsf", "mc_sf"),
-        ("zzz", "there are"),
+        ("zzz", "known: fcfs"),
     ],
 )
 def test_an_unknown_name_is_answered_with_the_nearest(asked, offered):

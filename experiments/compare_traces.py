@@ -1,0 +1,64 @@
+"""Compare the rules on real request lengths: whole files as one backlog each, and samples of them.
+
+Needs `azure2023_conv.csv.gz` and `arxiv_summarization.csv.gz`; says so where they are absent.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import _common
+import jax
+
+import jaxsched as js
+
+SEED = 0
+FILES = ("azure2023_conv.csv.gz", "arxiv_summarization.csv.gz")
+KV_CAPACITY = 16492
+RULES = ["fcfs", "shortest_output", "shortest_prompt", "total_size", "smallest_volume"]
+SERVER = "llama2_70b_2xa100"
+
+
+def backlogs(path: Path, num_requests: int, num_instances: int) -> dict[str, js.Instance]:
+    """All rows as one instance, and sampled instances of one size."""
+    return {
+        "whole_file": js.traces.load(path, KV_CAPACITY),
+        "samples": js.traces.load(
+            path,
+            KV_CAPACITY,
+            num_requests=num_requests,
+            batch=num_instances,
+            key=jax.random.key(SEED),
+        ),
+    }
+
+
+def compared(inst: js.Instance) -> dict[str, Any]:
+    """Print the table and return its numbers."""
+    found = js.compare(inst, RULES, baseline="fcfs", clock=js.clock.PRESETS[SERVER])
+    print(found, end="\n\n")
+    return found.to_dict()
+
+
+def main() -> None:
+    arguments = _common.parser(__doc__).parse_args()
+    num_requests, num_instances = (100, 4) if arguments.smoke else (1000, 64)
+    folder = _common.data_dir()
+    paths = [folder / name for name in FILES] if folder else []
+    if absent := [path.name for path in paths if not path.is_file()] or (not folder and FILES):
+        print(f"no real lengths: set JAXSCHED_DATA to a folder that holds {' and '.join(absent)}")
+        return
+    results = {}
+    for path in paths:
+        name = path.name.partition(".")[0]
+        results[name] = {}
+        for kind, inst in backlogs(path, num_requests, num_instances).items():
+            print(f"{name}, {kind.replace('_', ' ')}")
+            results[name][kind] = compared(inst)
+    payload = {"manifest": _common.manifest(SEED), "server": SERVER, "results": results}
+    _common.write_results("compare_traces", payload)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""A progress bar that says so while jax compiles."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+from tqdm import tqdm
+
+# jax reports the end of a step: the programme is lowered, then XLA has compiled it.
+_LOWERED = "/jax/core/compile/jaxpr_to_mlir_module_duration"
+_COMPILED = "/jax/core/compile/backend_compile_duration"
+
+_STATES = {_LOWERED: "compiling", _COMPILED: "running"}
+_WIDTH = max(map(len, _STATES.values()))  # of a state, so that the bar keeps its length
+_FORMAT = (
+    "{desc}{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {unit} [{elapsed}<{remaining}{postfix}]"
+)
+
+
+@contextlib.contextmanager
+def progress_bar(total: int, unit: str, is_shown: bool | None = None) -> Iterator[Any]:
+    """Show a bar on stderr while the body runs; afterwards it is gone.
+
+    Args:
+      total: units of work.
+      unit: what they are called.
+      is_shown: None shows the bar if stderr is a terminal.
+
+    Yields:
+      The ``tqdm`` bar, to ``update``.
+    """
+    disable = None if is_shown is None else not is_shown
+    with tqdm(total=total, unit=unit, leave=False, disable=disable, bar_format=_FORMAT) as bar:
+        if bar.disable:
+            yield bar
+            return
+
+        def listen(event: str, duration_secs: float, **kwargs: Any) -> None:
+            if event in _STATES:
+                bar.set_postfix_str(f"{_STATES[event]:{_WIDTH}}")
+
+        bar.set_postfix_str(f"{_STATES[_COMPILED]:{_WIDTH}}")
+        jax.monitoring.register_event_duration_secs_listener(listen)
+        try:
+            yield bar
+        finally:
+            jax.monitoring.unregister_event_duration_listener(listen)

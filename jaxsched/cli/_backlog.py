@@ -1,0 +1,108 @@
+"""From options to the instances they ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+
+from jaxsched import traces, workloads
+from jaxsched._names import hint
+from jaxsched.clock import PRESET_KV_CAPACITY, PRESETS, LinearClock
+from jaxsched.instance import Instance
+
+DEFAULT_CAPACITY = 16492
+_DEFAULT_REQUESTS = 1000
+_DEFAULT_INSTANCES = 64
+
+#: What ``--workload`` takes.
+WORKLOADS: dict[str, Callable[..., Instance]] = {
+    **workloads.WORKLOADS,
+    "uniform": workloads.uniform,
+}
+
+
+def make_backlog(
+    workload: str | None,
+    trace: Path | None,
+    requests: int | None,
+    instances: int | None,
+    seed: int,
+    capacity: str | None,
+    server: str | None,
+    drop_invalid: bool,
+) -> Instance:
+    """Draw or read the instances that these options describe."""
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"--seed is {seed}; expected an integer from 0 to 2^32 - 1")
+    key = jax.random.key(seed)
+    if trace is None:
+        if drop_invalid:
+            raise ValueError("--drop-invalid is about rows of a --trace")
+        return _drawn(workload or "mixed", requests, instances, key, capacity, server)
+    if workload is not None:
+        raise ValueError("--workload and --trace exclude each other; give one of them")
+    kv_capacity = tokens(capacity, server)
+    if requests is None and instances is None:
+        return traces.load(trace, kv_capacity, drop_invalid=drop_invalid)
+    return traces.load(
+        trace,
+        kv_capacity,
+        num_requests=_DEFAULT_REQUESTS if requests is None else requests,
+        batch=1 if instances is None else instances,
+        key=key,
+        drop_invalid=drop_invalid,
+    )
+
+
+def _drawn(
+    name: str,
+    requests: int | None,
+    instances: int | None,
+    key: jax.Array,
+    capacity: str | None,
+    server: str | None,
+) -> Instance:
+    if name not in WORKLOADS:
+        raise ValueError(f"no workload is called {name!r}; {hint(name, WORKLOADS)}")
+    batch = _DEFAULT_INSTANCES if instances is None else instances
+    if name == "uniform":
+        if requests is not None or capacity is not None:
+            raise ValueError("workload 'uniform' draws its own --requests and --capacity")
+        return workloads.uniform(key, batch=batch)
+    num_requests = _DEFAULT_REQUESTS if requests is None else requests
+    return WORKLOADS[name](key, num_requests, batch, tokens(capacity, server))
+
+
+def tokens(capacity: str | None, server: str | None = None) -> int:
+    """Tokens of KV cache that ``--capacity`` stands for."""
+    if capacity is None:
+        return DEFAULT_CAPACITY
+    if capacity == "server":
+        if server is None:
+            raise ValueError("--capacity server needs --server, to say which")
+        _require_server(server)
+        return PRESET_KV_CAPACITY[server]
+    try:
+        number = int(capacity)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise ValueError(f"--capacity is {capacity!r}; expected an integer >= 1, or 'server'")
+    return number
+
+
+def make_clock(server: str | None, deadline_s: float | None) -> LinearClock | None:
+    """Find the clock of ``--server``."""
+    if server is None:
+        if deadline_s is not None:
+            raise ValueError("--deadline-s needs --server, which says how long a round takes")
+        return None
+    _require_server(server)
+    return PRESETS[server]
+
+
+def _require_server(server: str) -> None:
+    if server not in PRESETS:
+        raise ValueError(f"no server is called {server!r}; {hint(server, PRESETS)}")

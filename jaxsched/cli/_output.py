@@ -1,0 +1,90 @@
+"""Files that are written whole or not at all, and what is said about them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+
+def console_beside(json_target: str | None) -> Console:
+    """Where to print for people: stderr if stdout is to carry JSON."""
+    return Console(stderr=json_target == "-", highlight=False)
+
+
+def require_targets(**paths: str | Path | None) -> None:
+    """Raise before hours of work if a file could not be written after them."""
+    for option, target in paths.items():
+        if target is None or (option == "json" and target == "-"):
+            continue
+        path = Path(target)
+        if path.is_dir():
+            raise ValueError(f"--{option} {path}: is a folder; expected a file")
+        if not path.parent.is_dir():
+            raise ValueError(f"--{option} {path}: there is no folder {path.parent}")
+        if option == "plot":
+            _require_picture_format(path)
+
+
+def _require_picture_format(path: Path) -> None:
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise ImportError('--plot needs matplotlib: pip install "jaxsched[plot]"') from error
+    matplotlib.use("agg")  # files only, also where there is a screen
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    known = FigureCanvasBase.get_supported_filetypes()
+    if path.suffix.lower().lstrip(".") not in known:
+        raise ValueError(f"--plot {path}: expected a file name that ends in .{', .'.join(known)}")
+
+
+def save(path: Path, write: Callable[[Path], object]) -> None:
+    """Have ``write`` fill a file beside ``path``, then give it that name."""
+    partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        write(partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def save_json(target: str, payload: Mapping[str, Any], console: Console) -> None:
+    """Write JSON to a file, or to stdout for ``-``."""
+    text = json.dumps(payload, indent=2, allow_nan=False) + "\n"
+    if target == "-":
+        sys.stdout.write(text)
+        return
+    save(Path(target), lambda path: path.write_text(text))
+    console.print(f"results saved to {target}", soft_wrap=True)
+
+
+def save_csv(path: Path, records: Sequence[Mapping[str, Any]], console: Console) -> None:
+    """Write records of the same keys as a table; NaN leaves a cell blank."""
+
+    def write(partial: Path) -> None:
+        with partial.open("w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(records[0]))
+            writer.writeheader()
+            for record in records:
+                blank = {name: "" for name, value in record.items() if value != value}
+                writer.writerow({**record, **blank})
+
+    save(path, write)
+    console.print(f"table saved to {path}", soft_wrap=True)
+
+
+def save_plot(path: Path, draw: Callable[[], Any], console: Console) -> None:
+    """Write the picture that ``draw`` makes on matplotlib axes of its own."""
+    from matplotlib import pyplot
+
+    figure = draw().figure
+    save(path, lambda partial: figure.savefig(partial, dpi=150))
+    pyplot.close(figure)
+    console.print(f"picture saved to {path}", soft_wrap=True)

@@ -1,0 +1,170 @@
+"""The commands that schedule: ``compare`` and ``simulate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from jaxsched import metrics, policies
+from jaxsched._compare import compare as compare_rules
+from jaxsched._comparison import Comparison
+from jaxsched._manifest import manifest
+from jaxsched._simulate import simulate as simulate_rule
+from jaxsched._tables import Column, Layout, interval_caption, rich_table, written
+from jaxsched.cli import _options as options
+from jaxsched.cli._backlog import make_backlog, make_clock
+from jaxsched.cli._output import (
+    console_beside,
+    require_targets,
+    save,
+    save_csv,
+    save_json,
+    save_plot,
+)
+from jaxsched.schedule import require_ok
+
+DEFAULT_POLICIES = "fcfs,shortest_output,shortest_prompt,total_size,smallest_volume"
+
+
+def compare(
+    context: typer.Context,
+    workload: options.Workload = None,
+    trace: options.TraceFile = None,
+    requests: options.Requests = None,
+    instances: options.Instances = None,
+    seed: options.Seed = 0,
+    capacity: options.Capacity = None,
+    drop_invalid: options.DropInvalid = False,
+    policy_names: Annotated[
+        str,
+        options.scheduling("--policies", "Rules, with commas between (the index rules).", "A,B"),
+    ] = DEFAULT_POLICIES,
+    baseline: Annotated[
+        str | None,
+        options.scheduling("--baseline", "Compare with this rule (fcfs if there).", "NAME"),
+    ] = None,
+    bound: Annotated[
+        str, options.scheduling("--bound", "Lower bound: volume (default), or none.", "NAME")
+    ] = "volume",
+    discipline: options.Discipline = "strict",
+    admission: options.Admission = "look_ahead",
+    max_num_seqs: options.MaxNumSeqs = None,
+    server: options.Server = None,
+    deadline_s: options.DeadlineS = None,
+    json_target: options.Json = None,
+    csv_path: options.Csv = None,
+    plot_path: Annotated[
+        Path | None, options.output("--plot", "Picture of mean latencies (.png, .pdf, ..).", "FILE")
+    ] = None,
+) -> None:
+    """Compare rules on the same backlogs: which is best, by how much, how far from optimal."""
+    console = console_beside(json_target)
+    require_targets(json=json_target, csv=csv_path, plot=plot_path)
+    rules = _rules(policy_names)
+    clock = make_clock(server, deadline_s)
+    inst = make_backlog(workload, trace, requests, instances, seed, capacity, server, drop_invalid)
+    found = compare_rules(
+        inst,
+        rules,
+        baseline or _default_baseline(rules),
+        None if bound == "none" else bound,
+        clock,
+        discipline=discipline,
+        admission=admission,
+        max_num_seqs=max_num_seqs,
+        deadline_s=deadline_s,
+    )
+    console.print(found.table())
+    if plot_path is not None:
+        save_plot(plot_path, found.plot, console)
+    _save_numbers(found, csv_path, json_target, console, manifest(context.obj, seed))
+
+
+def _rules(names: str) -> list[str]:
+    rules = [name.strip() for name in names.split(",") if name.strip()]
+    for place, name in enumerate(rules):
+        policies.info(name)  # or an error, before any work
+        if name in rules[:place]:
+            raise ValueError(f"--policies names {name!r} twice")
+    return rules
+
+
+def _default_baseline(rules: list[str]) -> str | None:
+    if len(rules) < 2:
+        return None
+    return "fcfs" if "fcfs" in rules else rules[0]
+
+
+def simulate(
+    context: typer.Context,
+    workload: options.Workload = None,
+    trace: options.TraceFile = None,
+    requests: options.Requests = None,
+    instances: options.Instances = None,
+    seed: options.Seed = 0,
+    capacity: options.Capacity = None,
+    drop_invalid: options.DropInvalid = False,
+    policy: Annotated[
+        str, options.scheduling("--policy", "The rule (smallest_volume).", "NAME")
+    ] = "smallest_volume",
+    discipline: options.Discipline = "strict",
+    admission: options.Admission = "look_ahead",
+    max_num_seqs: options.MaxNumSeqs = None,
+    server: options.Server = None,
+    deadline_s: options.DeadlineS = None,
+    save_path: Annotated[
+        Path | None, options.output("--save", "The schedule, for js.Schedule.load.", "FILE.npz")
+    ] = None,
+    json_target: options.Json = None,
+    csv_path: options.Csv = None,
+) -> None:
+    """Schedule backlogs by one rule and print every metric."""
+    console = console_beside(json_target)
+    require_targets(save=save_path, json=json_target, csv=csv_path)
+    clock = make_clock(server, deadline_s)
+    policies.info(policy)
+    inst = make_backlog(workload, trace, requests, instances, seed, capacity, server, drop_invalid)
+    priority = policies.prioritize(policy, inst)
+    sched = simulate_rule(
+        inst, priority, discipline=discipline, admission=admission, max_num_seqs=max_num_seqs
+    )
+    require_ok(sched, f"rule {policy!r}")
+    found = Comparison(
+        metrics={policy: metrics.summary(inst, sched, clock, deadline_s)},
+        num_requests=np.asarray(inst.num_requests),
+        kv_capacity=np.asarray(inst.kv_capacity),
+    )
+    console.print(_metrics_table(policy, found))
+    if save_path is not None:
+        save(save_path, sched.save)
+        console.print(f"schedule saved to {save_path}", soft_wrap=True)
+    _save_numbers(found, csv_path, json_target, console, manifest(context.obj, seed))
+
+
+def _metrics_table(policy: str, found: Comparison) -> Table:
+    metrics = list(found.metrics[policy])
+    means = [written(found.estimate(metric)[policy]) for metric in metrics]
+    layout = Layout(
+        title=f"{policy}: {found.description}",
+        columns=[Column("metric", metrics), Column("mean", means)],
+        caption=interval_caption(found.interval_name),
+    )
+    return rich_table(layout)
+
+
+def _save_numbers(
+    found: Comparison,
+    csv_path: Path | None,
+    json_target: str | None,
+    console: Console,
+    about: dict[str, Any],
+) -> None:
+    if csv_path is not None:
+        save_csv(csv_path, found.records(), console)
+    if json_target is not None:
+        save_json(json_target, {"manifest": about, **found.to_dict()}, console)
