@@ -5,15 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import sys
 import tempfile
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import jax
+from jaxsched._manifest import manifest as describe_run
 
 _HERE = Path(__file__).resolve().parent
 
@@ -33,18 +30,8 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 def manifest(seed: int) -> dict[str, Any]:
     """Say what ran, on what, with which versions and seed."""
-    device = jax.devices()[0]
-    return {
-        "command": " ".join(["python", f"experiments/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
-        "seed": seed,
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("jax", "jaxlib", "numpy", "jaxsched")},
-        },
-        "device": {"platform": device.platform, "kind": device.device_kind},
-        "cpu": {"count": os.cpu_count(), "model": _processor()},
-        "date": datetime.now(UTC).date().isoformat(),
-    }
+    command = ["python", f"experiments/{Path(sys.argv[0]).name}", *sys.argv[1:]]
+    return describe_run(" ".join(command), seed)
 
 
 def write_results(name: str, payload: dict[str, Any]) -> Path:
@@ -55,12 +42,3 @@ def write_results(name: str, payload: dict[str, Any]) -> Path:
     path.write_text(json.dumps(payload, indent=2) + "\n")
     print(f"wrote {path if is_smoke else path.relative_to(_HERE.parent)}")
     return path
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()

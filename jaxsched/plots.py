@@ -79,7 +79,7 @@ def mean_bars(
     ax.invert_yaxis()
     ax.set_xlim(0, 1.12 * np.nanmax(np.where(has_interval, high, mean)))
     ax.set_xlabel(label)
-    ax.set_title(title, fontsize="medium", pad=20)
+    ax.set_title(title, fontsize="medium", pad=6 if limit is None else 20)
     ax.spines[["top", "right"]].set_visible(False)
     return ax
 

@@ -185,6 +185,7 @@ class TestRefusals:
             ("compare --requests many", "--requests"),
             ("compare --requests 0", "--requests is 0"),
             ("compare --instances 0", "--instances is 0"),
+            ("compare --requests 100000 --instances 100000", "for the sake of memory"),
             ("compare --seed -1", "--seed is -1"),
             ("compare --capacity big", "--capacity is 'big'"),
             ("compare --capacity 100", "--capacity is 100; expected at least 4096"),

@@ -100,7 +100,6 @@ class TestMetrics:
         assert found.rules == ("fcfs", "my_rule")
         assert found.best == "my_rule"
 
-
     def test_are_float64_with_and_without_x64(self, x64):
         inst = one_request_each([1, 2, 3, 6])
         values = js.compare(inst, ["svf"], clock=CLOCK).metrics["svf"]

@@ -15,6 +15,7 @@ from jaxsched.instance import Instance
 DEFAULT_CAPACITY = 16492
 _DEFAULT_REQUESTS = 1000
 _DEFAULT_INSTANCES = 64
+_MAX_REQUESTS = 2**28  # about 10 GB of lengths, priorities and schedules
 
 #: What ``--workload`` takes.
 WORKLOADS: dict[str, Callable[..., Instance]] = {
@@ -36,6 +37,11 @@ def make_backlog(
     """Draw or read the instances that these options describe."""
     if not 0 <= seed < 2**32:
         raise ValueError(f"--seed is {seed}; expected an integer from 0 to 2^32 - 1")
+    if (total := (requests or _DEFAULT_REQUESTS) * (instances or 1)) > _MAX_REQUESTS:
+        raise ValueError(
+            f"--requests times --instances is {total}; expected at most {_MAX_REQUESTS}, for the "
+            "sake of memory: run several with other seeds"
+        )
     key = jax.random.key(seed)
     if trace is None:
         if drop_invalid:
