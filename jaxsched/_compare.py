@@ -30,7 +30,17 @@ from jaxsched.schedule import Schedule, require_ok
 Bound = Callable[[Instance], np.ndarray]
 
 #: The bounds that :func:`compare` knows by name.
-BOUNDS: dict[str, Bound] = {"volume": bounds.volume}
+
+
+def _price(inst: Instance) -> np.ndarray:
+    return bounds.price(inst).value
+
+
+BOUNDS: dict[str, Bound] = {
+    "volume": bounds.volume,
+    "mean_busy": bounds.mean_busy,
+    "price": _price,
+}
 
 _REQUESTS_PER_CHUNK = 2**18  # memory of a rule that makes tables, and steps of the progress bar
 _INSTANCES_PER_HOST_CHUNK = 8

@@ -18,7 +18,8 @@ LAYERS = (
     {"_pytree", "_storage", "_batching", "_order", "_one_kernel", "_slots"}
     | {"_names", "_progress", "_manifest"},
     {"instance"},
-    {"schedule", "policies", "bounds", "workloads", "traces"},
+    {"schedule", "policies", "workloads", "traces"},
+    {"bounds"},
     {"_usage", "_strict"},
     {"_earliest_fit"},
     {"_programs"},
@@ -34,7 +35,10 @@ LAYERS = (
     {"__main__"},
 )
 # Rules that look ahead by simulating, or price by a bound.
-EXCEPTIONS = {"policies.lp_guided": {"_simulate", "bounds"}}
+EXCEPTIONS = {
+    "policies.lp_guided": {"_simulate", "bounds"},
+    "policies.price_guided": {"bounds"},
+}
 
 
 def module_name(path):

@@ -49,7 +49,7 @@ def compare(
         options.scheduling("--baseline", "Compare with this rule (fcfs if there).", "NAME"),
     ] = None,
     bound: Annotated[
-        str, options.scheduling("--bound", "Lower bound: volume (default), or none.", "NAME")
+        str, options.scheduling("--bound", "volume (default), mean_busy, price, none.", "NAME")
     ] = "volume",
     discipline: options.Discipline = "strict",
     admission: options.Admission = "look_ahead",

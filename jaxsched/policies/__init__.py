@@ -2,6 +2,7 @@
 
 from jaxsched.policies._prioritize import prioritize
 from jaxsched.policies._rule import HostRule, Rule, host_rule, rule_name
+from jaxsched.policies.geometric import geometric
 from jaxsched.policies.index import (
     fcfs,
     shortest_output,
@@ -9,28 +10,43 @@ from jaxsched.policies.index import (
     smallest_volume,
     total_size,
 )
+from jaxsched.policies.lp_guided import lp_swap, receding_horizon, sorted_lp
+from jaxsched.policies.price_guided import price_guided
 from jaxsched.policies.registry import PolicyInfo, info, make, names, register
+from jaxsched.policies.sorted_f import sorted_f
 
 register("fcfs", fcfs)
 register("shortest_output", shortest_output, aliases=["mc_sf"])
 register("shortest_prompt", shortest_prompt)
 register("total_size", total_size)
 register("smallest_volume", smallest_volume, aliases=["svf"])
+register("sorted_f", factory=sorted_f)
+register("geometric", geometric, aliases=["gba"])
+register("receding_horizon", factory=receding_horizon)
+register("sorted_lp", factory=sorted_lp)
+register("lp_swap", factory=lp_swap)
+register("price_guided", factory=price_guided)
 
 __all__ = [
     "HostRule",
     "PolicyInfo",
     "Rule",
     "fcfs",
+    "geometric",
     "host_rule",
     "info",
+    "lp_swap",
     "make",
     "names",
+    "price_guided",
     "prioritize",
+    "receding_horizon",
     "register",
     "rule_name",
     "shortest_output",
     "shortest_prompt",
     "smallest_volume",
+    "sorted_f",
+    "sorted_lp",
     "total_size",
 ]

@@ -33,6 +33,7 @@ class _Entry(NamedTuple):
     info: PolicyInfo
     factory: Callable[..., Rule]
     required: tuple[str, ...]
+    takes_more: bool  # options that its signature does not name
 
 
 _ENTRIES: dict[str, _Entry] = {}
@@ -81,6 +82,8 @@ def register(
             )
     description = inspect.getdoc(documented) or ""
     parameters = () if factory is None else tuple(inspect.signature(factory).parameters.values())
+    takes_more = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
+    parameters = tuple(p for p in parameters if p.kind is not inspect.Parameter.VAR_KEYWORD)
     info = PolicyInfo(
         name=name,
         aliases=tuple(aliases),
@@ -89,7 +92,7 @@ def register(
         source=", ".join(re.findall(r"arXiv:\d+\.\d+", description)),
     )
     required = tuple(p.name for p in parameters if p.default is inspect.Parameter.empty)
-    _ENTRIES[name] = _Entry(info, factory or (lambda: documented), required)
+    _ENTRIES[name] = _Entry(info, factory or (lambda: documented), required, takes_more)
     _ALIASES.update(dict.fromkeys(aliases, name))
 
 
@@ -134,7 +137,8 @@ def make(name: str, **options: object) -> Rule:
     """
     entry = _find(name)
     accepted = entry.info.options
-    if unknown := [option for option in options if option not in accepted]:
+    unknown = [option for option in options if option not in accepted]
+    if unknown and not entry.takes_more:
         known = f"its options are {', '.join(accepted)}" if accepted else "it takes none"
         raise TypeError(f"policy {name!r} has no option {unknown[0]!r}; {known}")
     if missing := [option for option in entry.required if option not in options]:

@@ -1,0 +1,66 @@
+"""Re-run the comparison of Sorted-F (arXiv:2508.06133) and say which of its claims hold here.
+
+Rules on the same backlogs: generated workloads, real summarisation lengths, and every trace in the
+data folder, in rounds and in seconds. Without the folder the generated workloads alone are run.
+"""
+
+from __future__ import annotations
+
+import time
+
+import _common
+import worst_cases
+from _paper_cases import FULL, SEED, SMOKE, cases
+from _paper_claims import claims
+from _paper_measures import measured
+from _paper_page import page, picture
+
+import jaxsched as js
+
+INTRO = """\
+Made by `python experiments/sorted_f_paper.py`. Strict order with look-ahead; all requests wait at
+round 0. `sorted_f` chooses its batches by `multiplier_sweep`; other selectors are in brackets.
+`sorted_lp` and `lp_swap` take their starts from the price bound, or in brackets from HiGHS. The
+bound is the larger of the price and the volume bound: no schedule has a lower total latency.
+A whole file is a single instance, with neither intervals nor tests; elsewhere "within chance" is
+p >= 0.05 in a paired t-test."""
+
+
+def main() -> None:
+    arguments = _common.parser(__doc__).parse_args()
+    sizes = SMOKE if arguments.smoke else FULL
+    folder = _common.data_dir()
+    if folder is None:
+        print("no real lengths: set JAXSCHED_DATA to a folder of traces to have them compared")
+
+    results = {}
+    for case in cases(sizes, folder):
+        begin = time.perf_counter()
+        clock = js.clock.PRESETS[case.server]
+        compared = js.compare(case.inst, case.rules, bound=case.bound, clock=clock)
+        results[case.name] = measured(compared) | {"server": case.server}
+        seconds = time.perf_counter() - begin
+        print(f"{case.name}: best in seconds is {compared.best} (took {seconds:.0f} s)", flush=True)
+
+    growth = worst_cases.growth(worst_cases.CAPACITIES[: 2 if arguments.smoke else None])
+    stated = claims(results, growth, worst_cases.PAPER_FACTOR)
+    for claim in stated:
+        print(f"\n{'HOLDS' if claim['holds'] else 'DOES NOT HOLD'}: {claim['claim']}")
+        print(f"  {claim['evidence']}")
+
+    manifest = _common.manifest(SEED)
+    payload = {"manifest": manifest, "claims": stated, "worst_cases": growth, "cases": results}
+    path = _common.write_results("sorted_f_paper", payload)
+    path.with_suffix(".md").write_text(page(results, stated, INTRO))
+    n, _ = sizes.trace
+    shown = {
+        name: found
+        for name, found in results.items()
+        if found["requests"] == n and found["instances"] > 1
+    }
+    title = f"Mean latency in rounds over that of Sorted-F, {n} requests"
+    picture(shown, title).savefig(path.with_suffix(".png"), dpi=150)
+
+
+if __name__ == "__main__":
+    main()

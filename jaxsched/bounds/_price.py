@@ -1,0 +1,212 @@
+"""The price bound: what the cache costs when memory is paid for by the round."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxsched._batching import local_devices, map_chunks
+from jaxsched._progress import progress_bar
+from jaxsched.bounds._busy import fluid
+from jaxsched.bounds._price_ascent import STEPS_PER_CYCLE, Problem, ascend, first_step_size
+from jaxsched.bounds._price_blocks import block_edges, lagrangian
+from jaxsched.instance import MAX_INT32, Instance, exact_volume
+
+_CPU_CELLS_PER_CALL = 2**17  # requests times blocks: half a MB for each array, half a ms a step
+_ACCELERATOR_CELLS_PER_CALL = 2**26
+
+
+class PriceBound(NamedTuple):
+    """A lower bound on TEL and the prices that prove it; numpy arrays.
+
+    Attributes:
+      value: float64 ``[..]``, in rounds: no feasible schedule has less total latency.
+      prices: float64 ``[.., J]``; ``prices[j]`` is charged for each token held in each of the
+        rounds ``edges[j] + 1 .. edges[j + 1]``.
+      edges: int32 ``[.., J + 1]``, ascending from 0 to the horizon; blocks at its end may be
+        empty.
+      best_starts: int32 ``[.., n]``, the cheapest start of each request under the prices; -1
+        for padding.
+      history: float32 ``[.., num_steps]``, the bound on the way, step by step; NaN once an
+        instance has stopped.
+    """
+
+    value: np.ndarray
+    prices: np.ndarray
+    edges: np.ndarray
+    best_starts: np.ndarray
+    history: np.ndarray
+
+
+def price(
+    inst: Instance,
+    *,
+    num_steps: int = 300,
+    tolerance: float = 3e-4,
+    horizon: Any = None,
+    num_blocks: int = 512,
+    progress: bool | None = None,
+) -> PriceBound:
+    r"""Lower bound on the total latency of every feasible schedule, from prices of memory.
+
+    Charge :math:`\lambda_t \ge 0` for each token held in round :math:`t \le T` and nothing
+    later. A feasible schedule pays at most :math:`M \sum_t \lambda_t`, and each request, if it
+    were alone, would start where latency and payment together are least, so that
+
+    .. math::
+       \mathrm{TEL} \ge L(\lambda) = \sum_i \min_{k \ge 0} \Bigl[ k + o_i
+       + \sum_{t=k+1}^{k+o_i} \lambda_t (s_i + t - k) \Bigr] - M \sum_{t=1}^{T} \lambda_t .
+
+    The prices start at those of :func:`mean_busy` and climb by gradient steps; the best are kept.
+    They are constant on blocks of rounds, which for :math:`T \le J` are single rounds; then
+    the limit is the optimum of the linear programme over starts at the same :math:`T`. Whatever
+    the prices, the value is a proof: it is worked out at the end in float64 with exact minima,
+    rounded down, less 1e-9 of itself.
+
+    Args:
+      inst: the instance, ``[.., n]``, with concrete values. Padding takes no part.
+      num_steps: most gradient steps; the steps shrink to nothing in cycles of 100.
+      tolerance: stop an instance after a cycle that raised its bound by less than this part.
+      horizon: :math:`T`, an integer >= 1 or one for each instance ``[..]``; any is valid. By
+        default the rounds that the volumes need at full memory and the longest output.
+      num_blocks: :math:`J`, most blocks of rounds.
+      progress: True or False to show a progress bar or not; None shows it on a terminal.
+
+    Returns:
+      A :class:`PriceBound`. It holds for both admissions and under any cap on the requests
+      active at once.
+
+    Raises:
+      ValueError: an argument is out of its range.
+
+    Example:
+      >>> import jaxsched as js
+      >>> inst = js.Instance.from_lengths([3, 1, 2], [2, 4, 3], kv_capacity=7)
+      >>> bound = js.bounds.price(inst)
+      >>> sched = js.simulate(inst, js.policies.smallest_volume(inst))
+      >>> bool(bound.value <= sched.completion.sum())
+      True
+
+    Source:
+      Ours: the Lagrangian dual of the time-indexed programme of Wang, Ye, Zhou, *LLM Serving
+      Optimization with Variable Prefill and Decode Lengths*, 2025, arXiv:2508.06133.
+    """
+    _require_at_least("num_steps", num_steps, 0)
+    _require_at_least("num_blocks", num_blocks, 1)
+    if not tolerance >= 0:
+        raise ValueError(f"tolerance is {tolerance}; expected a number >= 0")
+    inst = jax.tree.map(np.asarray, inst)
+    leading, n = inst.kv_capacity.shape, inst.prompt_tokens.shape[-1]
+    horizon = _checked_horizon(inst, horizon)
+    # A power of two, so that few shapes are ever compiled.
+    longest = int(horizon.max(initial=1))
+    num_blocks = min(num_blocks, 1 << (longest - 1).bit_length())
+
+    devices = local_devices()
+    is_cpu = devices[0].platform == "cpu"
+    cells = _CPU_CELLS_PER_CALL if is_cpu else _ACCELERATOR_CELLS_PER_CALL
+    size = 1 << max(0, (cells // (n * num_blocks)).bit_length() - 1)
+    size = min(size, 1 << max(0, horizon.size - 1).bit_length())
+    with progress_bar(-(-horizon.size // size) * num_steps, "step", progress) as bar:
+
+        def run(inst: Instance, horizon: np.ndarray) -> PriceBound:
+            return _priced(inst, horizon, num_blocks, num_steps, tolerance, bar)
+
+        return map_chunks(run, inst, horizon, leading=leading, chunk_size=size, devices=devices)
+
+
+def _priced(
+    inst: Instance,
+    horizon: np.ndarray,
+    num_blocks: int,
+    num_steps: int,
+    tolerance: float,
+    bar: Any,
+) -> PriceBound:
+    """Bound a few instances ``[B, n]``."""
+    singles = [jax.tree.map(operator.itemgetter(row), inst) for row in range(horizon.size)]
+    served = [fluid(one) for one in singles]
+    edges = np.stack(
+        [block_edges(one, int(t), num_blocks) for one, t in zip(served, horizon, strict=True)]
+    )
+    middle = (edges[:, :-1] + edges[:, 1:]) / 2
+    capacity = np.asarray(inst.kv_capacity, np.int64)
+    first = np.stack([one.price(*at) for one, *at in zip(served, middle, capacity, strict=True)])
+    unit = first + 1 / capacity[:, None]
+    climbed, history = _climbed(inst, edges, unit, first / unit, num_steps, tolerance, bar)
+
+    # What float32 took for the best need not be: the fluid's prices are judged as well.
+    best = [
+        max(
+            ((*lagrangian(one, one_edges, prices), prices) for prices in candidates),
+            key=operator.itemgetter(0),
+        )
+        for one, one_edges, *candidates in zip(singles, edges, first, climbed, strict=True)
+    ]
+    value, best_starts, prices = (np.stack(parts) for parts in zip(*best, strict=True))
+    return PriceBound(value, prices, edges.astype(np.int32), best_starts, history)
+
+
+def _climbed(
+    inst: Instance,
+    edges: np.ndarray,
+    unit: np.ndarray,
+    prices: np.ndarray,
+    num_steps: int,
+    tolerance: float,
+    bar: Any,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Climb from ``prices`` (in units) until every instance has stopped.
+
+    Returns:
+      The best prices, float64 ``[B, J]``, and the history, float32 ``[B, num_steps]``.
+    """
+    problem = Problem(
+        edges=edges.astype(np.int32),
+        unit=unit.astype(np.float32),
+        prompt=inst.prompt_tokens,
+        output=inst.output_tokens,
+        is_real=inst.is_real,
+        kv_capacity=inst.kv_capacity,
+    )
+    prices = prices.astype(np.float32)
+    history = np.full((len(prices), num_steps), np.nan, np.float32)
+    is_active: Any = np.any(inst.is_real, axis=-1)
+    step_size = first_step_size(inst.num_requests)
+    for begin in range(0, num_steps, STEPS_PER_CYCLE):
+        end = min(begin + STEPS_PER_CYCLE, num_steps)
+        if is_active.any():
+            cycle = ascend(problem, prices, step_size, np.int32(end - begin))
+            found, value, values = jax.tree.map(np.asarray, cycle)
+            prices = np.where(is_active[:, None], found, prices)
+            history[is_active, begin:end] = values[is_active, : end - begin]
+            before = values[:, 0]  # a cycle begins where the one before was best
+            is_active &= value > before + tolerance * np.abs(before)
+            step_size = step_size / 2
+        bar.update(end - begin)
+    return prices.astype(np.float64) * unit, history
+
+
+def _checked_horizon(inst: Instance, horizon: Any) -> np.ndarray:
+    leading = inst.kv_capacity.shape
+    if horizon is None:
+        output = np.where(inst.is_real, inst.output_tokens, 0).astype(np.int64)
+        full_rounds = -(-exact_volume(inst).sum(axis=-1) // inst.kv_capacity)
+        return np.maximum(1, np.minimum(output.sum(axis=-1), full_rounds + output.max(axis=-1)))
+    rounds = np.asarray(horizon)
+    if rounds.dtype.kind not in "iu" or (rounds < 1).any() or (rounds >= MAX_INT32).any():
+        raise ValueError(f"horizon is {horizon}; expected whole rounds >= 1, below 2^31 - 1")
+    if rounds.shape not in ((), leading):
+        raise ValueError(
+            f"horizon has shape {rounds.shape}; expected one integer, or one for each instance "
+            f"{leading}"
+        )
+    return np.broadcast_to(rounds.astype(np.int64), leading)
+
+
+def _require_at_least(name: str, value: Any, least: int) -> None:
+    if operator.index(value) < least:
+        raise ValueError(f"{name} is {value}; expected an integer >= {least}")

@@ -1,0 +1,38 @@
+"""Selectors by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from jaxsched._names import hint
+from jaxsched.policies.selectors._greedy import greedy
+from jaxsched.policies.selectors._knapsack import exact_dp, scaled_dp
+from jaxsched.policies.selectors._local_swap import local_swap
+from jaxsched.policies.selectors._multiplier_sweep import multiplier_sweep
+from jaxsched.policies.selectors._protocol import Selector
+
+_FACTORIES: dict[str, Callable[..., Selector]] = {
+    "exact_dp": exact_dp,
+    "scaled_dp": scaled_dp,
+    "local_swap": local_swap,
+    "greedy": greedy,
+    "multiplier_sweep": multiplier_sweep,
+}
+
+
+def resolve_selector(selector: str | Selector, **options: object) -> Selector:
+    """Return the named selector made with ``options``, or the selector itself.
+
+    Raises:
+      ValueError: no selector has this name.
+      TypeError: options for a selector that is made already, or that it does not take.
+    """
+    if isinstance(selector, str):
+        if factory := _FACTORIES.get(selector):
+            return factory(**options)
+        raise ValueError(f"no selector is called {selector!r}; {hint(selector, _FACTORIES)}")
+    if not callable(selector):
+        raise TypeError(f"a selector is a function or the name of one, not {selector!r}")
+    if options:
+        raise TypeError(f"options {sorted(options)} go with the name of a selector, not with one")
+    return selector

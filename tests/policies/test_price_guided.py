@@ -1,0 +1,47 @@
+import jax
+import numpy as np
+
+from jaxsched import bounds
+from jaxsched._simulate import simulate
+from jaxsched.instance import Instance, exact_volume, stack
+from jaxsched.policies import prioritize
+from jaxsched.policies.price_guided import price_guided
+from jaxsched.testing import check_policy
+from jaxsched.workloads import mixed
+
+
+def test_it_keeps_the_contract_of_a_rule():
+    check_policy(price_guided(num_steps=0))
+
+
+def test_it_orders_by_best_start_then_volume():
+    rng = np.random.default_rng(0)
+    output, prompt = rng.integers(1, 30, 40), rng.integers(1, 30, 40)
+    inst = Instance.from_lengths(prompt, output, kv_capacity=80)
+    priority = price_guided(num_steps=50, num_blocks=64)(inst)
+    start = bounds.price(inst, num_steps=50, num_blocks=64).best_starts
+    pairs = list(zip(start.tolist(), exact_volume(inst).tolist(), strict=True))
+    ordered = [pairs[i] for i in np.argsort(priority, kind="stable")]
+    assert ordered == sorted(pairs)
+    assert (priority[:, None] == priority).tolist() == [[a == b for b in pairs] for a in pairs]
+
+
+def test_it_is_about_as_good_as_smallest_volume():
+    inst = mixed(jax.random.key(0), num_requests=60, batch=4)
+    total = {
+        rule: np.asarray(simulate(inst, prioritize(rule, inst)).completion).sum()
+        for rule in ("smallest_volume", "fcfs")
+    }
+    rule = price_guided(num_blocks=128)
+    guided = np.asarray(simulate(inst, prioritize(rule, inst)).completion).sum()
+    assert guided < 1.02 * total["smallest_volume"]
+    assert guided < 0.8 * total["fcfs"]
+
+
+def test_padding_takes_no_part():
+    inst = Instance.from_lengths([3, 1, 6, 2, 1], [4, 5, 1, 2, 2], kv_capacity=10)
+    longer = Instance.from_lengths([3] * 7, [4] * 7, kv_capacity=10)
+    rule = price_guided(num_steps=0)
+    together = np.asarray(prioritize(rule, stack([inst, longer])))
+    alone = np.asarray(prioritize(rule, inst))
+    assert (np.argsort(together[0, :5]) == np.argsort(alone)).all()
