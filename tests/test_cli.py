@@ -6,6 +6,7 @@ import gzip
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -244,6 +245,13 @@ class TestRefusals:
 
 
 class TestInterrupts:
+    @pytest.fixture(autouse=True)
+    def _handler(self):
+        """Take interrupts as Python does by default: background jobs start with them ignored."""
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        yield
+        signal.signal(signal.SIGINT, before)
+
     def register(self, interrupt):
         @js.policies.host_rule
         def interrupted(inst):
