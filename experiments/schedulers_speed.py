@@ -107,7 +107,7 @@ def main():
         cases = [case._replace(n=min(case.n, 40), batch=2) for case in CASES]
         cases, repeats = [case for case in cases if case.workload == "mixed"], 1
     rows = [measure(case, repeats) for case in cases]
-    Console().print(table(rows))
+    Console(width=110).print(table(rows))
     _common.write_results("schedulers_speed", {"manifest": _common.manifest(SEED), "rows": rows})
 
 
