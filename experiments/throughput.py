@@ -148,10 +148,10 @@ def main():
         report_memory(*options.memory_of)
         return
 
-    sizes, batches, batch, many = (200, 1000, 2000), (1, 16, 64, 256, 1024, 4096), 256, 100_000
+    sizes, batches, inner, many = (200, 1000, 2000), (1, 16, 64, 256, 1024, 4096), 256, 100_000
     repeats = options.repeats
     if options.smoke:
-        sizes, batches, batch, many, repeats = (50, 100), (1, 64), 64, 1000, 2
+        sizes, batches, inner, many, repeats = (50, 100), (1, 64), 64, 1000, 2
     # First, because Linux hands the peak of a process on to those it starts.
     memory = {"instances": many, "n": sizes[0], "gib": peak_memory(many, sizes[0])}
     rows = []
@@ -167,7 +167,7 @@ def main():
         "rows": rows,
         "earliest_fit": fitted,
         "one_program": [
-            in_one_program(n, batch, order, repeats) for n in sizes for order in ORDERS
+            in_one_program(n, inner, order, repeats) for n in sizes for order in ORDERS
         ],
         "oracle": measure_oracle(12 if options.smoke else 25),
         "growth_exponent_in_n": growth(rows, batches[-1]),

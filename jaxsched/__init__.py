@@ -3,14 +3,20 @@
 from jaxsched import bounds, clock, metrics, plots, policies, testing, traces, workloads
 from jaxsched._compare import compare
 from jaxsched._comparison import Comparison
+from jaxsched._improve import Improvement, improve
+from jaxsched._improve_rule import improved
 from jaxsched._simulate import simulate
 from jaxsched._verify import Verdict, verify
 from jaxsched.instance import Instance, stack
 from jaxsched.policies import prioritize
 from jaxsched.schedule import Schedule, Status
 
+# A rule that needs the simulator cannot be registered by policies, which know the instance only.
+policies.register("improve", factory=improved)
+
 __all__ = [
     "Comparison",
+    "Improvement",
     "Instance",
     "Schedule",
     "Status",
@@ -18,6 +24,7 @@ __all__ = [
     "bounds",
     "clock",
     "compare",
+    "improve",
     "metrics",
     "plots",
     "policies",

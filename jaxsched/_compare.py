@@ -12,13 +12,14 @@ import jax
 import numpy as np
 
 from jaxsched import bounds
-from jaxsched._batching import filled, map_chunks
+from jaxsched._batching import filled, map_chunks, map_instances
 from jaxsched._comparison import Comparison
 from jaxsched._names import hint
 from jaxsched._programs import Discipline
 from jaxsched._progress import progress_bar
 from jaxsched._simulate import simulate
 from jaxsched._strict import Admission
+from jaxsched._verify import verify
 from jaxsched.clock import LinearClock
 from jaxsched.instance import Instance
 from jaxsched.metrics import summary
@@ -29,13 +30,12 @@ from jaxsched.schedule import Schedule, require_ok
 #: A lower bound on total latency in rounds: an instance ``[.., n]`` to float64 ``[..]``.
 Bound = Callable[[Instance], np.ndarray]
 
-#: The bounds that :func:`compare` knows by name.
-
 
 def _price(inst: Instance) -> np.ndarray:
     return bounds.price(inst).value
 
 
+#: The bounds that :func:`compare` knows by name.
 BOUNDS: dict[str, Bound] = {
     "volume": bounds.volume,
     "mean_busy": bounds.mean_busy,
@@ -48,7 +48,7 @@ _INSTANCES_PER_HOST_CHUNK = 8
 
 def compare(
     inst: Instance,
-    rules: Sequence[Rule | str] | Mapping[str, Rule | str],
+    rules: Sequence[Rule | str] | Mapping[str, Rule | str | Schedule],
     baseline: str | None = None,
     bound: str | Bound | None = "volume",
     clock: LinearClock | None = None,
@@ -69,7 +69,8 @@ def compare(
     Args:
       inst: the instances, ``[n]`` or ``[.., n]``.
       rules: rules or names of registered ones, or a dict that names them; rules in a sequence
-        go by the name of their function or class.
+        go by the name of their function or class. The dict may also hold schedules, such as
+        those of :func:`jaxsched.improve`, which are measured as they are.
       baseline: name of the rule to compare the others with; None for none.
       bound: lower bound on total latency: a name in ``BOUNDS``, a function of the instance
         ``[.., n]`` that returns ``[..]``, or None.
@@ -87,7 +88,8 @@ def compare(
 
     Raises:
       ValueError: no rules, two of one name, an unknown name, a rule that gave NaN (rule and
-        instance are named), or what :func:`simulate` and ``summary`` reject.
+        instance are named), a schedule that does not fit the cache, or what :func:`simulate`
+        and ``summary`` reject.
 
     Example:
       >>> import jaxsched as js
@@ -117,6 +119,10 @@ def compare(
         bound_name, bound_value = _evaluated(bound, inst)
         for name, rule in named.items():
             bar.set_description(f"{name:{width}}")
+            if isinstance(rule, Schedule):
+                found[name] = _metrics_of_schedule(inst, name, rule, measure)
+                bar.update(count)
+                continue
             found[name] = _metrics(inst, name, rule, max_num_seqs, schedule, measure, bar.update)
     for metrics in found.values():
         metrics["kv_use"] = metrics["mean_kv_tokens"] / inst.kv_capacity
@@ -133,11 +139,16 @@ def compare(
     )
 
 
-def _named(rules: Sequence[Rule | str] | Mapping[str, Rule | str]) -> dict[str, Rule]:
+def _named(
+    rules: Sequence[Rule | str] | Mapping[str, Rule | str | Schedule],
+) -> dict[str, Rule | Schedule]:
     if isinstance(rules, str) or callable(rules):
         raise TypeError(f"rules is {rules!r}; expected a list of rules, or a dict that names them")
     if isinstance(rules, Mapping):
-        named = {name: resolve(rule) for name, rule in rules.items()}
+        named = {
+            name: rule if isinstance(rule, Schedule) else resolve(rule)
+            for name, rule in rules.items()
+        }
     else:
         named = {}
         for rule in rules:
@@ -202,6 +213,25 @@ def _metrics(
     return map_chunks(
         schedule_and_measure, inst, number, caps, leading=tuple(leading), chunk_size=size
     )
+
+
+def _metrics_of_schedule(
+    inst: Instance,
+    name: str,
+    sched: Schedule,
+    measure: Callable[..., dict[str, np.ndarray]],
+) -> dict[str, np.ndarray]:
+    """Measure a schedule that is there already, once it has been judged."""
+    require_ok(sched, f"schedule {name!r}")
+    verdict = verify(inst, sched)
+    for index in map(tuple, np.argwhere(~verdict.is_feasible)):
+        where = f" in instance {', '.join(map(str, index))}" if index else ""
+        raise ValueError(
+            f"schedule {name!r} holds {verdict.tokens_held[index]} tokens in round "
+            f"{verdict.first_violated_round[index]}{where}; expected at most the capacity of "
+            f"{verdict.kv_capacity[index]}"
+        )
+    return map_instances(measure, inst, sched)
 
 
 def _chunk_size(rule: Rule, num_instances: int, num_requests: int) -> int:

@@ -37,20 +37,13 @@ def from_order(
     admission: Admission,
 ) -> Schedule:
     """Schedules ``[B, n]`` of requests served in ``order`` ``[B, n]``."""
-    prompt, output = (
-        jnp.take_along_axis(jnp.where(inst.is_real, tokens, 0), order, axis=-1).T
-        for tokens in (inst.prompt_tokens, inst.output_tokens)
-    )
-    static = discipline, admission
-    in_order = lax.platform_dependent(
-        *(prompt, output, inst.kv_capacity, max_num_seqs),
-        cpu=functools.partial(_in_kernels if _one_kernel.is_available else _wide, *static),
-        default=functools.partial(_wide, *static),
-    )
     row = lax.broadcasted_iota(jnp.int32, order.shape, 0)
     empty = jnp.zeros_like(order)
     start = empty.at[row, order].set(
-        in_order.T, mode="promise_in_bounds", unique_indices=True, indices_are_sorted=False
+        starts_in_order(inst, order, max_num_seqs, discipline, admission),
+        mode="promise_in_bounds",
+        unique_indices=True,
+        indices_are_sorted=False,
     )
     is_scheduled = inst.is_real & ~has_nan[:, None]
     return Schedule(
@@ -58,6 +51,27 @@ def from_order(
         completion=jnp.where(is_scheduled, start + inst.output_tokens, NOT_SCHEDULED),
         status=jnp.where(has_nan, int(Status.NAN_PRIORITY), int(Status.OK)).astype(jnp.int32),
     )
+
+
+def starts_in_order(
+    inst: Instance,
+    order: jax.Array,
+    max_num_seqs: jax.Array | None,
+    discipline: Discipline,
+    admission: Admission,
+) -> jax.Array:
+    """Start rounds ``[B, n]`` by position in ``order`` ``[B, n]``; meaningless for padding."""
+    prompt, output = (
+        jnp.take_along_axis(jnp.where(inst.is_real, tokens, 0), order, axis=-1).T
+        for tokens in (inst.prompt_tokens, inst.output_tokens)
+    )
+    static = discipline, admission
+    start = lax.platform_dependent(
+        *(prompt, output, inst.kv_capacity, max_num_seqs),
+        cpu=functools.partial(_in_kernels if _one_kernel.is_available else _wide, *static),
+        default=functools.partial(_wide, *static),
+    )
+    return start.T
 
 
 @functools.partial(jax.jit, static_argnames=("discipline", "admission"))

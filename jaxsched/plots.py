@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,8 +12,10 @@ from jaxsched._intervals import Estimate
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Two colours of Okabe and Ito's palette, told apart by colour-blind readers and in grey.
+# Colours of Okabe and Ito's palette, told apart by colour-blind readers and in grey.
 _BAR, _LIMIT = "#56B4E9", "#D55E00"
+_LINES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "black")
+_ROWS_OF_A_CURVE = 4  # as tall as so many bars
 
 
 def mean_bars(
@@ -84,18 +86,111 @@ def mean_bars(
     return ax
 
 
+def search(
+    steps: Any,
+    latency: Any,
+    *,
+    bound: float | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw how the best latency fell in the course of a search, above what no order can reach.
+
+    Args:
+      steps: steps each chain had taken, ``[H]``, ascending.
+      latency: the least mean latency by then in rounds, ``[H]``.
+      bound: lower bound on mean latency in rounds, drawn as a line.
+      ax: matplotlib axes to draw on; None makes new ones.
+
+    Returns:
+      The axes.
+
+    Raises:
+      ImportError: matplotlib is not installed.
+    """
+    ax = new_axes(_ROWS_OF_A_CURVE) if ax is None else ax
+    latency = np.asarray(latency, np.float64)
+    ax.step(steps, latency, where="post", color=_LINES[0])
+    ax.annotate(
+        _written(latency[-1]),
+        (steps[-1], latency[-1]),
+        xytext=(0, 5),
+        textcoords="offset points",
+        horizontalalignment="right",
+    )
+    if bound is not None:
+        ax.axhline(bound, color=_LIMIT, linestyle="--")
+        ax.annotate(
+            f"bound {_written(bound)}, gap {latency[-1] / bound - 1:.1%}",
+            (0, bound),
+            xytext=(3, 3),
+            textcoords="offset points",
+            color=_LIMIT,
+        )
+    ax.margins(y=0.12)
+    ax.set_xlabel("steps of each chain")
+    ax.set_ylabel("mean latency (rounds)")
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def memory(
+    profiles: Mapping[str, Any], *, kv_capacity: float | None = None, ax: Axes | None = None
+) -> Axes:
+    """Draw the tokens that schedules hold, round by round.
+
+    Args:
+      profiles: of each schedule its :func:`jaxsched.metrics.kv_profile`, ``[T]`` tokens.
+      kv_capacity: tokens the cache holds, drawn as a line.
+      ax: matplotlib axes to draw on; None makes new ones.
+
+    Returns:
+      The axes.
+
+    Raises:
+      ImportError: matplotlib is not installed.
+      ValueError: there are more schedules than colours.
+    """
+    if len(profiles) > len(_LINES):
+        raise ValueError(f"{len(profiles)} profiles; at most {len(_LINES)} can be told apart")
+    ax = new_axes(_ROWS_OF_A_CURVE) if ax is None else ax
+    for (name, tokens), colour in zip(profiles.items(), _LINES, strict=False):
+        held = np.trim_zeros(np.asarray(tokens), "b")
+        ax.step(np.arange(len(held)), held, where="post", color=colour, linewidth=1, label=name)
+    if kv_capacity is not None:
+        ax.axhline(kv_capacity, color=_LIMIT, linestyle="--", label="capacity")
+    ax.set_xlim(left=0)
+    ax.set_ylim(bottom=0)
+    ax.set_xlabel("round")
+    ax.set_ylabel("tokens held")
+    ax.legend(loc="lower left", fontsize="small", framealpha=0.9)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
 def new_axes(num_rows: int) -> Axes:
     """Make axes as tall as ``num_rows`` bars need.
 
     Raises:
       ImportError: matplotlib is not installed.
     """
+    return _subplots(figsize=(7.5, 1.5 + 0.45 * num_rows))
+
+
+def stacked_axes(count: int) -> Any:
+    """Make ``count`` axes one above the other, an array of them.
+
+    Raises:
+      ImportError: matplotlib is not installed.
+    """
+    return _subplots(count, squeeze=False, figsize=(7.5, 3.3 * count))[:, 0]
+
+
+def _subplots(*shape: int, **options: Any) -> Any:
     try:
         from matplotlib import pyplot
     except ImportError as error:
         raise ImportError('pictures need matplotlib: pip install "jaxsched[plot]"') from error
-    height = 1.5 + 0.45 * num_rows
-    return pyplot.subplots(figsize=(7.5, height), layout="constrained")[1]
+    return pyplot.subplots(*shape, layout="constrained", **options)[1]
 
 
 def _written(value: float) -> str:

@@ -88,3 +88,26 @@ class TestComparison:
         assert bars(ax) == pytest.approx(means, rel=1e-5)
         assert not any("bound" in text for text in texts(ax))
         assert ax.get_xlabel() == "mean latency (s)"
+
+
+def test_a_search_is_drawn_above_its_bound(ax):
+    js.plots.search([0, 256, 300], [30.0, 26.0, 22.0], bound=20.0, ax=ax)
+    latency, bound = ax.lines
+    assert latency.get_ydata().tolist() == [30, 26, 22]
+    assert set(bound.get_ydata()) == {20}
+    assert "bound 20, gap 10.0%" in texts(ax)
+
+
+def test_memory_profiles_end_where_nothing_is_held(ax):
+    profiles = {"before": [4, 7, 3, 0, 0], "after": [7, 7]}
+    js.plots.memory(profiles, kv_capacity=8, ax=ax)
+    before, after, capacity = ax.lines
+    assert before.get_ydata().tolist() == [4, 7, 3]
+    assert after.get_ydata().tolist() == [7, 7]
+    assert set(capacity.get_ydata()) == {8}
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == [*profiles, "capacity"]
+
+
+def test_more_profiles_than_colours_are_refused(ax):
+    with pytest.raises(ValueError, match="6 profiles; at most 5 can be told apart"):
+        js.plots.memory({name: [1] for name in "abcdef"}, ax=ax)

@@ -1,4 +1,4 @@
-"""The command line: ``jaxsched compare``, ``simulate``, ``policies``, ``workloads``, ``trace``."""
+"""The command line: one command a function, and one place that reports errors."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ import jax
 import platformdirs
 import typer
 
-from jaxsched.cli import _catalogue, _runs
+from jaxsched.cli import _catalogue, _certificates, _runs
 
 _BAD_INPUT, _INTERRUPTED = 2, 130
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 app.command()(_runs.compare)
 app.command()(_runs.simulate)
+app.command()(_certificates.bound)
+app.command()(_certificates.improve)
 app.command()(_catalogue.policies)
 app.command()(_catalogue.workloads)
 app.command()(_catalogue.trace)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 
 from jaxsched import bounds
+from jaxsched._improve import improve
 from jaxsched._simulate import simulate
 from jaxsched.bounds._price_ascent import ascend
 from jaxsched.bounds._price_blocks import lagrangian
@@ -21,7 +22,10 @@ from tests.reference import clock_and_metrics as reference
 
 MAX_INT32 = 2**31 - 1
 COUNT, BLOCKS = 256, 64  # one shape for nearly all tests: few programs to compile
-RULES = ("smallest_volume", "shortest_output", "total_size", "fcfs")
+RULES = (
+    *("smallest_volume", "shortest_output", "total_size", "fcfs"),
+    *("sorted_f", "geometric", "receding_horizon"),
+)
 
 
 def by_the_formula(prompt, output, capacity, price):
@@ -134,6 +138,18 @@ def test_never_above_any_schedule_of_thousands_of_instances(num_blocks, horizon)
     found = bounds.price(inst, num_blocks=num_blocks, horizon=horizon, num_steps=100).value
     assert (found <= best).all()
     assert np.mean(found / best) > (0.8 if horizon is None else 0.6)
+
+
+@pytest.mark.parametrize("discipline", ["strict", "earliest_fit"])
+@pytest.mark.parametrize("horizon", [None, 1, 9])
+def test_never_above_what_a_search_from_its_own_starts_finds(discipline, horizon):
+    inst = random_instances(seed=13, count=1024)
+    found = bounds.price(inst, num_blocks=BLOCKS, horizon=horizon, num_steps=100)
+    options = {"num_steps": 200, "num_chains": 1, "key": jax.random.key(0)}
+    searched = improve(inst, found.best_starts, discipline=discipline, **options)
+    assert (found.value <= searched.history[:, -1]).all()
+    if horizon is None:
+        assert np.mean(found.value / searched.history[:, -1]) > 0.85
 
 
 def test_tiny_horizons_are_valid_and_say_no_less_than_the_outputs():
