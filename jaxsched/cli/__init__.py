@@ -16,13 +16,14 @@ import jax
 import platformdirs
 import typer
 
-from jaxsched.cli import _catalogue, _runs
+from jaxsched.cli import _catalogue, _runs, _sweep
 
 _BAD_INPUT, _INTERRUPTED = 2, 130
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 app.command()(_runs.compare)
 app.command()(_runs.simulate)
+app.command()(_sweep.sweep)
 app.command()(_catalogue.policies)
 app.command()(_catalogue.workloads)
 app.command()(_catalogue.trace)
