@@ -119,10 +119,10 @@ def heatmap(
             "for each row and column"
         )
     ax = new_axes(len(rows)) if ax is None else ax
-    image = ax.imshow(values, cmap="cividis", aspect="auto")
+    ax.imshow(values, cmap="cividis", aspect="auto")
+    middle = (np.nanmin(values) + np.nanmax(values)) / 2  # darker below
     for (row, column), value in np.ndenumerate(values):
-        is_dark = image.norm(value) < 0.5
-        color = "white" if is_dark else "black"
+        color = "white" if value <= middle else "black"
         ax.text(column, row, _written(value), ha="center", va="center", color=color)
     ax.set_xticks(range(len(columns)), [str(column) for column in columns])
     ax.set_yticks(range(len(rows)), [str(row) for row in rows])
