@@ -1,6 +1,6 @@
 """Schedule LLM inference under a KV-cache budget: simulate, compare, bound and tune."""
 
-from jaxsched import bounds, clock, metrics, plots, policies, testing, traces, workloads
+from jaxsched import bounds, clock, metrics, plots, policies, sweeps, testing, traces, workloads
 from jaxsched._compare import compare
 from jaxsched._comparison import Comparison
 from jaxsched._improve import Improvement, improve
@@ -10,6 +10,7 @@ from jaxsched._verify import Verdict, verify
 from jaxsched.instance import Instance, stack
 from jaxsched.policies import prioritize
 from jaxsched.schedule import Schedule, Status
+from jaxsched.sweeps import load_sweep, run_sweep
 
 # A rule that needs the simulator cannot be registered by policies, which know the instance only.
 policies.register("improve", factory=improved)
@@ -25,12 +26,15 @@ __all__ = [
     "clock",
     "compare",
     "improve",
+    "load_sweep",
     "metrics",
     "plots",
     "policies",
     "prioritize",
+    "run_sweep",
     "simulate",
     "stack",
+    "sweeps",
     "testing",
     "traces",
     "verify",

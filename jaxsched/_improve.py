@@ -123,10 +123,10 @@ def improve(
     Example:
       >>> import jax
       >>> import jaxsched as js
-      >>> inst = js.Instance.from_lengths([5, 1, 1, 3], [1, 4, 2, 2], kv_capacity=6)
+      >>> inst = js.Instance.from_lengths([4, 1, 2, 3], [3, 4, 2, 1], kv_capacity=8)
       >>> better = js.improve(inst, "fcfs", num_steps=20, num_chains=2, key=jax.random.key(0))
       >>> better.history[[0, -1]].tolist()
-      [24.0, 17.0]
+      [21.0, 15.0]
       >>> better.schedule.start.tolist() == js.simulate(inst, better.priority).start.tolist()
       True
 

@@ -32,10 +32,10 @@ def improved(
 
     Example:
       >>> import jaxsched as js
-      >>> inst = js.Instance.from_lengths([5, 1, 1, 3], [1, 4, 2, 2], kv_capacity=6)
+      >>> inst = js.Instance.from_lengths([4, 1, 2, 3], [3, 4, 2, 1], kv_capacity=8)
       >>> rule = js.policies.make("improve", num_steps=20, num_chains=2)
       >>> js.simulate(inst, rule(inst)).completion.sum().item()
-      17
+      15
 
     Source:
       Ours; see :func:`jaxsched.improve`.

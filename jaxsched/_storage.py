@@ -1,8 +1,9 @@
-"""Named arrays in an npz file, labelled with the type they belong to."""
+"""Files: arrays labelled with the type they belong to, and writing whole or not at all."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,3 +33,13 @@ def load_arrays(
     if missing := [name for name in fields if name not in arrays]:
         raise ValueError(f"{path}: lacks the field {missing[0]!r} of {kind}")
     return {name: arrays[name] for name in fields}
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Have ``write`` fill a file beside ``path``, then give it that name."""
+    partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        write(partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

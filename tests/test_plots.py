@@ -111,3 +111,15 @@ def test_memory_profiles_end_where_nothing_is_held(ax):
 def test_more_profiles_than_colours_are_refused(ax):
     with pytest.raises(ValueError, match="6 profiles; at most 5 can be told apart"):
         js.plots.memory({name: [1] for name in "abcdef"}, ax=ax)
+
+
+def test_heatmap_writes_every_number_in_its_place(ax):
+    values = [[0.125, 0.25, 1234.4], [1.0, 0.0, 3.0]]
+    names = {"row_label": "rule", "column_label": "M"}
+    assert js.plots.heatmap(values, ["fcfs", "svf"], [8, 16, 32], **names, ax=ax) is ax
+    assert texts(ax) == ["0.125", "0.25", "1234", "1", "0", "3"]
+    assert [text.get_position() for text in ax.texts][3] == (0, 1)
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["fcfs", "svf"]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["8", "16", "32"]
+    with pytest.raises(ValueError, match=r"shape \(2, 3\); expected \(2, 2\)"):
+        js.plots.heatmap(values, ["fcfs", "svf"], [8, 16], **names, ax=ax)

@@ -16,7 +16,7 @@ import jax
 import platformdirs
 import typer
 
-from jaxsched.cli import _catalogue, _certificates, _runs
+from jaxsched.cli import _catalogue, _certificates, _runs, _sweep
 
 _BAD_INPUT, _INTERRUPTED = 2, 130
 
@@ -25,6 +25,7 @@ app.command()(_runs.compare)
 app.command()(_runs.simulate)
 app.command()(_certificates.bound)
 app.command()(_certificates.improve)
+app.command()(_sweep.sweep)
 app.command()(_catalogue.policies)
 app.command()(_catalogue.workloads)
 app.command()(_catalogue.trace)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+
+from jaxsched._storage import write_whole
 
 
 def console_beside(json_target: str | None) -> Console:
@@ -45,23 +46,13 @@ def _require_picture_format(path: Path) -> None:
         raise ValueError(f"--plot {path}: expected a file name that ends in .{', .'.join(known)}")
 
 
-def save(path: Path, write: Callable[[Path], object]) -> None:
-    """Have ``write`` fill a file beside ``path``, then give it that name."""
-    partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        write(partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def save_json(target: str, payload: Mapping[str, Any], console: Console) -> None:
     """Write JSON to a file, or to stdout for ``-``."""
     text = json.dumps(payload, indent=2, allow_nan=False) + "\n"
     if target == "-":
         sys.stdout.write(text)
         return
-    save(Path(target), lambda path: path.write_text(text))
+    write_whole(Path(target), lambda path: path.write_text(text))
     console.print(f"results saved to {target}", soft_wrap=True)
 
 
@@ -76,7 +67,7 @@ def save_csv(path: Path, records: Sequence[Mapping[str, Any]], console: Console)
                 blank = {name: "" for name, value in record.items() if value != value}
                 writer.writerow({**record, **blank})
 
-    save(path, write)
+    write_whole(path, write)
     console.print(f"table saved to {path}", soft_wrap=True)
 
 
@@ -85,6 +76,6 @@ def save_plot(path: Path, draw: Callable[[], Any], console: Console) -> None:
     from matplotlib import pyplot
 
     figure = draw().figure
-    save(path, lambda partial: figure.savefig(partial, dpi=150))
+    write_whole(path, lambda partial: figure.savefig(partial, dpi=150))
     pyplot.close(figure)
     console.print(f"picture saved to {path}", soft_wrap=True)

@@ -15,13 +15,13 @@ from jaxsched._compare import compare as compare_rules
 from jaxsched._comparison import Comparison
 from jaxsched._manifest import manifest
 from jaxsched._simulate import simulate as simulate_rule
+from jaxsched._storage import write_whole
 from jaxsched._tables import Column, Layout, interval_caption, rich_table, written
 from jaxsched.cli import _options as options
 from jaxsched.cli._backlog import make_backlog, make_clock
 from jaxsched.cli._output import (
     console_beside,
     require_targets,
-    save,
     save_csv,
     save_json,
     save_plot,
@@ -141,7 +141,7 @@ def simulate(
     )
     console.print(_metrics_table(policy, found))
     if save_path is not None:
-        save(save_path, sched.save)
+        write_whole(save_path, sched.save)
         console.print(f"schedule saved to {save_path}", soft_wrap=True)
     _save_numbers(found, csv_path, json_target, console, manifest(context.obj, seed))
 

@@ -1,0 +1,55 @@
+"""How far from optimal each rule is, over capacities and workloads: the example sweep."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+import tomllib
+from pathlib import Path
+
+import _common
+import matplotlib
+
+import jaxsched as js
+
+matplotlib.use("agg")
+_HERE = Path(__file__).resolve().parent
+
+
+def main() -> None:
+    is_smoke = _common.parser(__doc__).parse_args().smoke
+    grid = tomllib.loads((_HERE / "sweep_example.toml").read_text())
+    if is_smoke:
+        grid |= {"num_requests": [20, 40], "num_instances": 2}
+    with tempfile.TemporaryDirectory() as folder:
+        begin = time.perf_counter()
+        js.run_sweep(grid, folder)
+        wall_s = time.perf_counter() - begin
+        cube = js.load_sweep(folder, "xarray")
+    gap = cube["gap"].mean("instance").isel(num_requests=-1)  # workload, capacity, rule
+    names = []
+    for workload in grid["workloads"]:
+        names += [f"{workload}, {rule}" for rule in grid["rules"]]
+    values = gap.transpose("workload", "rule", "kv_capacity").values.reshape(len(names), -1)
+    payload = {
+        "manifest": _common.manifest(grid["seed"]),
+        "grid": grid,
+        "wall_s": round(wall_s, 2),
+        "simulations": int(cube["gap"].size),
+        "simulations_per_s": round(cube["gap"].size / wall_s, 1),
+        "gap": {row: list(map(float, line)) for row, line in zip(names, values, strict=True)},
+    }
+    path = _common.write_results("sweep_example", payload)
+    ax = js.plots.heatmap(
+        values,
+        names,
+        grid["kv_capacity"],
+        row_label="workload, rule",
+        column_label="KV capacity (tokens)",
+        title=f"mean gap to the volume bound, n = {grid['num_requests'][-1]}",
+    )
+    ax.figure.savefig(path.with_suffix(".png"), dpi=120)
+
+
+if __name__ == "__main__":
+    main()
