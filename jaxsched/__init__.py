@@ -1,6 +1,16 @@
 """Schedule LLM inference under a KV-cache budget: simulate, compare, bound and tune."""
 
-from jaxsched import bounds, clock, metrics, plots, policies, testing, traces, workloads
+from jaxsched import (
+    bounds,
+    clock,
+    metrics,
+    plots,
+    policies,
+    testing,
+    traces,
+    tuning,
+    workloads,
+)
 from jaxsched._compare import compare
 from jaxsched._comparison import Comparison
 from jaxsched._simulate import simulate
@@ -26,6 +36,7 @@ __all__ = [
     "stack",
     "testing",
     "traces",
+    "tuning",
     "verify",
     "workloads",
 ]
