@@ -18,6 +18,7 @@ from jaxsched._verify import Verdict, verify
 from jaxsched.instance import Instance, stack
 from jaxsched.policies import prioritize
 from jaxsched.schedule import Schedule, Status
+from jaxsched.tuning import tune
 
 __all__ = [
     "Comparison",
@@ -36,6 +37,7 @@ __all__ = [
     "stack",
     "testing",
     "traces",
+    "tune",
     "tuning",
     "verify",
     "workloads",

@@ -1,4 +1,4 @@
-"""The command line: ``jaxsched compare``, ``simulate``, ``policies``, ``workloads``, ``trace``."""
+"""The command line: ``jaxsched compare``, ``simulate``, ``tune``, and what there is to name."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ import jax
 import platformdirs
 import typer
 
-from jaxsched.cli import _catalogue, _runs
+from jaxsched.cli import _catalogue, _runs, _tuning
 
 _BAD_INPUT, _INTERRUPTED = 2, 130
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 app.command()(_runs.compare)
 app.command()(_runs.simulate)
+app.command()(_tuning.tune)
 app.command()(_catalogue.policies)
 app.command()(_catalogue.workloads)
 app.command()(_catalogue.trace)
@@ -113,6 +114,10 @@ _AS_OPTIONS = {
     "kv_capacity": "--capacity",
     "deadline_s": "--deadline-s",
     "max_num_seqs": "--max-num-seqs",
+    "steps is": "--steps is",
+    "minibatch is": "--minibatch is",
+    "patience is": "--patience is",
+    "checkpoint_dir": "--checkpoint",
 }
 
 
