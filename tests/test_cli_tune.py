@@ -50,14 +50,23 @@ def test_gives_what_the_library_gives(tuned):
     assert "smallest_volume" in out
 
 
+def test_features_are_chosen_by_name(run, tmp_path):
+    path = tmp_path / "rule.json"
+    assert run("tune", path, *SMALL, "--features", "log_volume, log_output")[0] == 0
+    assert js.policies.load(path).features == ("log_volume", "log_output")
+
+
 def test_the_rule_is_used_by_name(run, tuned, tmp_path):
     path, _, _ = tuned
     table = tmp_path / "table.json"
     rules = f"smallest_volume,file:{path}"
-    code, out, _ = run("compare", *SMALL[:-2], "--policies", rules, "--json", table)
-    assert code == 0
-    assert "rule.json" in out
-    assert f"file:{path}" in table.read_text()
+    assert run("compare", *SMALL[:-2], "--policies", rules, "--json", table)[0] == 0
+    inst = js.workloads.mixed(jax.random.key(0), num_requests=40, batch=4)
+    expected = js.tuning.evaluate(js.policies.load(path), inst).mean()
+    found = json.loads(table.read_text())["rules"]
+    assert list(found) == ["smallest_volume", f"file:{path}"]
+    mean = found[f"file:{path}"]["mean_latency_rounds"]["mean"]
+    np.testing.assert_allclose(mean, expected, rtol=1e-6)
     assert run("simulate", *SMALL[:-2], "--policy", f"file:{path}")[0] == 0
 
 
@@ -77,6 +86,8 @@ def test_goes_on_from_a_saved_rule_and_from_a_checkpoint(run, tuned, tmp_path):
     ("arguments", "message"),
     [
         (["--objective", "p98"], "no objective is called 'p98'; did you mean 'p99'"),
+        (["--features", "log_promt"], "did you mean 'log_prompt'"),
+        (["--policy", "fcfs", "--features", "log_prompt"], "policy 'fcfs' takes none"),
         (["--policy", "fcfs"], "'fcfs' has no parameters to tune"),
         (["--policy", "file:absent.json"], "absent.json: No such file"),
         (["--steps", "0"], "--steps is 0"),

@@ -115,7 +115,7 @@ _AS_OPTIONS = {
     "deadline_s": "--deadline-s",
     "max_num_seqs": "--max-num-seqs",
     "steps is": "--steps is",
-    "minibatch is": "--minibatch is",
+    "minibatch_size": "--minibatch",
     "patience is": "--patience is",
     "checkpoint_dir": "--checkpoint",
 }

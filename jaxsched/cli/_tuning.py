@@ -42,6 +42,9 @@ def tune(
     policy: Annotated[
         str, _option("--policy", "A rule with parameters (linear_score), or file:RULE.", "NAME")
     ] = "linear_score",
+    features: Annotated[
+        str | None, _option("--features", "The rule's features, with commas between.", "A,B")
+    ] = None,
     objective_name: Annotated[
         str, _option("--objective", "mean_latency (default), p_norm (2) or p99.", "NAME")
     ] = "mean_latency",
@@ -59,7 +62,7 @@ def tune(
     """Tune a rule's parameters on one half of the backlogs and judge it on the other."""
     console = console_beside(json_target)
     require_targets(rule=rule_path, json=json_target)
-    rule = policies.make(policy)
+    rule = _rule(policy, features)
     objective = _objective(objective_name, server)
     train, held_out = _halves(
         make_backlog(
@@ -80,7 +83,7 @@ def tune(
         key=jax.random.key(seed),
         objective=objective,
         steps=steps,
-        minibatch=minibatch,
+        minibatch_size=minibatch,
         patience=patience,
         checkpoint_dir=checkpoint_dir,
     )
@@ -91,6 +94,14 @@ def tune(
     if json_target is not None:
         about = manifest(context.obj, seed)
         save_json(json_target, {"manifest": about, **_numbers(found, yardstick)}, console)
+
+
+def _rule(policy: str, features: str | None) -> policies.Rule:
+    if features is None:
+        return policies.make(policy)
+    if "features" not in policies.info(policy).options:
+        raise ValueError(f"--features is given but policy {policy!r} takes none")
+    return policies.make(policy, features=[name.strip() for name in features.split(",")])
 
 
 def _objective(name: str, server: str | None) -> Objective:

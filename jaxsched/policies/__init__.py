@@ -3,7 +3,6 @@
 from jaxsched.policies._prioritize import prioritize
 from jaxsched.policies._rule import HostRule, Rule, host_rule, rule_name
 from jaxsched.policies._rule_files import load, save
-from jaxsched.policies._rule_files import load, save
 from jaxsched.policies.geometric import geometric
 from jaxsched.policies.index import (
     fcfs,
@@ -12,7 +11,6 @@ from jaxsched.policies.index import (
     smallest_volume,
     total_size,
 )
-from jaxsched.policies.linear_score import LinearScore, linear_score
 from jaxsched.policies.linear_score import (
     LinearScore,
     aged_shortest_first,
@@ -40,11 +38,9 @@ register("linear_score", factory=linear_score)
 register("mlp_score", factory=mlp_score)
 register("aged_shortest_first", factory=aged_shortest_first)
 register("length_weighted", factory=length_weighted)
-register("linear_score", factory=linear_score)
 
 __all__ = [
     "HostRule",
-    "LinearScore",
     "LinearScore",
     "MLPScore",
     "PolicyInfo",
@@ -56,8 +52,6 @@ __all__ = [
     "info",
     "length_weighted",
     "linear_score",
-    "linear_score",
-    "load",
     "load",
     "lp_swap",
     "make",
@@ -68,7 +62,6 @@ __all__ = [
     "receding_horizon",
     "register",
     "rule_name",
-    "save",
     "save",
     "shortest_output",
     "shortest_prompt",

@@ -69,8 +69,9 @@ def load(path: str | os.PathLike[str]) -> Any:
     if _is_json(path):
         name, features, parameters = _from_json(path)
     else:
-        parameters = load_arrays(path, _KIND, ("rule", "features"))
-        name, features = str(parameters["rule"]), parameters["features"].tolist()
+        name = str(load_arrays(path, _KIND, ("rule",))["rule"])
+        parameters = load_arrays(path, _KIND, ("features", *_leaves(_TYPES.get(name))))
+        features = parameters["features"].tolist()
     if name not in _TYPES:
         raise ValueError(f"{path}: no kind of rule is called {name!r}; {hint(name, _TYPES)}")
     leaves = {}
@@ -111,7 +112,8 @@ def _require_shapes(path: Any, name: str, rule: Any) -> None:
 
 
 def _leaves(kind: Any) -> list[str]:
-    return [field.name for field in dataclasses.fields(kind) if field.name != "features"]
+    fields = dataclasses.fields(kind) if kind else ()
+    return [field.name for field in fields if field.name != "features"]
 
 
 def _is_json(path: str | os.PathLike[str]) -> bool:

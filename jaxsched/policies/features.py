@@ -94,6 +94,4 @@ def require_known(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _feature(name: str, inst: Instance) -> jax.Array:
-    return functools.reduce(
-        operator.mul, [_FEATURES[factor](inst) for factor in name.split("*")]
-    )
+    return functools.reduce(operator.mul, [_FEATURES[factor](inst) for factor in name.split("*")])

@@ -36,9 +36,7 @@ class LinearScore:
         return jnp.sum(describe(self.features, inst) * self.weights[None, :], axis=-1)
 
 
-def linear_score(
-    features: Sequence[str] = DEFAULT_FEATURES, weights: Any = None
-) -> LinearScore:
+def linear_score(features: Sequence[str] = DEFAULT_FEATURES, weights: Any = None) -> LinearScore:
     r"""Order by a weighted sum of features, :math:`z_i = \sum_k w_k x_{ik}`.
 
     Args:

@@ -11,9 +11,6 @@ from jaxsched._names import hint
 from jaxsched.policies._rule import Rule
 from jaxsched.policies._rule_files import load
 
-_FILE = "file:"
-from jaxsched.policies._rule_files import load
-
 
 class PolicyInfo(NamedTuple):
     """What the registry knows of a policy.

@@ -86,7 +86,7 @@ def tune(
     estimator: Estimator | None = None,
     optimizer: optax.GradientTransformation | None = None,
     steps: int = 200,
-    minibatch: int | None = None,
+    minibatch_size: int | None = None,
     temperature: Schedulable | None = None,
     noise: Schedulable | None = None,
     bounds: tuple[Any, Any] | None = None,
@@ -118,7 +118,7 @@ def tune(
         then judges the validations.
       optimizer: any from optax; by default ``optax.adam(0.05)``.
       steps: updates to make.
-      minibatch: instances a step, drawn without replacement in each pass over ``train``; None
+      minibatch_size: instances a step, drawn without replacement in each pass over ``train``; None
         for all.
       temperature: the estimator's temperature: a number, or a function of the step such as an
         optax schedule; None leaves it.
@@ -159,13 +159,13 @@ def tune(
       Ours. The optimisers are those of DeepMind et al., *The DeepMind JAX Ecosystem*, 2020.
     """
     rule = as_parameters(rule)
-    _require_usable(train, steps, minibatch, validate_every, patience)
+    _require_usable(train, steps, minibatch_size, validate_every, patience)
     low, high = as_box(rule, bounds)
     estimator = default_estimator(objective) if estimator is None else estimator
     _require_fields(estimator, temperature=temperature, noise=noise)
     descend = optax.with_extra_args_support(optimizer or _default_optimizer())
     folder = None if checkpoint_dir is None else Path(checkpoint_dir)
-    minibatches = _Minibatches(train, minibatch, *jax.random.split(key))
+    minibatches = _Minibatches(train, minibatch_size, *jax.random.split(key))
 
     state = _State(
         step=np.int64(0),
@@ -175,7 +175,7 @@ def tune(
         history=History(train=np.zeros(0), step=np.zeros(0, np.int64), validation=np.zeros(0)),
     )
     run = _checkpoint.fingerprint(
-        f"{type(rule).__name__} {type(estimator).__name__} {minibatch} {validate_every}",
+        f"{type(rule).__name__} {type(estimator).__name__} {minibatch_size} {validate_every}",
         *(rule, estimator, state.optimizer_state, key, train, validation, low, high),
     )
     resumed = None if folder is None else _checkpoint.load(folder, run, state)
@@ -308,17 +308,21 @@ def _require_fields(estimator: Any, **settings: Schedulable | None) -> None:
 
 
 def _require_usable(
-    train: Instance, steps: int, minibatch: int | None, validate_every: int, patience: int | None
+    train: Instance,
+    steps: int,
+    minibatch_size: int | None,
+    validate_every: int,
+    patience: int | None,
 ) -> None:
     if len(shape := train.prompt_tokens.shape) != 2:
         raise ValueError(f"train has shape {shape}; expected [B, n]; js.stack([inst]) makes one")
     for name, number in (
         ("steps", steps),
-        ("minibatch", minibatch),
+        ("minibatch_size", minibatch_size),
         ("validate_every", validate_every),
         ("patience", patience),
     ):
         if number is not None and number < 1:
             raise ValueError(f"{name} is {number}; expected an integer >= 1")
-    if minibatch is not None and minibatch > shape[0]:
-        raise ValueError(f"minibatch is {minibatch} but train holds {shape[0]} instances")
+    if minibatch_size is not None and minibatch_size > shape[0]:
+        raise ValueError(f"minibatch_size is {minibatch_size} but train holds {shape[0]} instances")

@@ -41,7 +41,7 @@ def run(folder, kind=toy.Towards, steps=12, key=3, optimizer=None, **settings):
         estimator=estimator,
         optimizer=optimizer,
         steps=steps,
-        minibatch=2,
+        minibatch_size=2,
         validate_every=2,
         checkpoint_dir=folder,
     )

@@ -113,7 +113,7 @@ def test_minibatches_cover_every_instance_once_in_each_pass():
             seen.append(np.asarray(instances.prompt_tokens))
             return self.inner(rule, instances, key)
 
-    tune(estimator=Watching(inner=toy.towards_volume()), minibatch=2, steps=6)
+    tune(estimator=Watching(inner=toy.towards_volume()), minibatch_size=2, steps=6)
     assert {rows.shape for rows in seen} == {(2, 30)}
     for first in (0, 3):
         passed = np.concatenate(seen[first : first + 3])
@@ -124,7 +124,7 @@ def test_minibatches_cover_every_instance_once_in_each_pass():
 def test_the_key_decides_everything():
     noisy = toy.towards_volume(noise=jnp.float32(0.3))
     runs = [
-        js.tune(toy.start(), TRAIN, HELD_OUT, key, estimator=noisy, minibatch=2, steps=4)
+        js.tune(toy.start(), TRAIN, HELD_OUT, key, estimator=noisy, minibatch_size=2, steps=4)
         for key in (KEY, KEY, jax.random.key(4))
     ]
     first, again, other = (run.history.train.tolist() for run in runs)
@@ -167,14 +167,14 @@ class TestErrors:
         with pytest.raises(ValueError, match=r"leaf \.weights of the rule lies outside bounds"):
             tune(bounds=(0.0, 0.5))
 
-    @pytest.mark.parametrize("name", ["steps", "minibatch", "validate_every", "patience"])
+    @pytest.mark.parametrize("name", ["steps", "minibatch_size", "validate_every", "patience"])
     def test_numbers_below_one(self, name):
         with pytest.raises(ValueError, match=f"{name} is 0; expected an integer >= 1"):
             tune(**{name: 0})
 
     def test_a_minibatch_larger_than_the_batch(self):
-        with pytest.raises(ValueError, match="minibatch is 7 but train holds 6"):
-            tune(minibatch=7)
+        with pytest.raises(ValueError, match="minibatch_size is 7 but train holds 6"):
+            tune(minibatch_size=7)
 
     def test_one_instance(self):
         one = jax.tree.map(lambda leaf: leaf[0], TRAIN)
