@@ -92,5 +92,5 @@ def _as(leaf: Any, array: np.ndarray) -> Any:
     if not isinstance(leaf, jax.Array):
         return array
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        return jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf))
+        return jax.random.wrap_key_data(jnp.asarray(array), impl=jax.random.key_impl(leaf))
     return jnp.asarray(array)
