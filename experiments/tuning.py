@@ -3,7 +3,7 @@
 For each workload and trace: several descents from the best index rule, the best of them chosen on
 validation instances, compared with the fixed rules on test instances that took no part. Before
 that, the time from weights that know nothing, without a volume feature, to `smallest_volume`, in
-a process of its own that has compiled nothing yet. Traces are left out, with a word, where they are absent.
+a process of its own that has compiled nothing yet. Traces that are absent are left out.
 """
 
 from __future__ import annotations
