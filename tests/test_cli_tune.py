@@ -82,6 +82,20 @@ def test_goes_on_from_a_saved_rule_and_from_a_checkpoint(run, tuned, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, *found)
 
 
+def test_counts_seconds_on_a_server(run, tmp_path):
+    flags = ["--objective", "p99", "--server", "llama2_70b_2xa100", "--json", tmp_path / "run.json"]
+    code, out, _ = run("tune", tmp_path / "rule.json", *SMALL, *flags)
+    assert code == 0
+    assert "p99 on held-out backlogs, s" in out
+    saved = json.loads((tmp_path / "run.json").read_text())["history"]
+    both = js.workloads.mixed(jax.random.key(0), num_requests=40, batch=8)
+    held_out = jax.tree.map(lambda leaf: leaf[4:], both)
+    sched = js.simulate(held_out, js.prioritize("fcfs", held_out))  # as zero weights serve
+    clock = js.clock.PRESETS["llama2_70b_2xa100"]
+    expected = js.metrics.summary(held_out, sched, clock)["p99_latency_s"].mean()
+    np.testing.assert_allclose(saved["validation"][0], expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

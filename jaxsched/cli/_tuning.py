@@ -18,11 +18,12 @@ from jaxsched.cli import _options as options
 from jaxsched.cli._backlog import DEFAULT_INSTANCES, make_backlog, make_clock
 from jaxsched.cli._output import console_beside, require_targets, save, save_json
 from jaxsched.instance import Instance
-from jaxsched.tuning import Objective, Tuned, evaluate, mean_latency, p99, p_norm
+from jaxsched.tuning import Objective, ScoreNoise, Tuned, evaluate, mean_latency, p99, p_norm
 from jaxsched.tuning import tune as tune_rule
 
 _OBJECTIVES = {"mean_latency": mean_latency, "p_norm": p_norm, "p99": p99}
 _YARDSTICK = "smallest_volume"
+_NOISE = 0.2  # of scores, for clocks: they time simulated rounds, not relaxed ones
 
 _option = functools.partial(options.option, "Tuning")
 
@@ -82,6 +83,7 @@ def tune(
         validation=held_out,
         key=jax.random.key(seed),
         objective=objective,
+        estimator=None if server is None else ScoreNoise(noise=_NOISE, objective=objective),
         steps=steps,
         minibatch_size=minibatch,
         patience=patience,
