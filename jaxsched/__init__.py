@@ -1,6 +1,17 @@
 """Schedule LLM inference under a KV-cache budget: simulate, compare, bound and tune."""
 
-from jaxsched import bounds, clock, metrics, plots, policies, sweeps, testing, traces, workloads
+from jaxsched import (
+    bounds,
+    clock,
+    metrics,
+    plots,
+    policies,
+    sweeps,
+    testing,
+    traces,
+    tuning,
+    workloads,
+)
 from jaxsched._compare import compare
 from jaxsched._comparison import Comparison
 from jaxsched._improve import Improvement, improve
@@ -11,6 +22,7 @@ from jaxsched.instance import Instance, stack
 from jaxsched.policies import prioritize
 from jaxsched.schedule import Schedule, Status
 from jaxsched.sweeps import load_sweep, run_sweep
+from jaxsched.tuning import tune
 
 # A rule that needs the simulator cannot be registered by policies, which know the instance only.
 policies.register("improve", factory=improved)
@@ -37,6 +49,8 @@ __all__ = [
     "sweeps",
     "testing",
     "traces",
+    "tune",
+    "tuning",
     "verify",
     "workloads",
 ]

@@ -16,7 +16,7 @@ import jax
 import platformdirs
 import typer
 
-from jaxsched.cli import _catalogue, _certificates, _runs, _sweep
+from jaxsched.cli import _catalogue, _certificates, _runs, _sweep, _tuning
 
 _BAD_INPUT, _INTERRUPTED = 2, 130
 
@@ -26,6 +26,7 @@ app.command()(_runs.simulate)
 app.command()(_certificates.bound)
 app.command()(_certificates.improve)
 app.command()(_sweep.sweep)
+app.command()(_tuning.tune)
 app.command()(_catalogue.policies)
 app.command()(_catalogue.workloads)
 app.command()(_catalogue.trace)
@@ -116,6 +117,10 @@ _AS_OPTIONS = {
     "kv_capacity": "--capacity",
     "deadline_s": "--deadline-s",
     "max_num_seqs": "--max-num-seqs",
+    "steps is": "--steps is",
+    "minibatch_size": "--minibatch",
+    "patience is": "--patience is",
+    "checkpoint_dir": "--checkpoint",
 }
 
 

@@ -14,7 +14,7 @@ from jaxsched.instance import Instance
 
 DEFAULT_CAPACITY = 16492
 _DEFAULT_REQUESTS = 1000
-_DEFAULT_INSTANCES = 64
+DEFAULT_INSTANCES = 64
 _MAX_REQUESTS = 2**28  # about 10 GB of lengths, priorities and schedules
 
 #: What ``--workload`` takes.
@@ -72,7 +72,7 @@ def _drawn(
 ) -> Instance:
     if name not in WORKLOADS:
         raise ValueError(f"no workload is called {name!r}; {hint(name, WORKLOADS)}")
-    batch = _DEFAULT_INSTANCES if instances is None else instances
+    batch = DEFAULT_INSTANCES if instances is None else instances
     if name == "uniform":
         if requests is not None or capacity is not None:
             raise ValueError("workload 'uniform' draws its own --requests and --capacity")

@@ -20,13 +20,13 @@ from jaxsched._intervals import Estimate, estimate_means
 from jaxsched._manifest import manifest
 from jaxsched._names import hint
 from jaxsched._simulate import simulate as simulate_rule
+from jaxsched._storage import write_whole
 from jaxsched._tables import Column, Layout, interval_caption, rich_table, written
 from jaxsched.cli import _options as options
 from jaxsched.cli._backlog import make_backlog, make_clock
 from jaxsched.cli._output import (
     console_beside,
     require_targets,
-    save,
     save_csv,
     save_json,
     save_plot,
@@ -174,7 +174,7 @@ def improve(
     found = compare_rules(inst, schedules, policy, known_bound, clock)
     console.print(found.table())
     if save_path is not None:
-        save(save_path, better.schedule.save)
+        write_whole(save_path, better.schedule.save)
         console.print(f"schedule saved to {save_path}", soft_wrap=True)
     if plot_path is not None:
         save_plot(plot_path, lambda: _picture(inst, policy, before, better, lower), console)

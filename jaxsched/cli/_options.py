@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 
-def _option(panel: str, flag: str, help_text: str, metavar: str, **settings: Any) -> Any:
+def option(panel: str, flag: str, help_text: str, metavar: str, **settings: Any) -> Any:
+    """Make an option without a default in its help, which says it in words."""
     return typer.Option(
         flag,
         help=help_text,
@@ -20,9 +21,9 @@ def _option(panel: str, flag: str, help_text: str, metavar: str, **settings: Any
     )
 
 
-backlog = functools.partial(_option, "Backlog")
-scheduling = functools.partial(_option, "Scheduling")
-output = functools.partial(_option, "Output")
+backlog = functools.partial(option, "Backlog")
+scheduling = functools.partial(option, "Scheduling")
+output = functools.partial(option, "Output")
 
 Workload = Annotated[
     str | None,

@@ -42,7 +42,7 @@ def compare(
     drop_invalid: options.DropInvalid = False,
     policy_names: Annotated[
         str,
-        options.scheduling("--policies", "Rules, with commas between (the index rules).", "A,B"),
+        options.scheduling("--policies", "Rules or file:RULE, with commas between.", "A,B"),
     ] = DEFAULT_POLICIES,
     baseline: Annotated[
         str | None,
@@ -88,7 +88,7 @@ def compare(
 def _rules(names: str) -> list[str]:
     rules = [name.strip() for name in names.split(",") if name.strip()]
     for place, name in enumerate(rules):
-        policies.info(name)  # or an error, before any work
+        policies.make(name)  # or an error, before any work
         if name in rules[:place]:
             raise ValueError(f"--policies names {name!r} twice")
     return rules
@@ -127,7 +127,7 @@ def simulate(
     console = console_beside(json_target)
     require_targets(save=save_path, json=json_target, csv=csv_path)
     clock = make_clock(server, deadline_s)
-    policies.info(policy)
+    policies.make(policy)
     inst = make_backlog(workload, trace, requests, instances, seed, capacity, server, drop_invalid)
     priority = policies.prioritize(policy, inst)
     sched = simulate_rule(

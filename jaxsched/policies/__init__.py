@@ -2,6 +2,7 @@
 
 from jaxsched.policies._prioritize import prioritize
 from jaxsched.policies._rule import HostRule, Rule, host_rule, rule_name
+from jaxsched.policies._rule_files import load, save
 from jaxsched.policies.geometric import geometric
 from jaxsched.policies.index import (
     fcfs,
@@ -10,7 +11,14 @@ from jaxsched.policies.index import (
     smallest_volume,
     total_size,
 )
+from jaxsched.policies.linear_score import (
+    LinearScore,
+    aged_shortest_first,
+    length_weighted,
+    linear_score,
+)
 from jaxsched.policies.lp_guided import lp_swap, receding_horizon, sorted_lp
+from jaxsched.policies.mlp_score import MLPScore, mlp_score
 from jaxsched.policies.price_guided import price_guided
 from jaxsched.policies.registry import PolicyInfo, info, make, names, register
 from jaxsched.policies.sorted_f import sorted_f
@@ -26,23 +34,35 @@ register("receding_horizon", factory=receding_horizon)
 register("sorted_lp", factory=sorted_lp)
 register("lp_swap", factory=lp_swap)
 register("price_guided", factory=price_guided)
+register("linear_score", factory=linear_score)
+register("mlp_score", factory=mlp_score)
+register("aged_shortest_first", factory=aged_shortest_first)
+register("length_weighted", factory=length_weighted)
 
 __all__ = [
     "HostRule",
+    "LinearScore",
+    "MLPScore",
     "PolicyInfo",
     "Rule",
+    "aged_shortest_first",
     "fcfs",
     "geometric",
     "host_rule",
     "info",
+    "length_weighted",
+    "linear_score",
+    "load",
     "lp_swap",
     "make",
+    "mlp_score",
     "names",
     "price_guided",
     "prioritize",
     "receding_horizon",
     "register",
     "rule_name",
+    "save",
     "shortest_output",
     "shortest_prompt",
     "smallest_volume",

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from jaxsched._names import hint
 from jaxsched.policies._rule import Rule
+from jaxsched.policies._rule_files import load
 
 
 class PolicyInfo(NamedTuple):
@@ -36,6 +37,7 @@ class _Entry(NamedTuple):
     takes_more: bool  # options that its signature does not name
 
 
+_FILE = "file:"
 _ENTRIES: dict[str, _Entry] = {}
 _ALIASES: dict[str, str] = {}
 
@@ -119,10 +121,10 @@ def info(name: str) -> PolicyInfo:
 
 
 def make(name: str, **options: object) -> Rule:
-    """Build the policy with this name or alias.
+    """Build the policy with this name or alias, or read a saved one.
 
     Args:
-      name: see :func:`names`.
+      name: see :func:`names`; ``"file:rule.json"`` reads what :func:`save` wrote.
       **options: as the policy takes them; see :func:`info`.
 
     Raises:
@@ -135,6 +137,8 @@ def make(name: str, **options: object) -> Rule:
       >>> rule(js.Instance.from_lengths([3, 1], [2, 4], kv_capacity=8)).tolist()
       [9, 14]
     """
+    if name.startswith(_FILE) and not options:
+        return load(name.removeprefix(_FILE))
     entry = _find(name)
     accepted = entry.info.options
     unknown = [option for option in options if option not in accepted]

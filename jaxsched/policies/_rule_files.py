@@ -1,0 +1,123 @@
+"""Rules with parameters as files: JSON to read, npz to keep small."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsched._names import hint
+from jaxsched._storage import load_arrays, save_arrays
+from jaxsched.policies._rule import rule_name
+from jaxsched.policies.features import require_known
+from jaxsched.policies.linear_score import LinearScore
+from jaxsched.policies.mlp_score import MLPScore
+
+_TYPES: dict[str, Any] = {"linear_score": LinearScore, "mlp_score": MLPScore}
+_KIND = "Rule"
+
+
+def save(rule: Any, path: str | os.PathLike[str]) -> None:
+    """Write a ``linear_score`` or ``mlp_score`` to a file; :func:`load` reads it back.
+
+    Args:
+      rule: the rule.
+      path: ends in ``.json`` or ``.npz``.
+
+    Raises:
+      TypeError: a rule of another type.
+      ValueError: a file name of another ending.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> import jaxsched as js
+      >>> path = pathlib.Path(tempfile.mkdtemp()) / "rule.json"
+      >>> js.policies.save(js.policies.linear_score(["log_output"], [0.1]), path)
+      >>> js.policies.make(f"file:{path}").features
+      ('log_output',)
+    """
+    named = [name for name, kind in _TYPES.items() if type(rule) is kind]
+    if not named:
+        raise TypeError(
+            f"rule {rule_name(rule)!r} cannot be saved; only {' and '.join(_TYPES)} can"
+        )
+    arrays = {name: np.asarray(getattr(rule, name), np.float32) for name in _leaves(type(rule))}
+    if _is_json(path):
+        parameters = {name: array.tolist() for name, array in arrays.items()}
+        content = {"rule": named[0], "features": list(rule.features), "parameters": parameters}
+        Path(path).write_text(json.dumps(content, indent=2) + "\n")
+    else:
+        save_arrays(
+            path, _KIND, {"rule": np.array(named[0]), "features": np.array(rule.features)} | arrays
+        )
+
+
+def load(path: str | os.PathLike[str]) -> Any:
+    """Read what :func:`save` wrote; its priorities are those of the rule saved, to the bit.
+
+    Args:
+      path: ends in ``.json`` or ``.npz``.
+
+    Raises:
+      ValueError: the file does not hold a rule.
+    """
+    if _is_json(path):
+        name, features, parameters = _from_json(path)
+    else:
+        name = str(load_arrays(path, _KIND, ("rule",))["rule"])
+        parameters = load_arrays(path, _KIND, ("features", *_leaves(_TYPES.get(name))))
+        features = parameters["features"].tolist()
+    if name not in _TYPES:
+        raise ValueError(f"{path}: no kind of rule is called {name!r}; {hint(name, _TYPES)}")
+    leaves = {}
+    for leaf in _leaves(_TYPES[name]):
+        if leaf not in parameters:
+            raise ValueError(f"{path}: {name} lacks the parameter {leaf!r}")
+        leaves[leaf] = jnp.asarray(np.asarray(parameters[leaf], np.float32))
+    names = require_known(features)
+    rule = _TYPES[name](**leaves, features=names)
+    _require_shapes(path, name, rule)
+    return rule
+
+
+def _from_json(path: str | os.PathLike[str]) -> tuple[str, Any, dict[str, Any]]:
+    try:
+        content = json.loads(Path(path).read_text())
+        return content["rule"], content["features"], dict(content["parameters"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: not a rule written by jaxsched ({error})") from error
+
+
+def _require_shapes(path: Any, name: str, rule: Any) -> None:
+    width = rule.weights.shape
+    expected = {"weights": (len(rule.features),)}
+    if name == "mlp_score":
+        expected = {
+            "weights": (rule.weights.size,),
+            "hidden_weights": (len(rule.features), *width),
+            "hidden_bias": width,
+        }
+    for leaf, shape in expected.items():
+        found = getattr(rule, leaf)
+        if found.shape != shape or not np.isfinite(found).all():
+            raise ValueError(
+                f"{path}: {leaf} has shape {found.shape}; expected finite numbers {shape} with "
+                f"features {', '.join(rule.features)}"
+            )
+
+
+def _leaves(kind: Any) -> list[str]:
+    fields = dataclasses.fields(kind) if kind else ()
+    return [field.name for field in fields if field.name != "features"]
+
+
+def _is_json(path: str | os.PathLike[str]) -> bool:
+    suffix = Path(path).suffix
+    if suffix not in (".json", ".npz"):
+        raise ValueError(f"{path}: a rule is kept in a file that ends in .json or .npz")
+    return suffix == ".json"

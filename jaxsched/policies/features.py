@@ -1,0 +1,97 @@
+r"""Numbers that describe a request to a rule with parameters, by name.
+
+With prompt :math:`s`, output :math:`o`, volume :math:`v` and KV capacity :math:`M`.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+
+from jaxsched._names import hint
+from jaxsched.instance import Instance
+
+
+def _prompt(inst: Instance) -> jax.Array:
+    return inst.prompt_tokens.astype(jnp.float32)
+
+
+def _output(inst: Instance) -> jax.Array:
+    return inst.output_tokens.astype(jnp.float32)
+
+
+def _share(inst: Instance, tokens: jax.Array) -> jax.Array:
+    return tokens / inst.kv_capacity.astype(jnp.float32)
+
+
+def _row_share(inst: Instance) -> jax.Array:
+    rows = jnp.arange(inst.prompt_tokens.shape[-1], dtype=jnp.float32)
+    return rows / inst.num_requests.astype(jnp.float32)
+
+
+_FEATURES: dict[str, Callable[[Instance], jax.Array]] = {
+    "log_prompt": lambda inst: jnp.log(_prompt(inst)),
+    "log_output": lambda inst: jnp.log(_output(inst)),
+    "log_total": lambda inst: jnp.log(_prompt(inst) + _output(inst)),
+    "log_volume": lambda inst: jnp.log(inst.volume),
+    "prompt_share": lambda inst: _share(inst, _prompt(inst)),
+    "output_share": lambda inst: _share(inst, _output(inst)),
+    "row_share": _row_share,
+}
+
+#: The features that :func:`features` knows; ``*`` between names makes their product.
+NAMES = tuple(_FEATURES)
+
+
+def features(names: Sequence[str], inst: Instance) -> jax.Array:
+    r"""Describe the requests of one instance.
+
+    ``log_prompt`` :math:`\ln s`, ``log_output`` :math:`\ln o`, ``log_total`` :math:`\ln(s + o)`,
+    ``log_volume`` :math:`\ln v`, ``prompt_share`` :math:`s / M`, ``output_share`` :math:`o / M`,
+    ``row_share`` the row number over :math:`n`, and products such as ``log_prompt*log_output``.
+
+    Args:
+      names: F names.
+      inst: one instance ``[n]``.
+
+    Returns:
+      float32 ``[n, F]``.
+
+    Raises:
+      ValueError: a name is unknown.
+
+    Example:
+      >>> import jaxsched as js
+      >>> from jaxsched.policies.features import features
+      >>> inst = js.Instance.from_lengths([1, 1], [2, 4], kv_capacity=8)
+      >>> features(["output_share", "output_share*output_share"], inst).tolist()
+      [[0.25, 0.0625], [0.5, 0.25]]
+    """
+    return jnp.stack([_feature(name, inst) for name in names], axis=-1)
+
+
+def require_known(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names as a tuple, or raise for the first that is unknown or comes twice."""
+    if isinstance(names, str):
+        raise TypeError(f"features is the string {names!r}; expected a sequence of names")
+    names = tuple(names)
+    if not names:
+        raise ValueError(f"features is empty; expected one or more of {', '.join(NAMES)}")
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            raise ValueError(f"features names {name!r} twice")
+        for factor in name.split("*"):
+            if factor not in _FEATURES:
+                raise ValueError(
+                    f"features[{place}] is {name!r}: no feature is called {factor!r}; "
+                    f"{hint(factor, _FEATURES)}"
+                )
+    return names
+
+
+def _feature(name: str, inst: Instance) -> jax.Array:
+    return functools.reduce(operator.mul, [_FEATURES[factor](inst) for factor in name.split("*")])

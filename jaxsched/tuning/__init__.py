@@ -1,0 +1,44 @@
+"""Rules with parameters, made better by gradients: objectives, estimators and the tuner."""
+
+from jaxsched.tuning import relaxations
+from jaxsched.tuning._fidelity import Fidelity, Reference, fidelity, reference_gradient
+from jaxsched.tuning._tune import History, Tuned, evaluate, tune
+from jaxsched.tuning.estimators import (
+    Estimate,
+    Estimator,
+    EvolutionStrategies,
+    Fluid,
+    GuidedNoise,
+    PlackettLuce,
+    RandomSearch,
+    ScoreNoise,
+    WorkAhead,
+    default_estimator,
+)
+from jaxsched.tuning.objectives import Objective, mean_latency, p99, p_norm
+
+__all__ = [
+    "Estimate",
+    "Estimator",
+    "EvolutionStrategies",
+    "Fidelity",
+    "Fluid",
+    "GuidedNoise",
+    "History",
+    "Objective",
+    "PlackettLuce",
+    "RandomSearch",
+    "Reference",
+    "ScoreNoise",
+    "Tuned",
+    "WorkAhead",
+    "default_estimator",
+    "evaluate",
+    "fidelity",
+    "mean_latency",
+    "p99",
+    "p_norm",
+    "reference_gradient",
+    "relaxations",
+    "tune",
+]

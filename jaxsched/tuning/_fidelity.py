@@ -1,0 +1,169 @@
+"""How far an estimator's gradients can be trusted, by many samples of the hard simulator."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from jaxsched._intervals import Estimate as Interval
+from jaxsched._intervals import estimate_means
+from jaxsched.instance import Instance
+from jaxsched.tuning._score_noise import ScoreNoise
+from jaxsched.tuning.objectives import Objective, mean_latency
+
+_PAIRS_PER_CALL = 8
+
+
+class Reference(NamedTuple):
+    """A gradient from many samples.
+
+    Attributes:
+      gradient: float64 ``[P]``, the rule's leaves laid end to end.
+      halves_cosine: cosine between the gradients of its two halves.
+      simulations: hard evaluations of each instance.
+    """
+
+    gradient: np.ndarray
+    halves_cosine: float
+    simulations: int
+
+
+class Fidelity(NamedTuple):
+    """What became of an estimator beside a reference; intervals are 95%, over the repeats.
+
+    Attributes:
+      cosine: between an estimate and the reference.
+      sign_agreement: share of the parameters whose slopes have the same sign.
+      bias: length of the mean estimate less the reference, over the reference's length; noise
+        of the mean included, so compare it with the square root of variance / repeats.
+      variance: mean squared distance of an estimate to their mean, over the squared length of
+        the reference.
+      simulations: hard evaluations of each instance in a call.
+      seconds: median time of a call, compiled.
+      reference_cosine: between the two halves of the reference.
+    """
+
+    cosine: Interval
+    sign_agreement: Interval
+    bias: float
+    variance: float
+    simulations: int
+    seconds: float
+    reference_cosine: float
+
+
+def reference_gradient(
+    rule: Any,
+    instances: Instance,
+    key: jax.Array,
+    *,
+    noise: Any = 0.1,
+    objective: Objective = mean_latency,
+    agreement: float = 0.99,
+    max_simulations: int = 4096,
+) -> Reference:
+    """Average :class:`ScoreNoise` until two halves of the samples agree.
+
+    Args:
+      rule: a pytree of float leaves.
+      instances: ``[B, n]``.
+      key: of all randomness.
+      noise: standard deviation of the smoothing, in units of the priority.
+      objective: what is made small.
+      agreement: cosine between the halves at which to stop.
+      max_simulations: hard evaluations of each instance after which to stop all the same.
+
+    Returns:
+      The :class:`Reference`; look at its ``halves_cosine``.
+    """
+    estimator = ScoreNoise(noise=jnp.float32(noise), pairs=_PAIRS_PER_CALL, objective=objective)
+    sums, calls, rounds = np.zeros((2, ravel_pytree(rule)[0].size)), 0, 8
+    while True:
+        for _ in range(rounds):
+            for half in range(2):
+                found = estimator(rule, instances, jax.random.fold_in(key, calls))
+                sums[half] += _flat(found.gradient)
+                calls += 1
+        cosine = _cosine(sums[0], sums[1])
+        simulations = calls * estimator.simulations
+        if cosine >= agreement or simulations >= max_simulations:
+            return Reference(sums.sum(axis=0) / calls, cosine, simulations)
+        rounds = calls // 2
+
+
+def fidelity(
+    rule: Any,
+    estimator: Any,
+    instances: Instance,
+    key: jax.Array,
+    *,
+    reference: Reference | None = None,
+    repeats: int = 16,
+) -> Fidelity:
+    r"""Compare an estimator with a many-sample reference on the hard simulator.
+
+    .. math:: \cos = \frac{\hat g^\top g}{|\hat g|\,|g|}
+
+    Args:
+      rule: a pytree of float leaves.
+      estimator: an estimator that says how many ``simulations`` a call takes.
+      instances: ``[B, n]``.
+      key: of all randomness.
+      reference: from :func:`reference_gradient`, to use one for several estimators; by default
+        made here, for the estimator's objective.
+      repeats: calls of the estimator, with a key each.
+
+    Returns:
+      The :class:`Fidelity`.
+
+    Example:
+      >>> import jax
+      >>> import jaxsched as js
+      >>> inst = js.workloads.mixed(jax.random.key(0), num_requests=20, batch=4)
+      >>> rule = js.policies.linear_score(("log_output", "log_prompt"))
+      >>> work_ahead = js.tuning.WorkAhead(temperature=0.2)
+      >>> found = js.tuning.fidelity(rule, work_ahead, inst, jax.random.key(1), repeats=2)
+      >>> bool(found.cosine.mean > 0.9)
+      True
+    """
+    if repeats < 2:
+        raise ValueError(f"repeats is {repeats}; intervals need 2 or more")
+    if reference is None:
+        objective = getattr(estimator, "objective", mean_latency)
+        reference = reference_gradient(
+            rule, instances, jax.random.fold_in(key, 0), objective=objective
+        )
+    keys = jax.random.split(jax.random.fold_in(key, 1), repeats)
+    jax.block_until_ready(estimator(rule, instances, keys[0]))  # compiles
+    gradients, seconds = [], []
+    for each in keys:
+        begin = time.perf_counter()
+        found = jax.block_until_ready(estimator(rule, instances, each))
+        seconds.append(time.perf_counter() - begin)
+        gradients.append(_flat(found.gradient))
+    found, truth = np.stack(gradients), reference.gradient
+    length = np.linalg.norm(truth)
+    mean = found.mean(axis=0)
+    return Fidelity(
+        cosine=estimate_means(np.array([_cosine(each, truth) for each in found])),
+        sign_agreement=estimate_means(np.mean(np.sign(found) == np.sign(truth), axis=1)),
+        bias=float(np.linalg.norm(mean - truth) / length),
+        variance=float(np.mean(np.sum((found - mean) ** 2, axis=1)) / length**2),
+        simulations=estimator.simulations,
+        seconds=float(np.median(seconds)),
+        reference_cosine=reference.halves_cosine,
+    )
+
+
+def _flat(tree: Any) -> np.ndarray:
+    return np.asarray(ravel_pytree(tree)[0], np.float64)
+
+
+def _cosine(a: np.ndarray, b: np.ndarray) -> float:
+    lengths = np.linalg.norm(a) * np.linalg.norm(b)
+    return float(a @ b / lengths) if lengths > 0 else 0.0

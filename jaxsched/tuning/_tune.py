@@ -1,0 +1,328 @@
+"""Parametric rules made better by gradient descent over simulated instances."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxsched._progress import progress_bar
+from jaxsched._simulate import simulate
+from jaxsched.instance import Instance
+from jaxsched.policies import prioritize, rule_name
+from jaxsched.schedule import require_ok
+from jaxsched.tuning import _checkpoint
+from jaxsched.tuning._parameters import as_box, as_parameters, require_finite
+from jaxsched.tuning.estimators import Estimator, default_estimator
+from jaxsched.tuning.objectives import Objective, mean_latency
+
+Schedulable = float | Callable[[int], Any]
+
+
+class History(NamedTuple):
+    """What happened in a run.
+
+    Attributes:
+      train: float64 ``[steps]``, the estimator's value of each step's minibatch, before the step.
+      step: int64 ``[validations]``, steps made before each validation; the first is 0.
+      validation: float64 ``[validations]``, mean objective of the hard rule on held-out instances.
+    """
+
+    train: np.ndarray
+    step: np.ndarray
+    validation: np.ndarray
+
+    @property
+    def best(self) -> np.ndarray:
+        """The lowest validation so far, ``[validations]``."""
+        return np.minimum.accumulate(self.validation)
+
+    @property
+    def best_step(self) -> int:
+        """Steps made before the best validation; of equals, the first."""
+        return int(self.step[np.argmin(self.validation)])
+
+
+class Tuned(NamedTuple):
+    """The rule that was best on the held-out instances, and how it was found.
+
+    Attributes:
+      rule: a rule of the type that went in.
+      history: the :class:`History`.
+    """
+
+    rule: Any
+    history: History
+
+
+class _State(NamedTuple):
+    step: Any
+    rule: Any
+    optimizer_state: Any
+    best_rule: Any
+    history: History
+
+
+@functools.cache
+def _default_optimizer() -> optax.GradientTransformation:
+    return optax.adam(0.05)
+
+
+def tune(
+    rule: Any,
+    train: Instance,
+    validation: Instance,
+    key: jax.Array,
+    *,
+    objective: Objective = mean_latency,
+    estimator: Estimator | None = None,
+    optimizer: optax.GradientTransformation | None = None,
+    steps: int = 200,
+    minibatch_size: int | None = None,
+    temperature: Schedulable | None = None,
+    noise: Schedulable | None = None,
+    bounds: tuple[Any, Any] | None = None,
+    validate_every: int = 10,
+    patience: int | None = None,
+    checkpoint_dir: str | os.PathLike[str] | None = None,
+    progress: bool | None = None,
+) -> Tuned:
+    r"""Tune a rule's parameters; return the best *hard* rule on held-out instances.
+
+    .. math:: \theta \leftarrow \Pi_{[l, u]}\big(\theta + \mathrm{optimizer}(\hat g(\theta))\big)
+
+    :math:`\hat g` is the estimator's gradient on a minibatch, :math:`\Pi` the projection on the
+    box. Every ``validate_every`` steps the rule itself, not a relaxation of it, orders the
+    held-out instances, and the simulator says what it is worth. The rule returned is the best of
+    those, the one that went in included: on ``validation`` tuning never makes a rule worse.
+
+    A run depends on its arguments alone. With ``checkpoint_dir`` its state is kept there at
+    every validation, and the same call again goes on from it, to the same bits.
+
+    Args:
+      rule: a pytree of float leaves with ``__call__``: ``[n]`` instance to ``[n]`` priorities.
+      train: instances ``[B, n]`` to learn from.
+      validation: held-out instances ``[.., n]``.
+      key: of all randomness.
+      objective: what to make small, ``(inst, sched) -> [..]``; see :mod:`js.tuning.objectives`.
+      estimator: how to get gradients; by default :func:`js.tuning.default_estimator` of the
+        objective. One that is given has an objective of its own to descend; ``objective``
+        then judges the validations.
+      optimizer: any from optax; by default ``optax.adam(0.05)``.
+      steps: updates to make.
+      minibatch_size: instances a step, drawn without replacement in each pass over ``train``; None
+        for all.
+      temperature: the estimator's temperature: a number, or a function of the step such as an
+        optax schedule; None leaves it.
+      noise: likewise for its noise.
+      bounds: lowest and highest values of the parameters: two numbers, or two pytrees that
+        match the rule or lead its structure.
+      validate_every: steps between validations; the last step is validated too.
+      patience: stop after this many validations in a row without a new best; None never.
+      checkpoint_dir: where the state is kept; None for nowhere.
+      progress: show a bar with train, validation and best; None if stderr is a terminal.
+
+    Returns:
+      :class:`Tuned`: ``rule`` and ``history``.
+
+    Raises:
+      ValueError: a number is out of range; the rule has no parameters or starts outside
+        ``bounds``; a gradient or a parameter became NaN or infinite (step and leaf are named);
+        or the checkpoint belongs to another run.
+      TypeError: a leaf is not of floats, or the estimator has no temperature or noise to set.
+
+    Example:
+      >>> import chex, jax, jax.numpy as jnp
+      >>> import jaxsched as js
+      >>> @chex.dataclass(frozen=True)
+      ... class TiltedVolume:
+      ...     weight: jax.Array
+      ...     def __call__(self, inst):
+      ...         return jnp.log(inst.volume) + self.weight * jnp.log(inst.prompt_tokens)
+      >>> keys = jax.random.split(jax.random.key(0), 3)
+      >>> train = js.workloads.mixed(keys[0], num_requests=40, batch=8)
+      >>> held_out = js.workloads.mixed(keys[1], num_requests=40, batch=8)
+      >>> rule = TiltedVolume(weight=jnp.ones(()))
+      >>> found = js.tune(rule, train=train, validation=held_out, key=keys[2], steps=20)
+      >>> bool(found.history.best[-1] < found.history.validation[0])
+      True
+
+    Source:
+      Ours. The optimisers are those of DeepMind et al., *The DeepMind JAX Ecosystem*, 2020.
+    """
+    rule = as_parameters(rule)
+    _require_usable(train, steps, minibatch_size, validate_every, patience)
+    low, high = as_box(rule, bounds)
+    estimator = default_estimator(objective) if estimator is None else estimator
+    _require_fields(estimator, temperature=temperature, noise=noise)
+    descend = optax.with_extra_args_support(optimizer or _default_optimizer())
+    folder = None if checkpoint_dir is None else Path(checkpoint_dir)
+    minibatches = _Minibatches(train, minibatch_size, *jax.random.split(key))
+
+    state = _State(
+        step=np.int64(0),
+        rule=rule,
+        optimizer_state=descend.init(rule),
+        best_rule=rule,
+        history=History(train=np.zeros(0), step=np.zeros(0, np.int64), validation=np.zeros(0)),
+    )
+    run = _checkpoint.fingerprint(
+        f"{type(rule).__name__} {type(estimator).__name__} {minibatch_size} {validate_every}",
+        *(rule, estimator, state.optimizer_state, key, train, validation, low, high),
+    )
+    resumed = None if folder is None else _checkpoint.load(folder, run, state)
+    state = resumed or _validated(state, validation, objective)
+
+    def stepped(state: _State) -> _State:
+        step = int(state.step)
+        estimate = _at_step(estimator, step, temperature=temperature, noise=noise)
+        found = estimate(state.rule, *minibatches.at(step))
+        require_finite("gradient", found.gradient, step, found.value)
+        moved, optimizer_state = _moved(
+            descend, state.rule, state.optimizer_state, found.gradient, found.value, low, high
+        )
+        require_finite("rule", moved, step, found.value)
+        history = state.history._replace(train=np.append(state.history.train, found.value))
+        return _State(np.int64(step + 1), moved, optimizer_state, state.best_rule, history)
+
+    with progress_bar(steps, "steps", progress) as bar:
+        bar.update(int(state.step))
+        while state.step < steps and not _is_out_of_patience(state.history, patience):
+            state = stepped(state)
+            if state.step % validate_every == 0 or state.step == steps:
+                state = _validated(state, validation, objective)
+                if folder is not None:
+                    _checkpoint.save(folder, run, state)
+            bar.set_description_str(_described(state.history))
+            bar.update(1)
+    return Tuned(rule=state.best_rule, history=state.history)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _moved(
+    optimizer: optax.GradientTransformationExtraArgs,
+    rule: Any,
+    optimizer_state: Any,
+    gradient: Any,
+    value: Any,
+    low: Any,
+    high: Any,
+) -> tuple[Any, Any]:
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):  # optax's own
+        updates, optimizer_state = optimizer.update(gradient, optimizer_state, rule, value=value)
+        moved = optax.apply_updates(rule, updates)
+    return jax.tree.map(jnp.clip, moved, low, high), optimizer_state
+
+
+def evaluate(rule: Any, inst: Instance, objective: Objective = mean_latency) -> np.ndarray:
+    """Objective of the hard rule: it orders each instance and the simulator schedules it.
+
+    Args:
+      rule: a rule, or the name of one.
+      inst: instances ``[.., n]``.
+      objective: ``(inst, sched) -> [..]``.
+
+    Returns:
+      float64 ``[..]``.
+
+    Raises:
+      ValueError: the rule gave a NaN.
+
+    Example:
+      >>> import jaxsched as js
+      >>> inst = js.Instance.from_lengths([3, 1], [2, 4], kv_capacity=8)
+      >>> float(js.tuning.evaluate("fcfs", inst))
+      3.0
+    """
+    sched = simulate(inst, prioritize(rule, inst))
+    require_ok(sched, f"rule {rule_name(rule)!r}")
+    return np.asarray(objective(inst, sched), np.float64)
+
+
+def _validated(state: _State, validation: Instance, objective: Objective) -> _State:
+    value = evaluate(state.rule, validation, objective).mean()
+    before = state.history
+    is_best = not before.validation.size or value < before.validation.min()
+    history = before._replace(
+        step=np.append(before.step, state.step), validation=np.append(before.validation, value)
+    )
+    best_rule = state.rule if is_best else state.best_rule
+    return state._replace(best_rule=best_rule, history=history)
+
+
+def _is_out_of_patience(history: History, patience: int | None) -> bool:
+    since_best = history.validation.size - 1 - int(np.argmin(history.validation))
+    return patience is not None and since_best >= patience
+
+
+def _described(history: History) -> str:
+    return (
+        f"train {history.train[-1]:.5g}  validation {history.validation[-1]:.5g}  "
+        f"best {history.best[-1]:.5g} "
+    )
+
+
+class _Minibatches:
+    """Which instances and which key belong to a step: a function of its number alone."""
+
+    def __init__(
+        self, train: Instance, size: int | None, order_key: jax.Array, step_key: jax.Array
+    ):
+        self._train = train
+        self._total = train.prompt_tokens.shape[0]
+        self._size = size
+        self._order_key, self._step_key = order_key, step_key
+
+    def at(self, step: int) -> tuple[Instance, jax.Array]:
+        key = jax.random.fold_in(self._step_key, step)
+        if self._size is None:
+            return self._train, key
+        epoch, place = divmod(step, self._total // self._size)
+        order = jax.random.permutation(jax.random.fold_in(self._order_key, epoch), self._total)
+        rows = order[place * self._size : (place + 1) * self._size]
+        return jax.tree.map(lambda leaf: leaf[rows], self._train), key
+
+
+def _at_step(estimator: Any, step: int, **settings: Schedulable | None) -> Any:
+    numbers = {
+        name: jnp.asarray(value(step) if callable(value) else value, jnp.float32)
+        for name, value in settings.items()
+        if value is not None
+    }
+    return dataclasses.replace(estimator, **numbers)
+
+
+def _require_fields(estimator: Any, **settings: Schedulable | None) -> None:
+    has = {field.name for field in dataclasses.fields(estimator)}
+    for name, value in settings.items():
+        if value is not None and name not in has:
+            raise TypeError(f"{name} is given but {type(estimator).__name__} has no {name}")
+
+
+def _require_usable(
+    train: Instance,
+    steps: int,
+    minibatch_size: int | None,
+    validate_every: int,
+    patience: int | None,
+) -> None:
+    if len(shape := train.prompt_tokens.shape) != 2:
+        raise ValueError(f"train has shape {shape}; expected [B, n]; js.stack([inst]) makes one")
+    for name, number in (
+        ("steps", steps),
+        ("minibatch_size", minibatch_size),
+        ("validate_every", validate_every),
+        ("patience", patience),
+    ):
+        if number is not None and number < 1:
+            raise ValueError(f"{name} is {number}; expected an integer >= 1")
+    if minibatch_size is not None and minibatch_size > shape[0]:
+        raise ValueError(f"minibatch_size is {minibatch_size} but train holds {shape[0]} instances")

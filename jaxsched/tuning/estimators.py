@@ -1,0 +1,44 @@
+"""Ways to a gradient of the simulated objective, interchangeable in :func:`js.tune`.
+
+=================== ============================================= ============================
+estimator           how                                           hard evaluations an instance
+=================== ============================================= ============================
+WorkAhead, Fluid    through a relaxation; biased, without noise   none
+ScoreNoise          antithetic noise on the scores                2 pairs
+GuidedNoise         the same, a relaxation as control variate     2 pairs
+PlackettLuce        random orders, leave-one-out baseline         samples
+EvolutionStrategies noise on the parameters; a control            2 pairs
+RandomSearch        the best of some steps; a control             2 pairs
+=================== ============================================= ============================
+
+How far each can be trusted is for :func:`jaxsched.tuning.fidelity` to say.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from jaxsched.tuning._estimate import Estimate, Estimator
+from jaxsched.tuning._parameter_noise import EvolutionStrategies, RandomSearch
+from jaxsched.tuning._pathwise import Fluid, WorkAhead
+from jaxsched.tuning._plackett_luce import PlackettLuce
+from jaxsched.tuning._score_noise import GuidedNoise, ScoreNoise
+from jaxsched.tuning.objectives import Objective, mean_latency
+
+__all__ = [
+    "Estimate",
+    "Estimator",
+    "EvolutionStrategies",
+    "Fluid",
+    "GuidedNoise",
+    "PlackettLuce",
+    "RandomSearch",
+    "ScoreNoise",
+    "WorkAhead",
+    "default_estimator",
+]
+
+
+def default_estimator(objective: Objective = mean_latency) -> Estimator:
+    """Make the estimator that :func:`js.tune` takes when none is given."""
+    return WorkAhead(temperature=jnp.float32(0.2), objective=objective)

@@ -1,0 +1,89 @@
+"""Runs that are killed and go on: same bits as runs that were not."""
+
+import signal
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jaxsched as js
+from tests.conftest import ROOT
+from tests.tuning import toy
+
+KILLED = """
+import os, signal
+from tests.tuning.test_checkpoint import run
+from tests.tuning import toy
+saves = 0
+real_fsync = os.fsync
+def fsync(file):
+    global saves
+    saves += 1
+    if saves > {saves}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    real_fsync(file)
+os.fsync = fsync
+run({folder!r}, toy.KilledAtStep, kill_at={steps})
+"""
+
+
+def run(folder, kind=toy.Towards, steps=12, key=3, optimizer=None, **settings):
+    estimator = kind(target=jnp.array([1.0, 0.0]), noise=jnp.float32(0.2), **settings)
+    return js.tune(
+        toy.start(),
+        train=toy.instances(1),
+        validation=toy.instances(2),
+        key=jax.random.key(key),
+        estimator=estimator,
+        optimizer=optimizer,
+        steps=steps,
+        minibatch_size=2,
+        validate_every=2,
+        checkpoint_dir=folder,
+    )
+
+
+def assert_equal(found, expected):
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+@pytest.mark.parametrize(("saves", "steps"), [(99, 7), (3, 99)], ids=["in a step", "in a write"])
+def test_a_killed_run_goes_on_to_the_same_bits(tmp_path, saves, steps):
+    folder = tmp_path / "run"
+    script = KILLED.format(folder=str(folder), saves=saves, steps=steps)
+    ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False)
+    assert ended.returncode == -signal.SIGKILL
+    toy.calls = -1000  # this process is not to be killed
+    resumed = run(folder, toy.KilledAtStep, kill_at=steps)
+    assert toy.calls == -1000 + 12 - 6  # the six steps before the last checkpoint are not redone
+    assert_equal(resumed, run(None))
+
+
+def test_a_finished_run_is_read_back_and_goes_on_if_given_more_steps(tmp_path):
+    first = run(tmp_path, steps=4)
+    assert_equal(run(tmp_path, steps=4), first)
+    assert_equal(run(tmp_path, steps=12), run(None))
+    assert [path.name for path in tmp_path.iterdir()] == ["tuning.npz"]
+
+
+def test_random_optimizers_keep_their_key(tmp_path):
+    noisy = optax.chain(optax.add_noise(0.1, 0.5, jax.random.key(0)), optax.sgd(0.1))
+    run(tmp_path, steps=4, optimizer=noisy)
+    assert_equal(run(tmp_path, optimizer=noisy), run(None, optimizer=noisy))
+
+
+@pytest.mark.parametrize("other", [{"key": 4}, {"optimizer": optax.sgd(0.1)}])
+def test_a_checkpoint_of_another_run_is_refused(tmp_path, other):
+    run(tmp_path, steps=2)
+    with pytest.raises(ValueError, match="belongs to a run with another rule"):
+        run(tmp_path, **other)
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path):
+    (tmp_path / "tuning.npz").write_bytes(b"something")
+    with pytest.raises(ValueError, match="not an npz file written by jaxsched"):
+        run(tmp_path)

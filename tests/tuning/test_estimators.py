@@ -1,0 +1,84 @@
+"""Estimators against slopes by finite differences."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxsched as js
+from tests.tuning import toy
+
+KEY = jax.random.key(5)
+INSTANCES = toy.instances(7, batch=4, n=12)
+PADDED = js.workloads.uniform(jax.random.key(6), batch=3)
+
+
+def work_ahead(weights, inst, temperature):
+    """Mean latency of one instance under the relaxation, request by request."""
+    prompt, output = (
+        np.asarray(tokens, float)[np.asarray(inst.is_real)]
+        for tokens in (inst.prompt_tokens, inst.output_tokens)
+    )
+    volume = prompt * output + output * (output + 1) / 2
+    score = weights[0] * np.log(volume) + weights[1] * np.log(prompt)
+    completion = []
+    for z, o in zip(score, output, strict=True):
+        before = sum(
+            v / (1 + np.exp(-(z - y) / temperature)) for y, v in zip(score, volume, strict=True)
+        )
+        completion.append(before / float(inst.kv_capacity) + o)
+    return np.mean(completion)
+
+
+@pytest.mark.parametrize("inst", [INSTANCES, PADDED], ids=["full", "padded"])
+def test_work_ahead_is_the_slope_of_the_mean_logarithm(inst):
+    estimator = js.tuning.WorkAhead(temperature=jnp.float32(0.5))
+    at = np.array([0.6, 0.3])
+    found = estimator(toy.Tilted(weights=jnp.asarray(at, jnp.float32)), inst, KEY)
+    rows = [jax.tree.map(lambda leaf, row=row: leaf[row], inst) for row in range(len(inst.is_real))]
+    np.testing.assert_allclose(
+        found.value, np.mean([work_ahead(at, row, 0.5) for row in rows]), rtol=1e-4
+    )
+    for axis, step in itertools.product(range(2), [1e-5]):
+        move = step * np.eye(2)[axis]
+        slope = np.mean(
+            [
+                np.log(work_ahead(at + move, row, 0.5) / work_ahead(at - move, row, 0.5))
+                for row in rows
+            ]
+        ) / (2 * step)
+        np.testing.assert_allclose(found.gradient.weights[axis], slope, rtol=2e-3, atol=1e-5)
+
+
+def test_score_noise_is_the_slope_of_the_smoothed_simulator():
+    """Against common random numbers: the smoothed objective, at parameters moved either way."""
+    one = jax.tree.map(lambda leaf: jnp.repeat(leaf[:1], 4096, axis=0), INSTANCES)
+    noise, step = 1.0, 0.2
+    estimator = js.tuning.ScoreNoise(noise=jnp.float32(noise), pairs=4)
+    at = jnp.array([0.2, 0.5])
+    found = estimator(toy.Tilted(weights=at), one, KEY)
+    shift = noise * jax.random.normal(jax.random.key(9), (8, *one.prompt_tokens.shape))
+
+    def smoothed(weights):
+        score = jax.vmap(toy.Tilted(weights=weights))(one)
+        sched = jax.vmap(lambda each: js.simulate(one, score + each))(shift)
+        return np.log(float(jnp.mean(sched.completion.astype(jnp.float32))))
+
+    for axis in range(2):
+        move = step * jnp.eye(2)[axis]
+        slope = (smoothed(at + move) - smoothed(at - move)) / (2 * step)
+        np.testing.assert_allclose(found.gradient.weights[axis], slope, rtol=0.1)
+
+
+def test_score_noise_takes_any_objective():
+    clock = js.clock.PRESETS["llama2_70b_2xa100"]
+
+    def seconds(inst, sched):
+        return js.tuning.p99(inst, sched, clock=clock)
+
+    estimator = js.tuning.ScoreNoise(noise=jnp.float32(0.3), objective=seconds)
+    found = estimator(toy.start(), INSTANCES, KEY)
+    assert np.isfinite(found.gradient.weights).all()
+    assert 0 < found.value < 1000

@@ -1,0 +1,116 @@
+"""Estimators that simulate, against every order of a few requests and against each other."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxsched as js
+
+TINY = js.Instance.from_lengths([5, 1, 3, 2], [2, 6, 1, 4], kv_capacity=9)
+RULE = js.policies.linear_score(("log_prompt", "log_output"), (0.4, 0.1))
+KEY = jax.random.key(11)
+TEMPERATURE = 0.7
+
+
+def copies(count):
+    return jax.tree.map(lambda leaf: jnp.repeat(leaf[None], count, axis=0), TINY)
+
+
+def value_of(order):
+    position = np.argsort(order).astype(np.int32)
+    return float(js.tuning.mean_latency(TINY, js.simulate(TINY, jnp.asarray(position))))
+
+
+ORDERS = [(np.array(order), value_of(order)) for order in itertools.permutations(range(4))]
+
+
+def expectation(weights):
+    """Expected value over all orders under the Plackett-Luce law, in float64."""
+    table = np.log([[5, 2], [1, 6], [3, 1], [2, 4]])
+    worth = np.exp(-(table @ weights) / TEMPERATURE)
+    total = 0.0
+    for order, value in ORDERS:
+        left = worth[order]
+        total += value * np.prod([left[k] / left[k:].sum() for k in range(4)])
+    return total
+
+
+def test_plackett_luce_is_the_slope_of_the_expectation_over_all_orders():
+    estimator = js.tuning.PlackettLuce(temperature=jnp.float32(TEMPERATURE), samples=16)
+    found = estimator(RULE, copies(8192), KEY)
+    at = np.asarray(RULE.weights, np.float64)
+    np.testing.assert_allclose(found.value, expectation(at), rtol=5e-3)
+    slopes = [
+        (expectation(at + move) - expectation(at - move)) / 2e-5 / expectation(at)
+        for move in 1e-5 * np.eye(2)
+    ]
+    np.testing.assert_allclose(found.gradient.weights, slopes, rtol=0.05, atol=3e-3)
+
+
+def test_the_guide_leaves_the_mean_alone():
+    """Plain and guided noise estimate one thing, each within its own error."""
+    guided = js.tuning.GuidedNoise(noise=jnp.float32(0.5), temperature=jnp.float32(0.5), pairs=8)
+    plain = js.tuning.ScoreNoise(noise=jnp.float32(0.5), pairs=8)
+    found = [each(RULE, copies(8192), KEY).gradient.weights for each in (guided, plain)]
+    other = plain(RULE, copies(8192), jax.random.key(12)).gradient.weights
+    np.testing.assert_allclose(found[0], found[1], atol=5e-3)
+    np.testing.assert_allclose(found[1], other, atol=2e-2)
+
+
+def test_a_lone_instance_gets_no_guide():
+    guided = js.tuning.GuidedNoise(noise=jnp.float32(0.5), temperature=jnp.float32(0.5))
+    plain = js.tuning.ScoreNoise(noise=jnp.float32(0.5))
+    found, expected = (each(RULE, copies(1), KEY) for each in (guided, plain))
+    assert found.diagnostics["coefficient"].tolist() == [0.0]
+    np.testing.assert_allclose(found.gradient.weights, expected.gradient.weights, rtol=1e-5)
+
+
+ALL = {
+    "work_ahead": js.tuning.WorkAhead(temperature=jnp.float32(0.2)),
+    "fluid": js.tuning.Fluid(temperature=jnp.float32(0.2)),
+    "score_noise": js.tuning.ScoreNoise(noise=jnp.float32(0.2)),
+    "guided_noise": js.tuning.GuidedNoise(noise=jnp.float32(0.2), temperature=jnp.float32(0.2)),
+    "plackett_luce": js.tuning.PlackettLuce(temperature=jnp.float32(0.2)),
+    "evolution_strategies": js.tuning.EvolutionStrategies(noise=jnp.float32(0.2)),
+    "random_search": js.tuning.RandomSearch(noise=jnp.float32(0.2)),
+}
+PADDED = js.workloads.uniform(jax.random.key(1), batch=3)
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize(
+    "rule", [RULE, js.policies.mlp_score(hidden=3)], ids=["linear_score", "mlp_score"]
+)
+def test_gives_a_finite_gradient_like_the_rule_for_padded_instances(name, rule):
+    found = ALL[name](rule, PADDED, KEY)
+    assert jax.tree.structure(found.gradient) == jax.tree.structure(rule)
+    for leaf, slope in zip(jax.tree.leaves(rule), jax.tree.leaves(found.gradient), strict=True):
+        assert slope.shape == leaf.shape
+        assert np.isfinite(slope).all()
+    assert found.value.shape == ()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_runs_inside_jit_with_the_same_result(name):
+    expected = ALL[name](RULE, PADDED, KEY)
+    found = jax.jit(ALL[name])(RULE, PADDED, KEY)
+    np.testing.assert_allclose(found.value, expected.value, rtol=1e-5)
+    np.testing.assert_allclose(
+        found.gradient.weights, expected.gradient.weights, rtol=1e-3, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name != "random_search"])
+def test_points_uphill(name):
+    """From nearly longest output first, on the side of the shortest."""
+    inst = js.workloads.mixed(jax.random.key(2), num_requests=40, batch=64)
+    rule = js.policies.linear_score(("log_output",), (-0.1,))
+    assert ALL[name](rule, inst, KEY).gradient.weights[0] < 0
+
+
+def test_one_sample_has_no_baseline():
+    with pytest.raises(ValueError, match="samples is 1; a leave-one-out baseline needs 2"):
+        js.tuning.PlackettLuce(temperature=1.0, samples=1)(RULE, copies(2), KEY)

@@ -1,0 +1,190 @@
+"""Descent, validation, boxes, schedules and errors of js.tune."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jaxsched as js
+from tests.tuning import toy
+
+KEY = jax.random.key(3)
+TRAIN, HELD_OUT = toy.instances(1), toy.instances(2)
+
+
+def tune(rule=None, **options):
+    options = {"estimator": toy.towards_volume(), "steps": 8, "validate_every": 2} | options
+    if rule is None:
+        rule = toy.start()
+    return js.tune(rule, train=TRAIN, validation=HELD_OUT, key=KEY, **options)
+
+
+def test_descends_as_the_optimizer_says():
+    found = tune(optimizer=optax.sgd(0.25), steps=4, validate_every=1)
+    target = np.array([1.0, 0.0])
+    away = np.array([[-1.0, 1.0]]) * 0.75 ** np.arange(5)[:, None]
+    np.testing.assert_allclose(found.history.train, 0.5 * (away**2).sum(-1)[:4], rtol=1e-6)
+    rules = [toy.Tilted(weights=jnp.asarray(target + row, jnp.float32)) for row in away]
+    expected = [js.tuning.evaluate(rule, HELD_OUT).mean() for rule in rules]
+    np.testing.assert_array_equal(found.history.validation, expected)
+    assert found.history.step.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_validation_is_the_hard_simulator():
+    found = tune()
+    best = js.compare(HELD_OUT, {"best": found.rule}, bound=None).metrics["best"]
+    np.testing.assert_allclose(
+        found.history.best[-1], best["mean_latency_rounds"].mean(), rtol=1e-6
+    )
+
+
+def test_returns_the_best_rule_not_the_last():
+    found = tune(
+        toy.Tilted(weights=jnp.array([1.0, 0.0])),
+        estimator=toy.Towards(target=jnp.array([-5.0, 0.0])),
+        optimizer=optax.sgd(0.5),
+    )
+    assert found.rule.weights.tolist() == [1.0, 0.0]
+    assert found.history.best_step == 0
+    assert found.history.validation[-1] > found.history.best[-1]
+
+
+def test_the_last_step_is_validated_too():
+    assert tune(steps=5, validate_every=3).history.step.tolist() == [0, 3, 5]
+
+
+def test_stops_early_when_validation_no_longer_improves():
+    away = toy.Towards(target=jnp.array([-5.0, 0.0]))
+    best = toy.Tilted(weights=jnp.array([1.0, 0.0]))
+    found = tune(best, estimator=away, steps=100, patience=3)
+    assert found.history.step.tolist() == [0, 2, 4, 6]
+
+
+def test_parameters_stay_in_the_box():
+    found = tune(optimizer=optax.sgd(1.0), bounds=(-0.5, 1.0), steps=1)
+    assert found.rule.weights.tolist() == [1.0, 0.0]
+    low = toy.Tilted(weights=jnp.array([-1.0, 0.75]))
+    held = tune(optimizer=optax.sgd(1.0), bounds=(low, jnp.inf), steps=1, validate_every=1)
+    assert (
+        held.history.validation[1]
+        == js.tuning.evaluate(toy.Tilted(weights=jnp.array([1.0, 0.75])), HELD_OUT).mean()
+    )
+
+
+def test_schedules_reach_the_estimator():
+    halving = optax.piecewise_constant_schedule(1.0, {2: 0.5})
+    found = tune(optimizer=optax.sgd(0.5), temperature=halving, steps=4)
+    factor = np.array([1.0, 0.5, 0.25, 0.25 * 0.75])
+    np.testing.assert_allclose(found.history.train, factor**2, rtol=1e-6)
+    still = tune(optimizer=optax.sgd(0.5), temperature=0.0)
+    np.testing.assert_array_equal(still.history.train, 1.0)
+
+
+def test_schedules_compile_nothing_anew():
+    count = 0
+
+    @jax.jit
+    def gradient(estimator, rule, instances, key):
+        nonlocal count
+        count += 1
+        return estimator(rule, instances, key)
+
+    @toy.chex.dataclass(frozen=True)
+    class Counted:
+        inner: toy.Towards
+        temperature: jax.Array = 1.0
+
+        def __call__(self, rule, instances, key):
+            return gradient(self.inner.replace(temperature=self.temperature), rule, instances, key)
+
+    tune(estimator=Counted(inner=toy.towards_volume()), temperature=lambda step: 1 / (1 + step))
+    assert count == 1
+
+
+def test_minibatches_cover_every_instance_once_in_each_pass():
+    seen = []
+
+    @toy.chex.dataclass(frozen=True)
+    class Watching:
+        inner: toy.Towards
+
+        def __call__(self, rule, instances, key):
+            seen.append(np.asarray(instances.prompt_tokens))
+            return self.inner(rule, instances, key)
+
+    tune(estimator=Watching(inner=toy.towards_volume()), minibatch_size=2, steps=6)
+    assert {rows.shape for rows in seen} == {(2, 30)}
+    for first in (0, 3):
+        passed = np.concatenate(seen[first : first + 3])
+        assert sorted(passed.tolist()) == sorted(TRAIN.prompt_tokens.tolist())
+    assert not np.array_equal(np.concatenate(seen[:3]), np.concatenate(seen[3:]))
+
+
+def test_the_key_decides_everything():
+    noisy = toy.towards_volume(noise=jnp.float32(0.3))
+    runs = [
+        js.tune(toy.start(), TRAIN, HELD_OUT, key, estimator=noisy, minibatch_size=2, steps=4)
+        for key in (KEY, KEY, jax.random.key(4))
+    ]
+    first, again, other = (run.history.train.tolist() for run in runs)
+    assert first == again != other
+    assert runs[0].rule.weights.tolist() == runs[1].rule.weights.tolist()
+
+
+@pytest.mark.parametrize("optimizer", [optax.adamw(0.1), optax.lion(0.1), optax.contrib.prodigy()])
+def test_takes_any_optimizer(optimizer):
+    found = tune(optimizer=optimizer)
+    assert found.history.train[-1] < found.history.train[0]
+
+
+def test_the_default_estimator_tunes_a_linear_rule_to_the_volume_rule():
+    rule = toy.Tilted(weights=jnp.array([0.0, -1.0]))
+    found = js.tune(rule, TRAIN, HELD_OUT, KEY, steps=60)
+    volume = js.tuning.evaluate("smallest_volume", HELD_OUT).mean()
+    assert found.history.validation[0] > 1.02 * volume
+    assert found.history.best[-1] < 1.005 * volume
+
+
+class TestErrors:
+    def test_a_nan_gradient_names_step_and_leaf(self):
+        with pytest.raises(ValueError, match=r"step 2: leaf \.weights of the gradient holds nan"):
+            tune(temperature=lambda step: np.nan if step == 2 else 1.0)
+
+    def test_a_parameter_that_overflows_names_step_and_leaf(self):
+        with pytest.raises(ValueError, match=r"step 0: leaf \.weights of the rule holds -?inf"):
+            tune(optimizer=optax.sgd(3e38), temperature=9.0)
+
+    def test_a_rule_without_parameters(self):
+        with pytest.raises(ValueError, match="'smallest_volume' has no parameters"):
+            tune(js.policies.smallest_volume)
+
+    def test_integer_parameters(self):
+        with pytest.raises(TypeError, match=r"leaf \.weights of rule 'Tilted' has dtype int32"):
+            tune(toy.Tilted(weights=jnp.array([1, 0])))
+
+    def test_a_start_outside_the_box(self):
+        with pytest.raises(ValueError, match=r"leaf \.weights of the rule lies outside bounds"):
+            tune(bounds=(0.0, 0.5))
+
+    @pytest.mark.parametrize("name", ["steps", "minibatch_size", "validate_every", "patience"])
+    def test_numbers_below_one(self, name):
+        with pytest.raises(ValueError, match=f"{name} is 0; expected an integer >= 1"):
+            tune(**{name: 0})
+
+    def test_a_minibatch_larger_than_the_batch(self):
+        with pytest.raises(ValueError, match="minibatch_size is 7 but train holds 6"):
+            tune(minibatch_size=7)
+
+    def test_one_instance(self):
+        one = jax.tree.map(lambda leaf: leaf[0], TRAIN)
+        with pytest.raises(ValueError, match=r"train has shape \(30,\); expected \[B, n\]"):
+            js.tune(toy.start(), one, HELD_OUT, KEY)
+
+    def test_a_schedule_for_what_the_estimator_lacks(self):
+        @toy.chex.dataclass(frozen=True)
+        class Plain:
+            target: jax.Array
+
+        with pytest.raises(TypeError, match="noise is given but Plain has no noise"):
+            tune(estimator=Plain(target=jnp.zeros(())), noise=1.0)
