@@ -28,7 +28,7 @@ import jaxsched as js
 from jaxsched._intervals import estimate_means
 from jaxsched.policies.features import features
 
-SEED = 0
+SEED = 1  # settings were chosen on draws of seed 0
 NUM_REQUESTS = 200
 KV_CAPACITY = 16492
 TRACES = {
