@@ -105,7 +105,8 @@ class TestImprove:
 
     def test_bad_input_is_one_line(self, run):
         for arguments, message in (
-            (["--steps", 0], "jaxsched: error: num_steps is 0; expected an integer >= 1"),
+            (["--steps", 0], "jaxsched: error: --steps is 0; expected an integer >= 1"),
+            (["--chains", 0], "jaxsched: error: --chains is 0; expected an integer >= 1"),
             (["--bound", "none"], "jaxsched: error: no bound is called 'none'"),
             (["--policy", "fcfa"], "jaxsched: error: no policy is called 'fcfa'"),
         ):

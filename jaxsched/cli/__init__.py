@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import contextlib
+import re
 import shlex
 import sys
 import threading
@@ -117,6 +118,8 @@ _AS_OPTIONS = {
     "kv_capacity": "--capacity",
     "deadline_s": "--deadline-s",
     "max_num_seqs": "--max-num-seqs",
+    "num_steps is": "--steps is",
+    "num_chains is": "--chains is",
     "steps is": "--steps is",
     "minibatch_size": "--minibatch",
     "patience is": "--patience is",
@@ -126,7 +129,7 @@ _AS_OPTIONS = {
 
 def _report(kind: str, message: str, code: int) -> int:
     for name, option in _AS_OPTIONS.items():
-        message = message.replace(name, option)
+        message = re.sub(rf"(?<![\w-]){name}", option, message)
     print(f"jaxsched: {kind}: {' '.join(message.split())}", file=sys.stderr)
     return code
 
