@@ -7,7 +7,6 @@ import pytest
 from tests.conftest import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-NONE_YET = pytest.param("", marks=pytest.mark.skip("notebooks/ holds no .ipynb file to run"))
 
 pytestmark = pytest.mark.slow  # each starts a kernel
 
