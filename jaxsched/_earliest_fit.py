@@ -3,20 +3,22 @@ r"""Earliest-fit list scheduling: each request at the first round at which it fi
 Requests are taken in order, but each may start before those already placed, as long as it fits
 among them and moves none: serial schedule generation, as project scheduling knows it.
 
-The placed requests are sorted by their ends :math:`e_k`, each with the tokens :math:`U_k` that
-all hold together in round :math:`e_k`. Between two ends use only rises, so a candidate
-:math:`(s, o)` started at :math:`p` need be checked at the ends in its rounds, where it adds
-:math:`s + e_k - p`, and at its own last round :math:`w = p + o`:
+The rounds :math:`t_1 \le t_2 \le \dots` at which a placed request starts or ends cut time into
+segments :math:`(t_{k-1}, t_k]`, in each of which the same :math:`n_k` requests are active. They
+hold :math:`y_k + n_k t` tokens in round :math:`t`, where :math:`y_k` sums :math:`s_j - p_j`: the
+three arrays :math:`t, y, n` are the whole state. A candidate :math:`(s, o)` started at :math:`p`
+has its last round in :math:`w = p + o`. In segment k use rises until :math:`u_k = \min(t_k, w)`,
+so where :math:`p < t_k` and :math:`t_{k-1} < w` it fits if
 
-.. math:: U_k + s + e_k - p \le M \quad (p < e_k \le w), \qquad
-          s + o + \sum_{p_j < w \le e_j} (s_j + w - p_j) \le M.
+.. math:: y_k + n_k u_k + s + u_k - p \le M.
 
-Where the first fails no start before :math:`r_k = e_k - \max(0, M - s - U_k)` will do. Where the
-second fails it fails until the last round has passed the next end :math:`e_k \ge w`, since the
-others hold more and more until then; there the first holds the start back to the same
-:math:`r_k`. So :math:`p` jumps from 0 to the largest bound until none is violated.
+Where it does not, no start before :math:`r_k = t_k - \max(0, M - s - y_k - n_k t_k)` will do: the
+starts that segment k forbids are those of an interval that ends at :math:`r_k`. It begins after
+:math:`t_{k-1} - o` and not after :math:`t_k - o`, so these intervals begin in the order of k, and
+one pass over the segments, with :math:`p \leftarrow r_k` at each that forbids :math:`p`, finds the
+first start that none forbids. Ended segments need no mask: :math:`r_k \le t_k \le p` moves nothing.
 
-The discipline on this problem and the jumps are ours.
+The discipline on this problem and the single pass are ours.
 """
 
 from __future__ import annotations
@@ -27,27 +29,28 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxsched._slots import END, any_of, set_rows, take_rows
+from jaxsched._slots import END, NEVER, any_of, set_rows, take_rows
 from jaxsched._strict import Admission
 
-FIELDS = 5
-_START, _HELD, _TOKENS, _COUNT = 1, 2, 3, 4  # held by itself; by all, and how many, at its end
-
-
-class _Probe(NamedTuple):
-    """What a candidate start meets, by row of a block ``[rows, B]`` until :func:`_over_rows`."""
-
-    bound: jax.Array  # the largest r_k of the ends that it violates
-    next_end: jax.Array  # the first end not before its last round
-    next_bound: jax.Array  # r_k of that end
-    tokens: jax.Array  # held by the others in its last round
-    count: jax.Array  # others active then
+_FIELDS = 3  # of a segment: its last round, y, and the number active
+_HELD, _COUNT = 1, 2
+_MARGIN = 2  # rows that end at 0, so that each segment has two before it
 
 
 class _Carry(NamedTuple):
     step: jax.Array  # [] requests placed
-    slots: jax.Array  # [K + 1, FIELDS, B]
+    slots: jax.Array  # [2 + K, 3, B] segments ascending, then empty ones that never end
     start: jax.Array  # [n, B]
+
+
+def empty_slots(shape: tuple[int, int], rows: int) -> jax.Array:
+    """Room for the segments of ``shape = [n, B]`` requests, in blocks of ``rows``."""
+    num_requests, num_instances = shape
+    num_slots = _MARGIN + -(-2 * num_requests // rows) * rows
+    full = (num_slots, _FIELDS, num_instances)
+    row = lax.broadcasted_iota(jnp.int32, full, 0)
+    is_end = lax.broadcasted_iota(jnp.int32, full, 1) == END
+    return jnp.where(is_end, jnp.where(row < _MARGIN, 0, NEVER), 0).astype(jnp.int32)
 
 
 def start_rounds(
@@ -62,113 +65,89 @@ def start_rounds(
     rows: int,
 ) -> jax.Array:
     """Start rounds int32 ``[n, B]``; arguments as for the strict order's ``start_rounds``."""
-    num_slots = slots.shape[0] - 1
-    num_blocks = num_slots // rows
     is_peak = admission == "peak"
 
-    def added(ends: jax.Array, now: jax.Array, s: jax.Array, o: jax.Array) -> jax.Array:
-        """Tokens that a candidate holds in the rounds ``ends``."""
-        return jnp.broadcast_to((s + o)[None], ends.shape) if is_peak else (s - now)[None] + ends
+    def earliest_start(step: jax.Array, slots: jax.Array, s: jax.Array, o: jax.Array) -> jax.Array:
+        """Find the first round [B] at which the candidate fits, in one pass over the segments."""
+        room = kv_capacity - s
 
-    def is_full(count: jax.Array) -> jax.Array:
-        if max_num_seqs is None:
-            return jnp.zeros(count.shape, bool)
-        return count >= jnp.broadcast_to(max_num_seqs, count.shape)
+        def over_segment(now: jax.Array, before: jax.Array, segment: jax.Array) -> jax.Array:
+            end, held, count = segment
+            until = lax.min(end, now + o)
+            if is_peak:
+                is_over, lower = held > room - o, end
+            else:
+                is_over = held + count * until > room - (until - now)
+                lower = end + jnp.minimum(held + count * end - room, 0)
+            if max_num_seqs is not None:
+                is_full = count >= max_num_seqs
+                is_over, lower = is_over | is_full, lax.select(is_full, end, lower)
+            return lax.select((before < until) & is_over, lax.max(now, lower), now)
 
-    def probe(
-        first: jax.Array, slots: jax.Array, now: jax.Array, s: jax.Array, o: jax.Array
-    ) -> _Probe:
-        """Check the start ``now`` [B] against every slot."""
-        last, room = (now + o)[None], (kv_capacity - s)[None]
+        def over_block(block: jax.Array, now: jax.Array) -> jax.Array:
+            # Row by row: a block taken whole would be copied first.
+            begin = _MARGIN + block * rows
+            segment = take_rows(slots, begin - 1, 1)[0]
+            for k in range(rows):
+                before, segment = segment[END], take_rows(slots, begin + k, 1)[0]
+                now = over_segment(now, before, segment)
+            return now
 
-        def lower_bound(block: jax.Array) -> jax.Array:
-            ends = block[:, END]
-            return ends if is_peak else ends + jnp.minimum(block[:, _TOKENS] - room, 0)
-
-        def over_block(block: jax.Array, found: _Probe) -> _Probe:
-            window = take_rows(slots, block * rows, rows + 1)
-            here, following = window[:-1], window[1:]
-            ends = here[:, END]
-
-            is_met = (ends > now[None]) & (ends <= last)
-            is_over = here[:, _TOKENS] > kv_capacity[None] - added(ends, now, s, o)
-            bound = lax.max(found.bound, _where(is_met & is_over, lower_bound(here)))
-            bound = lax.max(bound, _where(is_met & is_full(here[:, _COUNT]), ends))
-
-            is_next = (ends < last) & (following[:, END] >= last)
-            is_active = (here[:, _START] < last) & (ends >= last)
-            held = here[:, _HELD] if is_peak else here[:, _HELD] + last
-            return _Probe(
-                bound=bound,
-                next_end=found.next_end + _where(is_next, following[:, END]),
-                next_bound=lax.max(found.next_bound, _where(is_next, lower_bound(following))),
-                tokens=found.tokens + _where(is_active, held),
-                count=found.count + is_active.astype(jnp.int32),
-            )
-
-        none = jnp.zeros((rows, now.shape[0]), jnp.int32)
-        found = lax.fori_loop(first, num_blocks, over_block, _Probe(*(none,) * 5))
-        return jax.tree.map(lambda field: jnp.max(field, axis=0), found)._replace(
-            tokens=jnp.sum(found.tokens, axis=0, dtype=jnp.int32),
-            count=jnp.sum(found.count, axis=0, dtype=jnp.int32),
-        )
+        num_blocks = (2 * step + rows - 1) // rows
+        return lax.fori_loop(jnp.int32(0), num_blocks, over_block, jnp.zeros_like(s))
 
     def insert(
-        first: jax.Array, slots: jax.Array, newcomer: jax.Array, now: jax.Array, s: jax.Array
+        step: jax.Array, slots: jax.Array, now: jax.Array, s: jax.Array, o: jax.Array
     ) -> jax.Array:
-        """Slots with ``newcomer`` [FIELDS, B] in its place, counted at the ends in its rounds."""
-        last = newcomer[END][None]
+        """Slots with a request started at ``now``, which splits the segments of its two ends."""
+        is_real = o > 0
+        now = lax.select(is_real, now, jnp.full_like(now, NEVER))  # padding changes no segment
+        last = now + o
+        own = lax.select(is_real, s + o if is_peak else s - now, jnp.zeros_like(now))
+        never = jnp.full_like(now, NEVER)
+        # By field, so that one operation serves all of them.
+        start_cap = jnp.stack([now, never, never])[None]
+        end_cap = jnp.stack([last, never, never])[None]
+        own = jnp.stack([jnp.zeros_like(now), own, is_real.astype(jnp.int32)])[None]
 
-        def over_block(block: jax.Array, slots: jax.Array) -> jax.Array:
-            window = take_rows(slots, block * rows, rows + 1)
-            ends = window[:, END]
-            is_met = (ends > now[None]) & (ends <= last)
-            own = added(ends, now, s, newcomer[END] - now)
-            fields = list(jnp.moveaxis(window, 1, 0))
-            fields[_TOKENS] += _where(is_met, own)
-            fields[_COUNT] += is_met.astype(jnp.int32)
-            is_before, is_shifted = ends[:-1] <= last, ends[1:] <= last
-            placed = [
+        def over_block(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            block, slots = state
+            begin = block * rows
+            window = take_rows(slots, begin, rows + _MARGIN)
+            two_before, one_before, here = (window[k : k + rows] for k in range(_MARGIN + 1))
+            shape = here.shape
+
+            def by_field(flags: jax.Array) -> jax.Array:
+                return jnp.broadcast_to(flags[:, None], shape)
+
+            is_until_start = by_field(one_before[:, END] < now[None])
+            is_until_end = by_field(two_before[:, END] < last[None])
+            placed = lax.select(
+                is_until_start,
+                lax.min(here, jnp.broadcast_to(start_cap, shape)),
                 lax.select(
-                    is_shifted,
-                    field[1:],
-                    lax.select(is_before, jnp.broadcast_to(new[None], is_before.shape), field[:-1]),
-                )
-                for field, new in zip(fields, newcomer, strict=True)
-            ]
-            return set_rows(slots, block * rows, jnp.stack(placed, axis=1))
+                    is_until_end,
+                    lax.min(one_before + own, jnp.broadcast_to(end_cap, shape)),
+                    two_before,
+                ),
+            )
+            return block - 1, set_rows(slots, begin + _MARGIN, placed)
 
-        return lax.fori_loop(first, num_blocks, over_block, slots)
+        def is_reached(state: tuple[jax.Array, jax.Array]) -> jax.Array:
+            block, slots = state
+            block_end = take_rows(slots, block * rows + (rows + _MARGIN - 1), 1)[0, END]
+            return (block >= 0) & any_of(block_end >= now)
+
+        last_block = (2 * step + 1) // rows
+        return lax.while_loop(is_reached, over_block, (last_block, slots))[1]
 
     def place(carry: _Carry) -> _Carry:
         step, slots, start = carry
         s, o = take_rows(prompt, step, 1)[0], take_rows(output, step, 1)[0]
-        first = (num_slots - 1 - step) // rows  # the block of the last empty slot
-
-        def attempt(state: tuple) -> tuple:
-            _, now, _, _, _ = state
-            found = probe(first, slots, now, s, o)
-            is_over = found.tokens > kv_capacity - s - o
-            bound = lax.max(now, found.bound)
-            bound = lax.max(bound, _where(is_over, found.next_bound))
-            bound = lax.max(bound, _where(is_full(found.count), found.next_end))
-            return now, bound, found.tokens, found.count, any_of(bound > now)
-
-        zero = jnp.zeros_like(s)
-        state = zero, zero, zero, zero, jnp.bool_(True)
-        now, _, tokens, count, _ = lax.while_loop(lambda state: state[-1], attempt, state)
-        # End -1 precedes every slot, which makes the insertion of padding change nothing.
-        end = lax.select(o > 0, now + o, jnp.full_like(o, -1))
-        held = s + o if is_peak else s - now
-        newcomer = jnp.stack([end, now, held, tokens + s + o, count + 1])
-        slots = insert(first, slots, newcomer, now, s)
+        now = earliest_start(step, slots, s, o)
+        slots = insert(step, slots, now, s, o)
         return _Carry(step + 1, slots, set_rows(start, step, now[None]))
 
     num_requests = prompt.shape[0]
     carry = _Carry(jnp.int32(0), slots, start)
     return lax.while_loop(lambda carry: carry.step < num_requests, place, carry).start
-
-
-def _where(condition: jax.Array, value: jax.Array) -> jax.Array:
-    """``value`` where the condition holds, 0 elsewhere; as a lax operation."""
-    return lax.select(condition, value, jnp.zeros_like(value))

@@ -13,7 +13,6 @@ from jax.custom_batching import custom_vmap
 
 from jaxsched import _earliest_fit, _one_kernel, _strict
 from jaxsched._order import serving_order
-from jaxsched._slots import empty_slots
 from jaxsched._strict import Admission
 from jaxsched.instance import Instance
 from jaxsched.schedule import NOT_SCHEDULED, Schedule, Status
@@ -126,7 +125,7 @@ def _wide(
 ) -> jax.Array:
     """Start rounds ``[n, B]`` of all instances in step, one call an operation."""
     kernel = _KERNELS[discipline]
-    slots = empty_slots(prompt.shape, _WIDE_ROWS, kernel.FIELDS)
+    slots = kernel.empty_slots(prompt.shape, _WIDE_ROWS)
     args = prompt, output, kv_capacity, max_num_seqs, slots, jnp.zeros_like(prompt)
     return kernel.start_rounds(*args, admission=admission, rows=_WIDE_ROWS)
 
@@ -145,7 +144,7 @@ def _in_kernels(
         return jnp.moveaxis(jnp.pad(array, missing).reshape(*array.shape[:-1], -1, width), -2, 0)
 
     call = functools.partial(kernel.start_rounds, admission=admission, rows=_KERNEL_ROWS)
-    slots = empty_slots((n, width), _KERNEL_ROWS, kernel.FIELDS)
+    slots = kernel.empty_slots((n, width), _KERNEL_ROWS)
     start = jnp.zeros((n, width), jnp.int32)
     starts = lax.map(
         lambda group: _one_kernel.as_one_kernel(call, *group, slots, start),

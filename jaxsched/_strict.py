@@ -40,11 +40,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxsched._slots import END, any_of, set_rows, take_rows
+from jaxsched._slots import END, NEVER, any_of, set_rows, take_rows
 
 Admission = Literal["look_ahead", "peak"]
 
-FIELDS = 2  # of a slot: its end and its suffix sum
+_FIELDS = 2  # of a slot: its end and its suffix sum
 _SUM = 1
 
 
@@ -54,6 +54,16 @@ class _Carry(NamedTuple):
     now: jax.Array  # [B] start of the last request placed
     slots: jax.Array  # [K + 1, 2, B] ends ascending and suffix sums; the last row is a sentinel
     start: jax.Array  # [n, B]
+
+
+def empty_slots(shape: tuple[int, int], rows: int) -> jax.Array:
+    """Slots for ``shape = [n, B]`` requests in blocks of ``rows``, all ended at round 0."""
+    num_requests, num_instances = shape
+    num_slots = -(-num_requests // rows) * rows
+    full = (num_slots + 1, _FIELDS, num_instances)
+    is_sentinel = lax.broadcasted_iota(jnp.int32, full, 0) == num_slots
+    is_end = lax.broadcasted_iota(jnp.int32, full, 1) == END
+    return jnp.where(is_sentinel & is_end, NEVER, 0).astype(jnp.int32)
 
 
 def start_rounds(
@@ -74,7 +84,7 @@ def start_rounds(
       output: int32 ``[n, B]``, likewise.
       kv_capacity: int32 ``[B]``.
       max_num_seqs: int32 ``[B]``, or None for no cap.
-      slots: empty ones, with :data:`FIELDS` fields.
+      slots: those of :func:`empty_slots`.
       start: int32 ``[n, B]``, overwritten.
       admission: what a request counts as holding, see :func:`jaxsched.simulate`.
       rows: slots in a block.
