@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from jaxsched import _tables, plots
+from jaxsched import _layout, _tables, plots
 from jaxsched._intervals import Estimate, estimate_means
+from jaxsched._layout import Column, Layout
 from jaxsched._names import hint
-from jaxsched._tables import Column, Layout, written
+from jaxsched._tables import written
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -192,7 +193,7 @@ class Comparison:
         return self.table()
 
     def _repr_html_(self) -> str:
-        return _tables.html(self._layout())
+        return _layout.html(self._layout())
 
     def _layout(self) -> Layout:
         unit, bound = self.unit, self.bound_on_mean_latency()

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsched._pytree import pytree
+from jaxsched._shown import are_numbers, leaves_text, shape_text, span, summary_html, text_html
 from jaxsched._storage import load_arrays, save_arrays
 from jaxsched.instance import MAX_INT32, Instance, request_table
 
@@ -121,10 +122,56 @@ class Schedule:
         return cls(**{name: jnp.asarray(array, jnp.int32) for name, array in arrays.items()})
 
     def __repr__(self) -> str:
-        """Shapes only: also readable for a tracer or a million requests."""
-        *leading, n = self.start.shape
-        batch = f"leading={tuple(leading)}, " if leading else ""
-        return f"Schedule({batch}n={n})"
+        """Shapes and a summary only: also readable for a tracer or a million requests."""
+        shape = shape_text(self.start)
+        if shape is None:
+            return leaves_text("Schedule", {name: getattr(self, name) for name in _FIELDS})
+        parts = [shape]
+        if are_numbers(self.completion, self.status) and np.size(self.status):
+            status = np.asarray(self.status)
+            if (is_ok := status == Status.OK).any():
+                makespan = np.asarray(self.completion).max(axis=-1)
+                parts.append(f"makespan={span(makespan[is_ok])}")
+            parts += _failures(status)
+        return f"Schedule({', '.join(parts)})"
+
+    def _repr_html_(self) -> str:
+        """When requests start and complete, for notebooks."""
+        leaves = [getattr(self, name) for name in _FIELDS]
+        if not are_numbers(*leaves):
+            return text_html(repr(self))
+        start, completion, status = map(np.asarray, leaves)
+        is_ok, is_placed = status == Status.OK, start >= 0
+        if not is_placed.any():
+            return text_html(repr(self))
+        counts = is_placed.sum(axis=-1)[is_ok]
+        backlogs = f"{np.count_nonzero(is_ok)} backlogs of " if status.ndim else ""
+        left_out = np.count_nonzero(~is_placed[is_ok])
+        notes = [f"{left_out} rows of padding are not counted"] if left_out else []
+        for failed in np.unique(status[~is_ok]):
+            count = np.count_nonzero(status == failed)
+            notes.append(f"{count} of {status.size} not scheduled: {Status(failed).sentence}")
+        return summary_html(
+            f"Schedule of {backlogs}{span(counts)} requests",
+            corner="rounds",
+            rows={
+                "start": start[is_placed],
+                "completion": completion[is_placed],
+                "makespan": completion.max(axis=-1)[is_ok],
+            },
+            caption="; ".join(notes),
+        )
+
+
+def _failures(status: np.ndarray) -> list[str]:
+    """Name each status other than OK, with the number of its instances where there are several."""
+    names = [Status(code).name for code in np.unique(status) if code != Status.OK]
+    if not status.ndim:
+        return [f"status={name}" for name in names]
+    counts = [np.count_nonzero(status == Status[name]) for name in names]
+    return [
+        f"{name} in {count} of {status.size}" for name, count in zip(names, counts, strict=True)
+    ]
 
 
 def require_ok(sched: Schedule, name: str = "the rule") -> None:
