@@ -61,6 +61,8 @@ def bound(
     console = console_beside(json_target)
     require_targets(json=json_target, csv=csv_path)
     names = [name.strip() for name in bound_names.split(",") if name.strip()]
+    if not names:
+        raise ValueError(f"--bounds names none; expected some of {_DEFAULT_BOUNDS}")
     for name in names:
         _require_bound(name)
     policies.info(policy)

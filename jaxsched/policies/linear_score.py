@@ -37,7 +37,9 @@ class LinearScore:
 
 
 def linear_score(features: Sequence[str] = DEFAULT_FEATURES, weights: Any = None) -> LinearScore:
-    r"""Order by a weighted sum of features, :math:`z_i = \sum_k w_k x_{ik}`.
+    r"""Order by a weighted sum of features.
+
+    .. math:: z_i = \sum_k w_k x_{ik}
 
     Args:
       features: F names from :mod:`jaxsched.policies.features`.
