@@ -5,6 +5,7 @@ long enough to be interrupted.
 """
 
 import os
+import signal
 import sys
 
 _INTERRUPTED = 130
@@ -16,9 +17,13 @@ def main() -> int:
     By then files are whole or gone. Waiting for what the compiler's threads still do would only
     keep the user waiting, and ending the interpreter below them can crash it.
     """
-    try:
-        from jaxsched.cli import main as run
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is signal.default_int_handler:  # extension modules do not load in halves
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from jaxsched.cli import main as run
 
+    try:
+        signal.signal(signal.SIGINT, handler)
         code = run()
         sys.stdout.flush()
     except KeyboardInterrupt:
