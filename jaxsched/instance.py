@@ -104,12 +104,23 @@ class Instance:
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the instance to ``path`` as npz; :meth:`load` reads it back."""
+        """Write the instance to ``path`` as npz; :meth:`load` reads it back.
+
+        Args:
+          path: the file, named as it is (nothing is appended).
+        """
         save_arrays(path, "Instance", {name: getattr(self, name) for name in _FIELDS})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Instance:
-        """Read what :meth:`save` wrote, with the checks of :meth:`from_lengths`."""
+        """Read what :meth:`save` wrote, with the checks of :meth:`from_lengths`.
+
+        Args:
+          path: the file.
+
+        Raises:
+          ValueError: the file holds something else.
+        """
         return _validated(**load_arrays(path, "Instance", _FIELDS))
 
     def __repr__(self) -> str:

@@ -54,6 +54,12 @@ class Schedule:
       start: int32 ``[.., n]`` rounds; -1 for padding and where ``status`` is not OK.
       completion: int32 ``[.., n]`` rounds, likewise.
       status: int32 ``[..]``, a :class:`Status` for each instance.
+
+    Example:
+      >>> import jaxsched as js
+      >>> inst = js.Instance.from_lengths([3, 1], [2, 4], kv_capacity=8)
+      >>> js.simulate(inst, js.policies.fcfs(inst))
+      Schedule(n=2, makespan=4)
     """
 
     start: jax.Array
@@ -112,12 +118,23 @@ class Schedule:
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the schedule to ``path`` as npz; :meth:`load` reads it back."""
+        """Write the schedule to ``path`` as npz; :meth:`load` reads it back.
+
+        Args:
+          path: the file, named as it is (nothing is appended).
+        """
         save_arrays(path, "Schedule", {name: getattr(self, name) for name in _FIELDS})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Schedule:
-        """Read what :meth:`save` wrote."""
+        """Read what :meth:`save` wrote.
+
+        Args:
+          path: the file.
+
+        Raises:
+          ValueError: the file holds something else.
+        """
         arrays = load_arrays(path, "Schedule", _FIELDS)
         return cls(**{name: jnp.asarray(array, jnp.int32) for name, array in arrays.items()})
 
