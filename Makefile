@@ -16,7 +16,7 @@ demo: $(VENV)/.installed-all  ## Set up, then compare the rules on the mixed wor
 
 .PHONY: test
 test: $(VENV)/.installed-test  ## Set up, then run the tests (under five minutes on two cores)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: test-slow
 test-slow: $(VENV)/.installed-test  ## Run the slow tests and every notebook
