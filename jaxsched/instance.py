@@ -219,8 +219,10 @@ def exact_volume(inst: Instance) -> np.ndarray:
 
 def request_table(is_real: Any, *, kv_capacity: Any = None, **columns: Any) -> pd.DataFrame:
     """Flatten ``[.., n]`` columns to one row a real request, numbered by instance and request."""
-    import pandas as pd
-
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise ImportError('to_pandas needs pandas: pip install "jaxsched[pandas]"') from error
     real = np.asarray(is_real)
     flat = real.reshape(-1, real.shape[-1])
     instance, request = np.nonzero(flat)

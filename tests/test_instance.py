@@ -1,5 +1,7 @@
 """Building, padding, measuring and keeping instances."""
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -91,6 +93,12 @@ def test_stack_names_what_does_not_fit():
         js.stack([one(), js.stack([one()])])
     with pytest.raises(ValueError, match="at least one instance"):
         js.stack([])
+
+
+def test_to_pandas_names_the_extra_it_lacks(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match=r'pip install "jaxsched\[pandas\]"'):
+        one().to_pandas()
 
 
 def test_to_pandas_has_a_row_for_each_real_request():
