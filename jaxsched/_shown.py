@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import html as html_text
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 from jaxsched._layout import Column, Layout, html
 
-_PERCENTS = {"median": 50, "p99": 99}
+_MEASURES: dict[str, Callable[[np.ndarray], Any]] = {
+    "least": np.min,
+    "median": np.median,
+    "mean": np.mean,
+    "p99": functools.partial(np.percentile, q=99),
+    "greatest": np.max,
+}
+_RANKED = ("median", "p99")
 _MOST_RANKED = 2**24  # ranking more would keep a notebook waiting for seconds
 
 
@@ -23,7 +33,7 @@ def are_numbers(*leaves: Any) -> bool:
 
 
 def _is_readable(leaf: Any) -> bool:
-    if isinstance(leaf, jax.core.Tracer):
+    if isinstance(leaf, Tracer):
         return False
     if isinstance(leaf, jax.Array):
         return leaf.is_fully_addressable and not leaf.is_deleted()
@@ -66,18 +76,16 @@ def leaves_text(name: str, leaves: dict[str, Any]) -> str:
 
 def summary_html(title: str, corner: str, rows: dict[str, np.ndarray], caption: str) -> str:
     """Lay out how the numbers of each row are spread, for a notebook."""
+    is_large = max(map(np.size, rows.values())) > _MOST_RANKED
     columns = [Column(corner, list(rows))]
-    measures: dict[str, Any] = {"least": np.min, "mean": np.mean, "greatest": np.max}
-    if max(map(np.size, rows.values())) <= _MOST_RANKED:
-        for name, percent in _PERCENTS.items():
-            measures[name] = lambda values, percent=percent: np.percentile(values, percent)
-    order = [name for name in ("least", "median", "mean", "p99", "greatest") if name in measures]
-    for name in order:
-        cells = [
-            f"{measures[name](values):,.0f}" if values.size else "" for values in rows.values()
-        ]
-        columns.append(Column(name, cells))
+    for name, measure in _MEASURES.items():
+        if not (is_large and name in _RANKED):
+            columns.append(Column(name, [_number(measure(values)) for values in rows.values()]))
     return html(Layout(title=title, columns=columns, caption=caption))
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 or value == round(value) else f"{value:.1f}"
 
 
 def text_html(text: str) -> str:
