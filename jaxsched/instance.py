@@ -150,7 +150,7 @@ class Instance:
             f"{backlogs}{span(real.sum(axis=-1))} requests, {span(capacity)} KV tokens",
             corner="tokens",
             rows=rows,
-            caption=f"{padding} rows of padding are not counted" if padding else "",
+            caption=f"rows of padding, not counted: {padding}" if padding else "",
         )
 
 

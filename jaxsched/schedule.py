@@ -158,16 +158,17 @@ class Schedule:
         if not are_numbers(*leaves):
             return text_html(repr(self))
         start, completion, status = map(np.asarray, leaves)
-        is_ok, is_placed = status == Status.OK, start >= 0
+        is_ok = status == Status.OK
+        is_placed = (start >= 0) & is_ok[..., None]
         if not is_placed.any():
             return text_html(repr(self))
         counts = is_placed.sum(axis=-1)[is_ok]
         backlogs = f"{np.count_nonzero(is_ok)} backlogs of " if status.ndim else ""
         left_out = np.count_nonzero(~is_placed[is_ok])
-        notes = [f"{left_out} rows of padding are not counted"] if left_out else []
+        notes = [f"rows of padding, not counted: {left_out}"] if left_out else []
         for failed in np.unique(status[~is_ok]):
             count = np.count_nonzero(status == failed)
-            notes.append(f"{count} of {status.size} not scheduled: {Status(failed).sentence}")
+            notes.append(f"{count} of {status.size} not scheduled: {_sentence(failed)}")
         return summary_html(
             f"Schedule of {backlogs}{span(counts)} requests",
             corner="rounds",
@@ -182,13 +183,18 @@ class Schedule:
 
 def _failures(status: np.ndarray) -> list[str]:
     """Name each status other than OK, with the number of its instances where there are several."""
-    names = [Status(code).name for code in np.unique(status) if code != Status.OK]
+    found = {_name(code): np.count_nonzero(status == code) for code in np.unique(status) if code}
     if not status.ndim:
-        return [f"status={name}" for name in names]
-    counts = [np.count_nonzero(status == Status[name]) for name in names]
-    return [
-        f"{name} in {count} of {status.size}" for name, count in zip(names, counts, strict=True)
-    ]
+        return [f"status={name}" for name in found]
+    return [f"{name} in {count} of {status.size}" for name, count in found.items()]
+
+
+def _name(code: int) -> str:
+    return Status(code).name if code in _SENTENCES else f"status {code}"
+
+
+def _sentence(code: int) -> str:
+    return Status(code).sentence if code in _SENTENCES else _name(code)
 
 
 def require_ok(sched: Schedule, name: str = "the rule") -> None:

@@ -156,7 +156,7 @@ class TestShown:
         assert repr(batch) == ("Instance(leading=(2,), n=2, num_requests=1..2, kv_capacity=8..200)")
         shown = batch._repr_html_()
         assert "2 backlogs of 1..2 requests, 8..200 KV tokens" in shown
-        assert "1 rows of padding are not counted" in shown
+        assert "rows of padding, not counted: 1" in shown
         assert ">34.7<" in shown  # mean of the prompts 3, 1 and 100, without the padding's 1
 
     def test_leaves_that_are_no_arrays_are_written_out(self):

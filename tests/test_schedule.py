@@ -127,10 +127,16 @@ class TestShown:
         assert repr(alone) == "Schedule(n=2, status=NAN_PRIORITY)"
         assert alone._repr_html_() == f"<code>{alone!r}</code>"
 
+    def test_leaves_of_no_meaning_are_shown_all_the_same(self):
+        sched = js.Schedule.from_starts(instance(), [[0, 0], [9, 0]])
+        odd = jax.tree.map(lambda leaf: leaf * 0 + 7, sched)
+        assert repr(odd) == "Schedule(leading=(2,), n=2, status 7 in 2 of 2)"
+        assert odd._repr_html_() == f"<code>{odd!r}</code>"
+
     def test_html_leaves_padding_out(self):
         shown = js.Schedule.from_starts(instance(), [[0, 7], [2, 0]])._repr_html_()
         assert "Schedule of 2 backlogs of 1..2 requests" in shown
-        assert "1 rows of padding are not counted" in shown
+        assert "rows of padding, not counted: 1" in shown
         assert ">3<" in shown  # mean of the starts 0, 7 and 2
 
 
