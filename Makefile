@@ -16,7 +16,7 @@ demo: $(VENV)/.installed-all  ## Set up, then compare the rules on the mixed wor
 
 .PHONY: test
 test: $(VENV)/.installed-test  ## Set up, then run the tests (under five minutes on two cores)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: test-slow
 test-slow: $(VENV)/.installed-test  ## Run the slow tests and every notebook
@@ -36,6 +36,10 @@ format: $(VENV)/.installed-dev  ## Format, and fix what can be fixed
 types: $(VENV)/.installed-dev  ## Check types
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
+.PHONY: docs
+docs: $(VENV)/.installed-docs  ## Build the documentation (docs/_build/html/index.html); a warning is an error
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
 .PHONY: experiments-smoke
 experiments-smoke: $(VENV)/.installed-dev  ## Run every experiment in its smallest form
 	@set -e; for script in experiments/[!_]*.py; do \
@@ -46,7 +50,7 @@ experiments-smoke: $(VENV)/.installed-dev  ## Run every experiment in its smalle
 
 .PHONY: clean
 clean:  ## Remove the environment, caches and build products
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist *.egg-info demo_compare.png
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist docs/_build docs/notebooks *.egg-info demo_compare.png
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One stamp for each set of extras, so that set-up is not repeated until pyproject.toml changes.

@@ -2,7 +2,7 @@
 
 import sys
 
-from jaxsched.cli import main
+from jaxsched_command import main
 
 if __name__ == "__main__":
     sys.exit(main())

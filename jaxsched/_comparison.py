@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from jaxsched import _tables, plots
+from jaxsched import _layout, _tables, plots
 from jaxsched._intervals import Estimate, estimate_means
+from jaxsched._layout import Column, Layout
 from jaxsched._names import hint
-from jaxsched._tables import Column, Layout, written
+from jaxsched._tables import written
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,15 +66,36 @@ class Comparison:
         return min(self.rules, key=lambda rule: self.metrics[rule][metric].mean())
 
     def estimate(self, metric: str) -> dict[str, Estimate]:
-        """Mean of a metric over instances, for each rule."""
+        """Mean of a metric over instances, for each rule.
+
+        Args:
+          metric: a name in ``metrics[rule]``, such as ``"mean_latency_rounds"``.
+
+        Raises:
+          ValueError: no metric has this name; the message offers the nearest ones.
+        """
         return self._by_rule(self._values(metric))
 
     def difference(self, metric: str) -> dict[str, Estimate]:
-        """Mean of the paired differences, rule minus baseline, for each rule."""
+        """Mean of the paired differences, rule minus baseline, for each rule.
+
+        Args:
+          metric: see :meth:`estimate`.
+
+        Raises:
+          ValueError: there is no such metric, or no baseline.
+        """
         return self._by_rule(self._differences(self._values(metric)))
 
     def change(self, metric: str) -> dict[str, Estimate]:
-        """Mean of the paired ratios to the baseline, minus 1; NaN where the baseline has 0."""
+        """Mean of the paired ratios to the baseline, minus 1; NaN where the baseline has 0.
+
+        Args:
+          metric: see :meth:`estimate`.
+
+        Raises:
+          ValueError: there is no such metric, or no baseline.
+        """
         return self._by_rule(self._changes(self._values(metric)))
 
     def bound_on_mean_latency(self) -> Estimate | None:
@@ -192,7 +214,7 @@ class Comparison:
         return self.table()
 
     def _repr_html_(self) -> str:
-        return _tables.html(self._layout())
+        return _layout.html(self._layout())
 
     def _layout(self) -> Layout:
         unit, bound = self.unit, self.bound_on_mean_latency()

@@ -1,8 +1,9 @@
-"""A progress bar that says so while jax compiles."""
+"""Progress bars and a line that say so while jax compiles."""
 
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +19,9 @@ _WIDTH = max(map(len, _STATES.values()))  # of a state, so that the bar keeps it
 _FORMAT = (
     "{desc}{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {unit} [{elapsed}<{remaining}{postfix}]"
 )
+
+_LINE = "compiling ..."
+_shown_bars: set[int] = set()
 
 
 @contextlib.contextmanager
@@ -43,8 +47,47 @@ def progress_bar(total: int, unit: str, is_shown: bool | None = None) -> Iterato
                 bar.set_postfix_str(f"{_STATES[event]:{_WIDTH}}")
 
         bar.set_postfix_str(f"{_STATES[_COMPILED]:{_WIDTH}}")
-        jax.monitoring.register_event_duration_secs_listener(listen)
+        _shown_bars.add(id(bar))
         try:
-            yield bar
+            with _told(listen):
+                yield bar
         finally:
-            jax.monitoring.unregister_event_duration_listener(listen)
+            _shown_bars.remove(id(bar))
+
+
+@contextlib.contextmanager
+def compiling_line() -> Iterator[None]:
+    """Show a line on stderr while jax compiles in the body, where no bar is shown that says so.
+
+    Nothing is shown if stderr is no terminal.
+    """
+    if not sys.stderr.isatty():
+        yield
+        return
+
+    def show(text: str) -> None:
+        sys.stderr.write(f"\r{text}")
+        sys.stderr.flush()
+
+    def listen(event: str, duration_secs: float, **kwargs: Any) -> None:
+        if event == _LOWERED and not _shown_bars:
+            show(_LINE)
+        elif event == _COMPILED and not _shown_bars:
+            show(" " * len(_LINE) + "\r")
+
+    with _told(listen):
+        try:
+            yield
+        finally:
+            if sys.exc_info()[0] is not None:  # perhaps in the middle of compiling
+                show(" " * len(_LINE) + "\r")
+
+
+@contextlib.contextmanager
+def _told(listen: Any) -> Iterator[None]:
+    """Have jax tell ``listen`` how long each of its steps took."""
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        yield
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 
 from jaxsched._pytree import pytree
+from jaxsched._shown import are_numbers, leaves_text, shape_text, span, summary_html, text_html
 from jaxsched._storage import load_arrays, save_arrays
 
 if TYPE_CHECKING:
@@ -104,22 +104,54 @@ class Instance:
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the instance to ``path`` as npz; :meth:`load` reads it back."""
+        """Write the instance to ``path`` as npz; :meth:`load` reads it back.
+
+        Args:
+          path: the file, named as it is (nothing is appended).
+        """
         save_arrays(path, "Instance", {name: getattr(self, name) for name in _FIELDS})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Instance:
-        """Read what :meth:`save` wrote, with the checks of :meth:`from_lengths`."""
+        """Read what :meth:`save` wrote, with the checks of :meth:`from_lengths`.
+
+        Args:
+          path: the file.
+
+        Raises:
+          ValueError: the file holds something else.
+        """
         return _validated(**load_arrays(path, "Instance", _FIELDS))
 
     def __repr__(self) -> str:
-        """Shapes and capacity only: also readable for a tracer or a million requests."""
-        *leading, n = self.prompt_tokens.shape
-        batch = f"leading={tuple(leading)}, " if leading else ""
-        if isinstance(self.kv_capacity, Tracer) or not np.size(self.kv_capacity):
-            return f"Instance({batch}n={n})"
-        low, high = np.min(self.kv_capacity), np.max(self.kv_capacity)
-        return f"Instance({batch}n={n}, kv_capacity={low if low == high else f'{low}..{high}'})"
+        """Shapes and a summary only: also readable for a tracer or a million requests."""
+        shape = shape_text(self.prompt_tokens)
+        if shape is None:
+            return leaves_text("Instance", {name: getattr(self, name) for name in _FIELDS})
+        parts = [shape]
+        if are_numbers(self.is_real, self.kv_capacity) and np.size(self.kv_capacity):
+            real = np.asarray(self.is_real)  # inside a trace, jax would trace this too
+            if not real.all():
+                parts.append(f"num_requests={span(real.sum(axis=-1))}")
+            parts.append(f"kv_capacity={span(self.kv_capacity)}")
+        return f"Instance({', '.join(parts)})"
+
+    def _repr_html_(self) -> str:
+        """How long the requests are, for notebooks."""
+        leaves = [getattr(self, name) for name in _FIELDS]
+        if not are_numbers(*leaves) or not np.asarray(self.is_real).any():
+            return text_html(repr(self))
+        prompt, output, real, capacity = map(np.asarray, leaves)
+        rows = {"prompt": prompt[real], "output": output[real]}
+        rows["prompt + output"] = rows["prompt"].astype(np.int64) + rows["output"]
+        padding = np.count_nonzero(~real)
+        backlogs = f"{capacity.size} backlogs of " if capacity.ndim else ""
+        return summary_html(
+            f"{backlogs}{span(real.sum(axis=-1))} requests, {span(capacity)} KV tokens",
+            corner="tokens",
+            rows=rows,
+            caption=f"rows of padding, not counted: {padding}" if padding else "",
+        )
 
 
 def stack(instances: Sequence[Instance]) -> Instance:
@@ -187,8 +219,10 @@ def exact_volume(inst: Instance) -> np.ndarray:
 
 def request_table(is_real: Any, *, kv_capacity: Any = None, **columns: Any) -> pd.DataFrame:
     """Flatten ``[.., n]`` columns to one row a real request, numbered by instance and request."""
-    import pandas as pd
-
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise ImportError('to_pandas needs pandas: pip install "jaxsched[pandas]"') from error
     real = np.asarray(is_real)
     flat = real.reshape(-1, real.shape[-1])
     instance, request = np.nonzero(flat)

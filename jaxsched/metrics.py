@@ -88,6 +88,13 @@ def latency(inst: Instance, sched: Schedule, clock: LinearClock | None = None) -
 
     Returns:
       float64 ``[.., n]``, NaN for padding.
+
+    Example:
+      >>> import jaxsched as js
+      >>> inst = js.Instance.from_lengths([3, 1], [2, 4], kv_capacity=8)
+      >>> sched = js.Schedule.from_starts(inst, [0, 1])
+      >>> js.metrics.latency(inst, sched).tolist()
+      [2.0, 5.0]
     """
     require_consistent(inst, sched)
     return _end_of_round(inst, sched, np.asarray(sched.completion), clock)
@@ -117,18 +124,63 @@ def time_to_first_token(
 
 
 def slowdown(inst: Instance, sched: Schedule) -> np.ndarray:
-    """Latency in rounds over output tokens, float64 ``[.., n]``, NaN for padding; at least 1."""
+    """Latency in rounds over output tokens: how much longer than alone a request took.
+
+    Args:
+      inst: the instance, ``[.., n]``.
+      sched: its schedule.
+
+    Returns:
+      float64 ``[.., n]``, at least 1; NaN for padding.
+
+    Example:
+      >>> import jaxsched as js
+      >>> inst = js.Instance.from_lengths([3, 1], [2, 4], kv_capacity=8)
+      >>> sched = js.Schedule.from_starts(inst, [0, 1])
+      >>> js.metrics.slowdown(inst, sched).tolist()
+      [1.0, 1.25]
+    """
     return latency(inst, sched) / np.asarray(inst.output_tokens)
 
 
 def makespan(inst: Instance, sched: Schedule) -> np.ndarray:
-    """Return the round of the last completion, int64 ``[..]``."""
+    """Return the round of the last completion.
+
+    Args:
+      inst: the instance, ``[.., n]``.
+      sched: its schedule.
+
+    Returns:
+      int64 ``[..]`` rounds.
+
+    Example:
+      >>> import jaxsched as js
+      >>> inst = js.Instance.from_lengths([3, 1], [2, 4], kv_capacity=8)
+      >>> sched = js.Schedule.from_starts(inst, [0, 1])
+      >>> js.metrics.makespan(inst, sched).item()
+      5
+    """
     require_consistent(inst, sched)
     return np.asarray(sched.completion, np.int64).max(axis=-1)
 
 
 def peak_kv_tokens(inst: Instance, sched: Schedule) -> np.ndarray:
-    """Return the most tokens held in any round, int64 ``[..]``."""
+    """Return the most tokens held in any round.
+
+    Args:
+      inst: the instance, ``[.., n]``.
+      sched: its schedule.
+
+    Returns:
+      int64 ``[..]`` tokens.
+
+    Example:
+      >>> import jaxsched as js
+      >>> inst = js.Instance.from_lengths([3, 1], [2, 4], kv_capacity=8)
+      >>> sched = js.Schedule.from_starts(inst, [0, 1])
+      >>> js.metrics.peak_kv_tokens(inst, sched).item()
+      7
+    """
     require_consistent(inst, sched)
 
     def block(inst: Instance, sched: Schedule) -> np.ndarray:
@@ -138,7 +190,24 @@ def peak_kv_tokens(inst: Instance, sched: Schedule) -> np.ndarray:
 
 
 def mean_kv_tokens(inst: Instance, sched: Schedule) -> np.ndarray:
-    """Average the tokens held over the makespan: sum of volumes over makespan, float64 ``[..]``."""
+    r"""Average the tokens held over the makespan.
+
+    .. math:: \sum_i v_i \,/\, \max_i c_i, \qquad v_i = s_i o_i + \tfrac12 o_i (o_i + 1)
+
+    Args:
+      inst: the instance, ``[.., n]``.
+      sched: its schedule.
+
+    Returns:
+      float64 ``[..]`` tokens.
+
+    Example:
+      >>> import jaxsched as js
+      >>> inst = js.Instance.from_lengths([3, 1], [2, 4], kv_capacity=8)
+      >>> sched = js.Schedule.from_starts(inst, [0, 1])
+      >>> js.metrics.mean_kv_tokens(inst, sched).item()
+      4.6
+    """
     return exact_volume(inst).sum(axis=-1) / makespan(inst, sched)
 
 

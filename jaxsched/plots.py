@@ -42,6 +42,12 @@ def mean_bars(
 
     Raises:
       ImportError: matplotlib is not installed.
+
+    Example:
+      >>> import jaxsched as js
+      >>> ax = js.plots.mean_bars({"fcfs": (30.0, 26.0, 33.0)}, label="mean latency (rounds)")
+      >>> ax.get_xlabel()
+      'mean latency (rounds)'
     """
     ax = new_axes(len(estimates)) if ax is None else ax
     mean, low, high = np.array(list(estimates.values()), np.float64).T
@@ -106,6 +112,12 @@ def search(
 
     Raises:
       ImportError: matplotlib is not installed.
+
+    Example:
+      >>> import jaxsched as js
+      >>> ax = js.plots.search([0, 100, 200], [30.0, 26.0, 22.0], bound=20.0)
+      >>> ax.texts[-1].get_text()
+      'bound 20, gap 10.0%'
     """
     ax = new_axes(_ROWS_OF_A_CURVE) if ax is None else ax
     latency = np.asarray(latency, np.float64)
@@ -149,6 +161,12 @@ def memory(
     Raises:
       ImportError: matplotlib is not installed.
       ValueError: there are more schedules than colours.
+
+    Example:
+      >>> import jaxsched as js
+      >>> ax = js.plots.memory({"before": [4, 7, 3, 4, 5]}, kv_capacity=8)
+      >>> ax.get_ylabel()
+      'tokens held'
     """
     if len(profiles) > len(_LINES):
         raise ValueError(f"{len(profiles)} profiles; at most {len(_LINES)} can be told apart")
@@ -194,6 +212,13 @@ def heatmap(
     Raises:
       ValueError: the shape of ``values`` is not that of the rows and columns.
       ImportError: matplotlib is not installed.
+
+    Example:
+      >>> import jaxsched as js
+      >>> ax = js.plots.heatmap([[0.1, 0.2]], ["fcfs"], [8, 16], row_label="rule",
+      ...                       column_label="capacity")
+      >>> [text.get_text() for text in ax.texts]
+      ['0.1', '0.2']
     """
     values = np.asarray(values, np.float64)
     if values.shape != (len(rows), len(columns)):
@@ -218,6 +243,12 @@ def heatmap(
 def new_axes(num_rows: int) -> Axes:
     """Make axes as tall as ``num_rows`` bars need.
 
+    Args:
+      num_rows: the number of bars.
+
+    Returns:
+      The axes.
+
     Raises:
       ImportError: matplotlib is not installed.
     """
@@ -225,7 +256,13 @@ def new_axes(num_rows: int) -> Axes:
 
 
 def stacked_axes(count: int) -> Any:
-    """Make ``count`` axes one above the other, an array of them.
+    """Make axes one above the other.
+
+    Args:
+      count: how many.
+
+    Returns:
+      The axes, from the top down, ``[count]``.
 
     Raises:
       ImportError: matplotlib is not installed.

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsched._pytree import pytree
+from jaxsched._shown import are_numbers, leaves_text, shape_text, span, summary_html, text_html
 from jaxsched._storage import load_arrays, save_arrays
 from jaxsched.instance import MAX_INT32, Instance, request_table
 
@@ -53,6 +54,12 @@ class Schedule:
       start: int32 ``[.., n]`` rounds; -1 for padding and where ``status`` is not OK.
       completion: int32 ``[.., n]`` rounds, likewise.
       status: int32 ``[..]``, a :class:`Status` for each instance.
+
+    Example:
+      >>> import jaxsched as js
+      >>> inst = js.Instance.from_lengths([3, 1], [2, 4], kv_capacity=8)
+      >>> js.simulate(inst, js.policies.fcfs(inst))
+      Schedule(n=2, makespan=4)
     """
 
     start: jax.Array
@@ -111,20 +118,83 @@ class Schedule:
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the schedule to ``path`` as npz; :meth:`load` reads it back."""
+        """Write the schedule to ``path`` as npz; :meth:`load` reads it back.
+
+        Args:
+          path: the file, named as it is (nothing is appended).
+        """
         save_arrays(path, "Schedule", {name: getattr(self, name) for name in _FIELDS})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Schedule:
-        """Read what :meth:`save` wrote."""
+        """Read what :meth:`save` wrote.
+
+        Args:
+          path: the file.
+
+        Raises:
+          ValueError: the file holds something else.
+        """
         arrays = load_arrays(path, "Schedule", _FIELDS)
         return cls(**{name: jnp.asarray(array, jnp.int32) for name, array in arrays.items()})
 
     def __repr__(self) -> str:
-        """Shapes only: also readable for a tracer or a million requests."""
-        *leading, n = self.start.shape
-        batch = f"leading={tuple(leading)}, " if leading else ""
-        return f"Schedule({batch}n={n})"
+        """Shapes and a summary only: also readable for a tracer or a million requests."""
+        shape = shape_text(self.start)
+        if shape is None:
+            return leaves_text("Schedule", {name: getattr(self, name) for name in _FIELDS})
+        parts = [shape]
+        if are_numbers(self.completion, self.status) and np.size(self.status):
+            status = np.asarray(self.status)
+            if (is_ok := status == Status.OK).any():
+                makespan = np.asarray(self.completion).max(axis=-1)
+                parts.append(f"makespan={span(makespan[is_ok])}")
+            parts += _failures(status)
+        return f"Schedule({', '.join(parts)})"
+
+    def _repr_html_(self) -> str:
+        """When requests start and complete, for notebooks."""
+        leaves = [getattr(self, name) for name in _FIELDS]
+        if not are_numbers(*leaves):
+            return text_html(repr(self))
+        start, completion, status = map(np.asarray, leaves)
+        is_ok = status == Status.OK
+        is_placed = (start >= 0) & is_ok[..., None]
+        if not is_placed.any():
+            return text_html(repr(self))
+        counts = is_placed.sum(axis=-1)[is_ok]
+        backlogs = f"{np.count_nonzero(is_ok)} backlogs of " if status.ndim else ""
+        left_out = np.count_nonzero(~is_placed[is_ok])
+        notes = [f"rows of padding, not counted: {left_out}"] if left_out else []
+        for failed in np.unique(status[~is_ok]):
+            count = np.count_nonzero(status == failed)
+            notes.append(f"{count} of {status.size} not scheduled: {_sentence(failed)}")
+        return summary_html(
+            f"Schedule of {backlogs}{span(counts)} requests",
+            corner="rounds",
+            rows={
+                "start": start[is_placed],
+                "completion": completion[is_placed],
+                "makespan": completion.max(axis=-1)[is_ok],
+            },
+            caption="; ".join(notes),
+        )
+
+
+def _failures(status: np.ndarray) -> list[str]:
+    """Name each status other than OK, with the number of its instances where there are several."""
+    found = {_name(code): np.count_nonzero(status == code) for code in np.unique(status) if code}
+    if not status.ndim:
+        return [f"status={name}" for name in found]
+    return [f"{name} in {count} of {status.size}" for name, count in found.items()]
+
+
+def _name(code: int) -> str:
+    return Status(code).name if code in _SENTENCES else f"status {code}"
+
+
+def _sentence(code: int) -> str:
+    return Status(code).sentence if code in _SENTENCES else _name(code)
 
 
 def require_ok(sched: Schedule, name: str = "the rule") -> None:

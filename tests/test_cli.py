@@ -6,6 +6,7 @@ import gzip
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 
 import jaxsched as js
 from jaxsched.cli import main
+from tests.conftest import ROOT
 
 SMALL = ["--workload", "chat", "--requests", "20", "--instances", "3"]
 VIDUR = "num_prefill_tokens,num_decode_tokens\n3,2\n1,4\n5,1\n2,2\n"
@@ -182,7 +184,15 @@ class TestRefusals:
             ("compare --workload mixd", "did you mean 'mixed'?"),
             ("compare --server h100", "did you mean 'llama2_70b_4xh100'?"),
             ("compare --polices svf", "No such option: --polices"),
-            ("compar", "Did you mean 'compare'?"),
+            ("compar", "Did you mean 'compare'? See jaxsched --help."),
+            ("compare --json", "requires an argument. See jaxsched --help."),
+            ("tune", "Missing argument 'RULE.json'. See jaxsched tune --help."),
+            ("tune rule.txt", "RULE rule.txt: expected a file name that ends in .json or .npz"),
+            ("tune nowhere/rule.json", "RULE nowhere/rule.json: there is no folder nowhere"),
+            ("tune rule.json --objective p98", "did you mean 'p99'?"),
+            ("tune rule.json --features log_promt", "did you mean 'log_prompt' or"),
+            ("bound --bounds ,", "--bounds names none; expected some of volume,mean_busy,price"),
+            ("bound --bounds prise", "did you mean 'price'?"),
             ("compare --requests many", "--requests"),
             ("compare --requests 0", "--requests is 0"),
             ("compare --instances 0", "--instances is 0"),
@@ -284,6 +294,17 @@ class TestInterrupts:
         self.register(interrupt)
         assert run("compare", *SMALL, "--policies", "interrupted")[0] == 130
 
+    def test_while_loading_end_it_without_a_traceback(self, tmp_path):
+        (tmp_path / "jax.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+        done = subprocess.run(
+            [sys.executable, "-c", "from jaxsched_command import main; main()"],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+
     def test_while_writing_leave_the_old_file(self, run, tmp_path, monkeypatch):
         from matplotlib.figure import Figure
 
@@ -367,11 +388,16 @@ class TestCatalogue:
 class TestHelp:
     def test_fits_a_screen(self, run, monkeypatch):
         monkeypatch.setenv("COLUMNS", "80")
-        for arguments in ([], ["--help"], ["compare", "--help"], ["simulate", "--help"]):
-            code, out, _ = run(*arguments)
+        code, out, _ = run()
+        assert code == 0
+        assert out == run("--help")[1]
+        listed = out.partition("Commands")[2]
+        commands = re.findall(r"^│ (\w+)", listed, re.MULTILINE)
+        assert {"compare", "improve", "sweep", "trace"} <= set(commands)
+        for command in commands:
+            code, out, _ = run(command, "--help")
             assert code == 0
-            assert len(out.splitlines()) <= 40
-        assert "--deadline-s" in out
+            assert len(out.splitlines()) <= 40, command
 
     def test_version(self, run):
         code, out, _ = run("--version")

@@ -16,7 +16,8 @@ PACKAGE = Path(jaxsched.__file__).parent
 # subpackage, only cycles are ruled out. policies, bounds and workloads know the instance only.
 LAYERS = (
     {"_pytree", "_storage", "_batching", "_order", "_one_kernel", "_slots"}
-    | {"_names", "_progress", "_manifest"},
+    | {"_names", "_progress", "_manifest", "_layout"},
+    {"_shown"},
     {"instance"},
     {"schedule", "policies", "workloads", "traces"},
     {"bounds"},

@@ -1,5 +1,7 @@
 """Building, padding, measuring and keeping instances."""
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -93,6 +95,12 @@ def test_stack_names_what_does_not_fit():
         js.stack([])
 
 
+def test_to_pandas_names_the_extra_it_lacks(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match=r'pip install "jaxsched\[pandas\]"'):
+        one().to_pandas()
+
+
 def test_to_pandas_has_a_row_for_each_real_request():
     table = js.stack([one(), js.Instance.from_lengths([5], [1], kv_capacity=9)]).to_pandas()
     assert table.to_dict("list") == {
@@ -126,11 +134,37 @@ def test_load_refuses_other_files(tmp_path):
         js.Instance.load(tmp_path / "other.npz")
 
 
-def test_repr_is_short_also_for_tracers():
-    assert repr(one()) == "Instance(n=2, kv_capacity=8)"
-    seen = []
-    jax.jit(lambda inst: seen.append(repr(inst)))(one())
-    assert seen == ["Instance(n=2)"]
+class TestShown:
+    def test_repr_is_short_also_for_tracers(self):
+        assert repr(one()) == "Instance(n=2, kv_capacity=8)"
+        seen = []
+        closed_over = one()
+
+        def look(inst):
+            seen.extend([repr(inst), repr(closed_over), inst._repr_html_()])
+            return inst
+
+        jax.jit(look)(one())
+        jax.vmap(look)(js.stack([one(), one()]))
+        short, known = "Instance(n=2)", "Instance(n=2, kv_capacity=8)"
+        assert seen == 2 * [short, known, f"<code>{short}</code>"]
+        assert repr(jax.eval_shape(lambda inst: inst, one())) == "Instance(n=2)"
+
+    def test_padding_is_counted_apart(self):
+        single = js.Instance.from_lengths([100], [3], kv_capacity=200)
+        batch = js.stack([one(), single])
+        assert repr(batch) == ("Instance(leading=(2,), n=2, num_requests=1..2, kv_capacity=8..200)")
+        shown = batch._repr_html_()
+        assert "2 backlogs of 1..2 requests, 8..200 KV tokens" in shown
+        assert "rows of padding, not counted: 1" in shown
+        assert ">34.7<" in shown  # mean of the prompts 3, 1 and 100, without the padding's 1
+
+    def test_leaves_that_are_no_arrays_are_written_out(self):
+        axes = jax.tree.map(lambda leaf: 0, one())
+        assert repr(axes) == (
+            "Instance(prompt_tokens=0, output_tokens=0, is_real=0, kv_capacity=0)"
+        )
+        assert axes._repr_html_() == f"<code>{axes!r}</code>"
 
 
 def test_an_instance_is_a_pytree_that_maps():

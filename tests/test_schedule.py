@@ -1,5 +1,6 @@
 """Anybody's schedule, and the judge of it."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -105,10 +106,38 @@ def test_save_load_and_table(tmp_path):
     }
 
 
-def test_repr_is_short():
-    assert repr(js.Schedule.from_starts(instance(), [[0, 0], [0, 0]])) == (
-        "Schedule(leading=(2,), n=2)"
-    )
+class TestShown:
+    def test_repr_is_short_also_for_tracers(self):
+        sched = js.Schedule.from_starts(instance(), [[0, 0], [9, 0]])
+        assert repr(sched) == "Schedule(leading=(2,), n=2, makespan=4..11)"
+        seen = []
+        jax.vmap(lambda sched: (seen.append(repr(sched)), sched)[1])(sched)
+        assert seen == ["Schedule(n=2)"]
+        assert repr(jax.tree.map(lambda leaf: 0, sched)) == (
+            "Schedule(start=0, completion=0, status=0)"
+        )
+
+    def test_instances_without_a_schedule_are_named(self):
+        inst = instance()
+        priority = np.array([[1.0, 2.0], [np.nan, 1.0]])
+        sched = js.simulate(inst, priority)
+        assert repr(sched).endswith(", NAN_PRIORITY in 1 of 2)")
+        assert js.Status.NAN_PRIORITY.sentence in sched._repr_html_()
+        alone = jax.tree.map(lambda leaf: leaf[1], sched)
+        assert repr(alone) == "Schedule(n=2, status=NAN_PRIORITY)"
+        assert alone._repr_html_() == f"<code>{alone!r}</code>"
+
+    def test_leaves_of_no_meaning_are_shown_all_the_same(self):
+        sched = js.Schedule.from_starts(instance(), [[0, 0], [9, 0]])
+        odd = jax.tree.map(lambda leaf: leaf * 0 + 7, sched)
+        assert repr(odd) == "Schedule(leading=(2,), n=2, status 7 in 2 of 2)"
+        assert odd._repr_html_() == f"<code>{odd!r}</code>"
+
+    def test_html_leaves_padding_out(self):
+        shown = js.Schedule.from_starts(instance(), [[0, 7], [2, 0]])._repr_html_()
+        assert "Schedule of 2 backlogs of 1..2 requests" in shown
+        assert "rows of padding, not counted: 1" in shown
+        assert ">3<" in shown  # mean of the starts 0, 7 and 2
 
 
 @pytest.mark.parametrize("status", js.Status)

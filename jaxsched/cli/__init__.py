@@ -17,6 +17,7 @@ import jax
 import platformdirs
 import typer
 
+from jaxsched._progress import compiling_line
 from jaxsched.cli import _catalogue, _certificates, _runs, _sweep, _tuning
 
 _BAD_INPUT, _INTERRUPTED = 2, 130
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     _keep_compiled_programs()
     try:
-        with warnings.catch_warnings(), _interrupts_not_lost():
+        with warnings.catch_warnings(), _interrupts_not_lost(), compiling_line():
             warnings.showwarning = _show_warning
             code = app(
                 args=arguments,
@@ -70,7 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 standalone_mode=False,
             )
     except typer.TyperException as error:
-        return _report("error", error.format_message(), _BAD_INPUT)
+        where = getattr(getattr(error, "ctx", None), "command_path", "jaxsched")
+        return _report("error", f"{error.format_message()} See {where} --help.", _BAD_INPUT)
     except OSError as error:
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         return _report("error", what, _BAD_INPUT)

@@ -17,11 +17,12 @@ from jaxsched._compare import compare as compare_rules
 from jaxsched._improve import Improvement
 from jaxsched._improve import improve as search
 from jaxsched._intervals import Estimate, estimate_means
+from jaxsched._layout import Column, Layout
 from jaxsched._manifest import manifest
 from jaxsched._names import hint
 from jaxsched._simulate import simulate as simulate_rule
 from jaxsched._storage import write_whole
-from jaxsched._tables import Column, Layout, interval_caption, rich_table, written
+from jaxsched._tables import interval_caption, rich_table, written
 from jaxsched.cli import _options as options
 from jaxsched.cli._backlog import make_backlog, make_clock
 from jaxsched.cli._output import (
@@ -60,6 +61,8 @@ def bound(
     console = console_beside(json_target)
     require_targets(json=json_target, csv=csv_path)
     names = [name.strip() for name in bound_names.split(",") if name.strip()]
+    if not names:
+        raise ValueError(f"--bounds names none; expected some of {_DEFAULT_BOUNDS}")
     for name in names:
         _require_bound(name)
     policies.info(policy)

@@ -20,15 +20,20 @@ def console_beside(json_target: str | None) -> Console:
 
 
 def require_targets(**paths: str | Path | None) -> None:
-    """Raise before hours of work if a file could not be written after them."""
+    """Raise before hours of work if a file could not be written after them.
+
+    Args:
+      paths: files by the names of their options, or in capitals of their arguments.
+    """
     for option, target in paths.items():
         if target is None or (option == "json" and target == "-"):
             continue
         path = Path(target)
+        name = option if option.isupper() else f"--{option}"
         if path.is_dir():
-            raise ValueError(f"--{option} {path}: is a folder; expected a file")
+            raise ValueError(f"{name} {path}: is a folder; expected a file")
         if not path.parent.is_dir():
-            raise ValueError(f"--{option} {path}: there is no folder {path.parent}")
+            raise ValueError(f"{name} {path}: there is no folder {path.parent}; make it first")
         if option == "plot":
             _require_picture_format(path)
 

@@ -13,10 +13,11 @@ from rich.table import Table
 from jaxsched import metrics, policies
 from jaxsched._compare import compare as compare_rules
 from jaxsched._comparison import Comparison
+from jaxsched._layout import Column, Layout
 from jaxsched._manifest import manifest
 from jaxsched._simulate import simulate as simulate_rule
 from jaxsched._storage import write_whole
-from jaxsched._tables import Column, Layout, interval_caption, rich_table, written
+from jaxsched._tables import interval_caption, rich_table, written
 from jaxsched.cli import _options as options
 from jaxsched.cli._backlog import make_backlog, make_clock
 from jaxsched.cli._output import (

@@ -63,7 +63,9 @@ def tune(
 ) -> None:
     """Tune a rule's parameters on one half of the backlogs and judge it on the other."""
     console = console_beside(json_target)
-    require_targets(rule=rule_path, json=json_target)
+    require_targets(RULE=rule_path, json=json_target)
+    if rule_path.suffix not in (".json", ".npz"):
+        raise ValueError(f"RULE {rule_path}: expected a file name that ends in .json or .npz")
     rule = _rule(policy, features)
     objective = _objective(objective_name, server)
     train, held_out = _halves(

@@ -82,7 +82,19 @@ def host_rule(function: Callable[[Instance], Any]) -> HostRule:
 
 
 def rule_name(rule: Rule | str) -> str:
-    """Name a rule in tables and errors: its function's or class's name; a string is itself."""
+    """Name a rule in tables and errors: its function's or class's name; a string is itself.
+
+    Args:
+      rule: a rule, or the name of one.
+
+    Returns:
+      The name.
+
+    Example:
+      >>> import jaxsched as js
+      >>> js.policies.rule_name(js.policies.fcfs), js.policies.rule_name("svf")
+      ('fcfs', 'svf')
+    """
     if isinstance(rule, str):
         return rule
     if name := getattr(rule, "__name__", None):

@@ -63,8 +63,19 @@ def load(path: str | os.PathLike[str]) -> Any:
     Args:
       path: ends in ``.json`` or ``.npz``.
 
+    Returns:
+      The rule, of the type that was saved.
+
     Raises:
       ValueError: the file does not hold a rule.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> import jaxsched as js
+      >>> path = pathlib.Path(tempfile.mkdtemp()) / "rule.npz"
+      >>> js.policies.save(js.policies.linear_score(["log_output"], [0.1]), path)
+      >>> js.policies.load(path).features
+      ('log_output',)
     """
     if _is_json(path):
         name, features, parameters = _from_json(path)

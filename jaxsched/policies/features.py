@@ -75,7 +75,24 @@ def features(names: Sequence[str], inst: Instance) -> jax.Array:
 
 
 def require_known(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the names as a tuple, or raise for the first that is unknown or comes twice."""
+    """Return the names as a tuple, or raise for the first that is unknown or comes twice.
+
+    Args:
+      names: names of features, or products such as ``log_prompt*log_output``.
+
+    Returns:
+      The names.
+
+    Raises:
+      TypeError: ``names`` is one string.
+      ValueError: there are none, one is unknown (the nearest are offered) or comes twice.
+
+    Example:
+      >>> from jaxsched.policies.features import require_known
+      >>> require_known(["log_volum"])
+      Traceback (most recent call last):
+      ValueError: features[0] is 'log_volum': no feature is called 'log_volum'; did you mean ...
+    """
     if isinstance(names, str):
         raise TypeError(f"features is the string {names!r}; expected a sequence of names")
     names = tuple(names)

@@ -37,7 +37,9 @@ class LinearScore:
 
 
 def linear_score(features: Sequence[str] = DEFAULT_FEATURES, weights: Any = None) -> LinearScore:
-    r"""Order by a weighted sum of features, :math:`z_i = \sum_k w_k x_{ik}`.
+    r"""Order by a weighted sum of features.
+
+    .. math:: z_i = \sum_k w_k x_{ik}
 
     Args:
       features: F names from :mod:`jaxsched.policies.features`.
@@ -76,6 +78,9 @@ def aged_shortest_first(aging: float = 1.0) -> LinearScore:
     Args:
       aging: :math:`\alpha`; 0 is ``shortest_output``, large values approach ``fcfs``.
 
+    Returns:
+      The rule, a :class:`LinearScore` to tune or use as it is.
+
     Example:
       >>> import jaxsched as js
       >>> inst = js.Instance.from_lengths([1, 1], [8, 4], kv_capacity=9)
@@ -91,6 +96,9 @@ def length_weighted(prompt: float = 1.0, output: float = 2.0) -> LinearScore:
     Args:
       prompt: weight of a prompt token.
       output: weight of an output token.
+
+    Returns:
+      The rule, a :class:`LinearScore` to tune or use as it is.
 
     Source:
       The weights 1 and 2 are the token costs of Sheng, Cao, Li, Zhu, Li, Zhuo, Gonzalez, Stoica,

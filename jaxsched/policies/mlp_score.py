@@ -41,7 +41,9 @@ class MLPScore:
 def mlp_score(
     features: Sequence[str] = DEFAULT_FEATURES, hidden: int = 16, seed: int = 0
 ) -> MLPScore:
-    r"""Order by a network, :math:`z_i = w^\top \max(0, W^\top x_i + b)`.
+    r"""Order by a small network of features.
+
+    .. math:: z_i = w^\top \max(0, W^\top x_i + b)
 
     At the start the weights are normal draws, and every hidden unit bends near a request with
     128 prompt and 128 output tokens, so that requests fall on both sides.

@@ -101,6 +101,9 @@ def register(
 def names() -> tuple[str, ...]:
     """Names of all registered policies, in order of registration; aliases are left out.
 
+    Returns:
+      The names that :func:`make` and everything that takes a rule know.
+
     Example:
       >>> import jaxsched as js
       >>> js.policies.names()[:2]
@@ -111,6 +114,15 @@ def names() -> tuple[str, ...]:
 
 def info(name: str) -> PolicyInfo:
     """Return what the registry knows of the policy with this name or alias.
+
+    Args:
+      name: see :func:`names`.
+
+    Returns:
+      The :class:`PolicyInfo`.
+
+    Raises:
+      ValueError: no policy has this name; the message offers the nearest ones.
 
     Example:
       >>> import jaxsched as js
@@ -126,6 +138,9 @@ def make(name: str, **options: object) -> Rule:
     Args:
       name: see :func:`names`; ``"file:rule.json"`` reads what :func:`save` wrote.
       **options: as the policy takes them; see :func:`info`.
+
+    Returns:
+      The rule.
 
     Raises:
       ValueError: no policy has this name; the message offers the nearest ones.

@@ -27,6 +27,16 @@ def load_sweep(out_dir: str | os.PathLike[str], form: Form = "pandas") -> Any:
     Raises:
       ValueError: the folder holds no sweep or an unfinished one, or the form is unknown.
       ImportError: pyarrow, or for its form xarray, is not installed.
+
+    Example:
+      >>> import tempfile
+      >>> import jaxsched as js
+      >>> grid = {"workloads": ["chat"], "num_requests": [20], "kv_capacity": [1200, 4800],
+      ...         "rules": ["fcfs", "smallest_volume"], "num_instances": 3}
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     moments = js.load_sweep(js.run_sweep(grid, folder), form="moments")
+      >>> moments["mean_latency_rounds"]["count"].tolist()
+      [3, 3, 3, 3]
     """
     if form not in get_args(Form):
         raise ValueError(f"form is {form!r}; expected one of {get_args(Form)}")

@@ -33,7 +33,16 @@ class SweepPlan(NamedTuple):
 
 
 def plan(grid: Mapping[str, Any]) -> SweepPlan:
-    """Describe the sweep of ``grid``; see :func:`jaxsched.run_sweep`.
+    """Describe the sweep of ``grid`` and time a few of its instances.
+
+    Args:
+      grid: as :func:`jaxsched.run_sweep` takes it.
+
+    Returns:
+      The :class:`SweepPlan`.
+
+    Raises:
+      ValueError: a setting is unknown, missing or wrong.
 
     Example:
       >>> import jaxsched as js

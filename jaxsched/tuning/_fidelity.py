@@ -80,6 +80,15 @@ def reference_gradient(
 
     Returns:
       The :class:`Reference`; look at its ``halves_cosine``.
+
+    Example:
+      >>> import jax
+      >>> import jaxsched as js
+      >>> inst = js.workloads.mixed(jax.random.key(0), num_requests=20, batch=4)
+      >>> rule = js.policies.linear_score(("log_output", "log_prompt"))
+      >>> found = js.tuning.reference_gradient(rule, inst, jax.random.key(1), agreement=0.9)
+      >>> found.gradient.shape, bool(found.halves_cosine >= 0.9)
+      ((2,), True)
     """
     estimator = ScoreNoise(noise=jnp.float32(noise), pairs=_PAIRS_PER_CALL, objective=objective)
     sums, calls, rounds = np.zeros((2, ravel_pytree(rule)[0].size)), 0, 8

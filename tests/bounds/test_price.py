@@ -129,10 +129,15 @@ def test_never_above_the_optimum_of_tiny_instances():
     assert ratio.mean() > 0.93
 
 
-@pytest.mark.parametrize(("num_blocks", "horizon"), [(BLOCKS, None), (BLOCKS, "random"), (7, None)])
-def test_never_above_any_schedule_of_thousands_of_instances(num_blocks, horizon):
+@pytest.fixture(scope="module")
+def thousands():
     inst = random_instances(seed=4, count=2048)
-    best = best_total_latency(inst)
+    return inst, best_total_latency(inst)
+
+
+@pytest.mark.parametrize(("num_blocks", "horizon"), [(BLOCKS, None), (BLOCKS, "random"), (7, None)])
+def test_never_above_any_schedule_of_thousands_of_instances(thousands, num_blocks, horizon):
+    inst, best = thousands
     if horizon == "random":
         horizon = np.random.default_rng(5).integers(1, 80, best.shape)
     found = bounds.price(inst, num_blocks=num_blocks, horizon=horizon, num_steps=100).value

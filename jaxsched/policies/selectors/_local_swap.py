@@ -54,7 +54,24 @@ def _local_swap(start: Selector) -> Selector:
 
 
 def improve_by_swaps(inst: Instance, select_start: Select) -> Select:
-    """Follow a choice of batches by the search of :func:`local_swap`."""
+    """Follow a choice of batches by the search of :func:`local_swap`.
+
+    Args:
+      inst: one instance ``[n]``.
+      select_start: the choice to start each search from.
+
+    Returns:
+      The choice of batches where no move helps.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsched as js
+      >>> from jaxsched.policies import selectors
+      >>> inst = js.Instance.from_lengths([3, 1, 2], [2, 4, 1], kv_capacity=8)
+      >>> select = selectors.improve_by_swaps(inst, lambda remaining, capacity: remaining)
+      >>> select(jnp.array([True, False, True]), inst.kv_capacity).tolist()
+      [True, False, True]
+    """
     # The search works by ascending size, so that whoever fits in a gap is a prefix.
     by_size = serving_order(inst.prompt_tokens + inst.output_tokens)
     rank = jnp.zeros_like(by_size).at[by_size].set(lax.iota(jnp.int32, by_size.shape[0]))

@@ -23,9 +23,26 @@ _FACTORIES: dict[str, Callable[..., Selector]] = {
 def resolve_selector(selector: str | Selector, **options: object) -> Selector:
     """Return the named selector made with ``options``, or the selector itself.
 
+    Args:
+      selector: ``"exact_dp"``, ``"scaled_dp"``, ``"local_swap"``, ``"greedy"``,
+        ``"multiplier_sweep"``, or a selector.
+      **options: as the function of that name takes them.
+
+    Returns:
+      The selector.
+
     Raises:
       ValueError: no selector has this name.
       TypeError: options for a selector that is made already, or that it does not take.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsched as js
+      >>> from jaxsched.policies import selectors
+      >>> inst = js.Instance.from_lengths([3, 1, 2], [2, 4, 1], kv_capacity=8)
+      >>> select = selectors.resolve_selector("greedy")(inst)
+      >>> select(inst.is_real, inst.kv_capacity).tolist()
+      [True, False, True]
     """
     if isinstance(selector, str):
         if factory := _FACTORIES.get(selector):

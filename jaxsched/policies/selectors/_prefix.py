@@ -45,6 +45,15 @@ def least_f_prefix(inst: Instance, keys: jax.Array) -> Select:
 
     Returns:
       The choice. Ties in F go to the larger batch.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsched as js
+      >>> from jaxsched.policies import selectors
+      >>> inst = js.Instance.from_lengths([3, 1, 2], [2, 4, 1], kv_capacity=8)
+      >>> select = selectors.least_f_prefix(inst, inst.output_tokens[None])
+      >>> select(inst.is_real, inst.kv_capacity).tolist()
+      [True, False, True]
     """
     num_orders, n = keys.shape
     order = serving_order(keys)
