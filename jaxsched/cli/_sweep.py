@@ -83,8 +83,7 @@ def sweep(
 
 
 def _join(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
-    """Learn which process this is, without letting it depend on the others from then on."""
-    jax.config.update("jax_enable_recoverability", True)  # or it ends where another is killed
+    """Learn which process this is, and then part, so that none falls with another."""
     try:
         jax.distributed.initialize(coordinator, num_processes, process_id)
     except (ValueError, TypeError) as error:
@@ -92,3 +91,5 @@ def _join(coordinator: str | None, num_processes: int | None, process_id: int | 
             f"{error} Nothing says so here: start it under SLURM or Open MPI, or give "
             "--coordinator, --num-processes and --process-id"
         ) from error
+    jax.devices()  # which remember their place
+    jax.distributed.shutdown()
