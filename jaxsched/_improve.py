@@ -13,7 +13,7 @@ import numpy as np
 from jax.core import Tracer
 
 from jaxsched._anneal import MAX_REQUESTS, STEPS_PER_ROUND, Chains, Total, anneal
-from jaxsched._batching import device_chunk_size, local_devices, map_chunks
+from jaxsched._batching import device_chunk_size, local_devices, map_device_chunks
 from jaxsched._order import serving_order_on_host
 from jaxsched._programs import KERNEL_WIDTH, Discipline
 from jaxsched._progress import progress_bar
@@ -224,12 +224,14 @@ def _walker(
     chunk_size = device_chunk_size(lanes, work, devices, group=KERNEL_WIDTH)
 
     def walk(chains: Chains, begin: int, end: int) -> tuple[Chains, Total]:
-        def run(of_instance: Any, number: Any, chains: Chains) -> tuple[Chains, Total]:
-            steps = np.int32(begin), np.int32(end)
-            return anneal(*of_instance, number, chains, key, *steps, discipline, admission)
+        def run(spread: Any, of_instance: Any, number: Any, chains: Chains) -> tuple[Chains, Total]:
+            trees = *of_instance, number, chains
+            program = spread(anneal, len(trees), discipline=discipline, admission=admission)
+            return program(*trees, key, np.int32(begin), np.int32(end))
 
         trees = of_instance, number, chains
-        return map_chunks(run, *trees, leading=lanes, chunk_size=chunk_size, devices=devices)
+        cut = {"leading": lanes, "chunk_size": chunk_size, "devices": devices}
+        return map_device_chunks(run, *trees, **cut)
 
     return walk
 

@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 from jax.core import Tracer
 
-from jaxsched._batching import device_chunk_size, local_devices, map_chunks
+from jaxsched._batching import device_chunk_size, local_devices, map_device_chunks
 from jaxsched._order import serving_order_on_host
 from jaxsched._programs import KERNEL_WIDTH, Discipline, from_order, from_priority, mappable
 from jaxsched._strict import Admission
@@ -127,16 +127,18 @@ def _concrete(
     if devices[0].platform == "cpu":
         inst, priority = jax.tree.map(np.asarray, (inst, priority))
 
-    def run(inst: Instance, priority: Any, max_num_seqs: Any) -> Schedule:
+    static = {"discipline": discipline, "admission": admission}
+
+    def run(spread: Any, inst: Instance, priority: Any, max_num_seqs: Any) -> Schedule:
         if devices[0].platform != "cpu":
-            return from_priority(inst, priority, max_num_seqs, discipline, admission)
+            return spread(from_priority, 3, **static)(inst, priority, max_num_seqs)
         order = serving_order_on_host(priority)
         has_nan = np.zeros(len(order), bool)
         if not jnp.issubdtype(priority.dtype, jnp.integer):
             has_nan = np.any(np.isnan(priority) & inst.is_real, axis=-1)
-        return from_order(inst, order, has_nan, max_num_seqs, discipline, admission)
+        return spread(from_order, 4, **static)(inst, order, has_nan, max_num_seqs)
 
-    result = map_chunks(
+    result = map_device_chunks(
         run,
         inst,
         priority,

@@ -155,6 +155,73 @@ def test_another_grid_does_not_mix_with_old_shards(finished):
             js.run_sweep({**GRID, **change}, finished)
 
 
+def test_moments_kept_are_those_of_the_instances(tmp_path):
+    # 22,000 instances of 12 requests are two shards.
+    grid = {**GRID, "workloads": ["chat"], "kv_capacity": [4200], "num_instances": 22_000}
+    folder = js.run_sweep(grid, tmp_path / "instances")
+    rows, table = js.load_sweep(folder), js.load_sweep(folder, "moments")
+    kept = js.run_sweep({**grid, "keep": "moments"}, tmp_path / "moments")
+    assert len(list(kept.glob("shard-*.parquet"))) == 2
+    assert sum(path.stat().st_size for path in kept.iterdir()) < 100_000
+    for form in ("pandas", "moments"):
+        pd.testing.assert_frame_equal(js.load_sweep(kept, form), table, check_exact=True)
+    cell = ("chat", 12, 4200, "fcfs")
+    values = rows[rows.rule == "fcfs"]["mean_latency_rounds"]
+    for moment in ("mean", "std", "min", "max", "count"):
+        expected = values.agg(moment)
+        assert table.loc[cell, ("mean_latency_rounds", moment)] == pytest.approx(expected, 1e-12)
+    cube = js.load_sweep(kept, "xarray")["mean_latency_rounds"]
+    assert cube.dims == ("workload", "num_requests", "kv_capacity", "rule", "moment")
+    assert cube.loc[(*cell, "max")] == values.max()
+
+
+def test_a_damaged_shard_is_named_and_comes_back(tmp_path):
+    folder = js.run_sweep(GRID, tmp_path)
+    before = js.load_sweep(folder)
+    first, second = folder / "shard-000001.parquet", folder / "shard-000002.parquet"
+    whole = first.read_bytes()
+    for content in (whole[: len(whole) // 2], b"", second.read_bytes()):
+        first.write_bytes(content)
+        with pytest.raises(ValueError, match=f"{first.name}: damaged, .*; delete it and run"):
+            js.load_sweep(folder)
+    first.unlink()
+    js.run_sweep(GRID, folder)
+    pd.testing.assert_frame_equal(js.load_sweep(folder), before, check_exact=True)
+
+
+@pytest.mark.parametrize("name", ["jax", "numpy", "jaxsched"])
+def test_other_versions_do_not_mix(tmp_path, finished, name):
+    content = json.loads((finished / "manifest.json").read_text())
+    content["versions"][name] = "0.0.1"
+    (tmp_path / "manifest.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=f"made with something else: {name} was 0.0.1, now "):
+        js.run_sweep(GRID, tmp_path)
+
+
+def test_workloads_that_settle_axes_themselves(tmp_path):
+    worst = {"name": "worst_case", "rule": "fcfs"}
+    grid = {**GRID, "workloads": ["uniform", worst], "kv_capacity": [16, 64], "num_instances": 2}
+    table = js.load_sweep(js.run_sweep(grid, tmp_path))
+    cells = table.groupby(["workload", "num_requests", "kv_capacity", "rule"], sort=False).size()
+    assert dict(cells) == {
+        **{("uniform", 0, 0, rule): 2 for rule in GRID["rules"]},
+        **{("worst_case(rule=fcfs)", 20, 16, rule): 1 for rule in GRID["rules"]},
+        **{("worst_case(rule=fcfs)", 72, 64, rule): 1 for rule in GRID["rules"]},
+    }
+    found = js.compare(js.workloads.worst_case("fcfs", 64), ["fcfs"]).metrics["fcfs"]
+    rows = table[(table.kv_capacity == 64) & (table.rule == "fcfs")]
+    assert rows["mean_latency_rounds"].tolist() == [float(found["mean_latency_rounds"])]
+
+
+def test_the_capacity_of_a_server(tmp_path):
+    server = "llama2_70b_2xa100"
+    tokens = js.clock.PRESET_KV_CAPACITY[server]
+    grid = {**GRID, "servers": [server], "kv_capacity": [tokens, "server", 4200]}
+    table = js.load_sweep(js.run_sweep(grid, tmp_path))
+    assert len(table) == 2 * 2 * 2 * 3  # the same capacity twice is one cell
+    assert table.kv_capacity.unique().tolist() == [tokens, 4200]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -170,6 +237,12 @@ def test_another_grid_does_not_mix_with_old_shards(finished):
         ({"discipline": "eager"}, "no discipline is called 'eager'; known: strict, earliest_fit"),
         ({"rules": [{"name": "fcfs", "weight": 2}]}, "policy 'fcfs' has no option 'weight'"),
         ({"servers": ["llama"]}, "no server is called 'llama'; did you mean"),
+        ({"keep": "moment"}, "no value of keep is called 'moment'; did you mean 'moments'"),
+        ({"kv_capacity": ["server"]}, '"server" needs servers, to say whose'),
+        ({"kv_capacity": ["sever"]}, r"kv_capacity\[0\] is 'sever'; expected an integer from 1"),
+        ({"kv_capacity": []}, r"kv_capacity is \[\]; expected a list that is not empty"),
+        ({"workloads": ["worst_case"]}, r"workloads\[0\]: .*'rule'"),
+        ({"workloads": [{"name": "worst_case", "rule": "fifo"}]}, "no worst case for 'fifo'"),
     ],
 )
 def test_wrong_settings_are_named_before_anything_is_written(tmp_path, change, message):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxsched._batching import local_devices, map_chunks
+from jaxsched._batching import local_devices, map_device_chunks, num_device_calls
 from jaxsched._progress import progress_bar
 from jaxsched.bounds._busy import fluid
 from jaxsched.bounds._price_ascent import STEPS_PER_CYCLE, Problem, ascend, first_step_size
@@ -110,12 +110,15 @@ def price(
     cells = _CPU_CELLS_PER_CALL if is_cpu else _ACCELERATOR_CELLS_PER_CALL
     size = 1 << max(0, (cells // (n * num_blocks)).bit_length() - 1)
     size = min(size, 1 << max(0, horizon.size - 1).bit_length())
-    with progress_bar(-(-horizon.size // size) * num_steps, "step", progress) as bar:
+    total = num_device_calls(horizon.size, size, devices) * num_steps
+    with progress_bar(total, "step", progress) as bar:
 
-        def run(inst: Instance, horizon: np.ndarray) -> PriceBound:
-            return _priced(inst, horizon, num_blocks, num_steps, tolerance, bar)
+        def run(spread: Any, inst: Instance, horizon: np.ndarray) -> PriceBound:
+            climb = spread(ascend, 3)
+            return _priced(inst, horizon, num_blocks, num_steps, tolerance, climb, bar)
 
-        return map_chunks(run, inst, horizon, leading=leading, chunk_size=size, devices=devices)
+        cut = {"leading": leading, "chunk_size": size, "devices": devices}
+        return map_device_chunks(run, inst, horizon, **cut)
 
 
 def _priced(
@@ -124,6 +127,7 @@ def _priced(
     num_blocks: int,
     num_steps: int,
     tolerance: float,
+    climb: Any,
     bar: Any,
 ) -> PriceBound:
     """Bound a few instances ``[B, n]``."""
@@ -136,7 +140,7 @@ def _priced(
     capacity = np.asarray(inst.kv_capacity, np.int64)
     first = np.stack([one.price(*at) for one, *at in zip(served, middle, capacity, strict=True)])
     unit = first + 1 / capacity[:, None]
-    climbed, history = _climbed(inst, edges, unit, first / unit, num_steps, tolerance, bar)
+    climbed, history = _climbed(inst, edges, unit, first / unit, num_steps, tolerance, climb, bar)
 
     # What float32 took for the best need not be: the fluid's prices are judged as well.
     best = [
@@ -157,6 +161,7 @@ def _climbed(
     prices: np.ndarray,
     num_steps: int,
     tolerance: float,
+    climb: Any,
     bar: Any,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Climb from ``prices`` (in units) until every instance has stopped.
@@ -179,7 +184,7 @@ def _climbed(
     for begin in range(0, num_steps, STEPS_PER_CYCLE):
         end = min(begin + STEPS_PER_CYCLE, num_steps)
         if is_active.any():
-            cycle = ascend(problem, prices, step_size, np.int32(end - begin))
+            cycle = climb(problem, prices, step_size, np.int32(end - begin))
             found, value, values = jax.tree.map(np.asarray, cycle)
             prices = np.where(is_active[:, None], found, prices)
             history[is_active, begin:end] = values[is_active, : end - begin]

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import jax
 import typer
 
 from jaxsched.cli import _options as options
-from jaxsched.sweeps import plan, run_sweep
+from jaxsched.sweeps import is_finished, plan, run_sweep
+
+
+def _machines(flag: str, help_text: str, metavar: str) -> Any:
+    return options.option("Several machines", flag, help_text, metavar)
 
 
 def sweep(
@@ -22,6 +28,23 @@ def sweep(
     is_dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what it would take.")
     ] = False,
+    is_distributed: Annotated[
+        bool,
+        typer.Option(
+            "--distributed",
+            help="Take a share of the shards; SLURM or Open MPI say which.",
+            rich_help_panel="Several machines",
+        ),
+    ] = False,
+    coordinator: Annotated[
+        str | None, _machines("--coordinator", "Process 0, where nothing says it.", "HOST:PORT")
+    ] = None,
+    num_processes: Annotated[
+        int | None, _machines("--num-processes", "How many there are, likewise.", "N")
+    ] = None,
+    process_id: Annotated[
+        int | None, _machines("--process-id", "Which of them this one is, from 0.", "K")
+    ] = None,
 ) -> None:
     """Run rules over a grid of cells; started again, it goes on where it was stopped."""
     try:
@@ -40,5 +63,33 @@ def sweep(
             f"{found.estimated_s:.1f} s in all, without compilation"
         )
         return
-    run_sweep(grid, out_dir)
-    print(f"sweep saved to {out_dir}; js.load_sweep reads it")
+    given = coordinator, num_processes, process_id
+    if is_distributed:
+        _join(*given)
+    elif given != (None, None, None):
+        raise ValueError("--coordinator, --num-processes and --process-id go with --distributed")
+    try:
+        run_sweep(grid, out_dir)
+    except KeyboardInterrupt:
+        print(f"stopped; the same command goes on from what is in {out_dir}", file=sys.stderr)
+        raise
+    if is_finished(out_dir):
+        print(f"sweep saved to {out_dir}; js.load_sweep reads it")
+    else:
+        print(
+            f"process {jax.process_index()} of {jax.process_count()} saved its share to {out_dir}; "
+            "others are not done yet"
+        )
+
+
+def _join(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
+    """Learn which process this is, and then part, so that none falls with another."""
+    try:
+        jax.distributed.initialize(coordinator, num_processes, process_id)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"{error} Nothing says so here: start it under SLURM or Open MPI, or give "
+            "--coordinator, --num-processes and --process-id"
+        ) from error
+    jax.devices()  # which remember their place
+    jax.distributed.shutdown()

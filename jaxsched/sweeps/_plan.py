@@ -6,11 +6,12 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from jaxsched.sweeps._grid import checked, shards
+from jaxsched.sweeps._grid import checked
 from jaxsched.sweeps._run import compute
+from jaxsched.sweeps._shards import shards
 
-_BYTES_PER_REQUEST = 64  # lengths, keys, starts and completions, each held twice for a while
-_TRIAL_INSTANCES = 4
+_BYTES_PER_REQUEST = 192  # lengths, schedules and the temporaries of their metrics
+_TRIAL_REQUESTS = 2**15
 
 
 class SweepPlan(NamedTuple):
@@ -20,9 +21,9 @@ class SweepPlan(NamedTuple):
       num_cells: combinations of workload, requests, capacity, server and rule.
       num_shards: files it writes.
       num_simulations: instances scheduled, over all cells.
-      shard_bytes: memory for the largest shard, roughly.
-      estimated_s: seconds it takes, scaled from a few instances of the first cell of most
-        requests; compilation is left out.
+      shard_bytes: memory for the largest shard, roughly; what a sweep needs beside the program.
+      estimated_s: seconds it takes on this machine's devices, scaled by requests from some
+        instances of the first cell with the most of them; compilation is left out.
     """
 
     num_cells: int
@@ -54,19 +55,18 @@ def plan(grid: Mapping[str, Any]) -> SweepPlan:
     full = checked(grid)
     todo = shards(full)
     num_rules = len(full["rules"])
-    num_cells = sum(shard.begin == 0 for shard in todo) * num_rules
-    largest = max(todo, key=lambda shard: shard.num_requests)
-    trial = largest._replace(begin=0, end=min(largest.end, _TRIAL_INSTANCES))
+    largest = max(todo, key=lambda shard: shard.work // (shard.end - shard.begin))
+    count = largest.end - largest.begin
+    requests_each = largest.work // count
+    trial = largest._replace(end=largest.begin + min(count, -(-_TRIAL_REQUESTS // requests_each)))
     compute(trial, full)  # compiles
     begin = time.perf_counter()
     compute(trial, full)
-    seconds_per_request = (time.perf_counter() - begin) / (trial.end * trial.num_requests)
-    num_requests = sum((shard.end - shard.begin) * shard.num_requests for shard in todo)
+    seconds_per_request = (time.perf_counter() - begin) / trial.work
     return SweepPlan(
-        num_cells=num_cells,
+        num_cells=sum(shard.begin == 0 for shard in todo) * num_rules,
         num_shards=len(todo),
-        num_simulations=num_cells * full["num_instances"],
-        shard_bytes=_BYTES_PER_REQUEST
-        * max((shard.end - shard.begin) * shard.num_requests for shard in todo),
-        estimated_s=seconds_per_request * num_requests,
+        num_simulations=sum(shard.end - shard.begin for shard in todo) * num_rules,
+        shard_bytes=_BYTES_PER_REQUEST * max(shard.work for shard in todo),
+        estimated_s=seconds_per_request * sum(shard.work for shard in todo),
     )
