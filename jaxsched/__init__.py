@@ -12,6 +12,8 @@ from jaxsched import (
     tuning,
     workloads,
 )
+from jaxsched._capacity import plan_capacity
+from jaxsched._capacity_plan import CapacityPlan
 from jaxsched._compare import compare
 from jaxsched._comparison import Comparison
 from jaxsched._improve import Improvement, improve
@@ -28,6 +30,7 @@ from jaxsched.tuning import tune
 policies.register("improve", factory=improved)
 
 __all__ = [
+    "CapacityPlan",
     "Comparison",
     "Improvement",
     "Instance",
@@ -40,6 +43,7 @@ __all__ = [
     "improve",
     "load_sweep",
     "metrics",
+    "plan_capacity",
     "plots",
     "policies",
     "prioritize",
