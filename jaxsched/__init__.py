@@ -3,6 +3,7 @@
 from jaxsched import (
     bounds,
     clock,
+    export,
     metrics,
     plots,
     policies,
@@ -40,6 +41,7 @@ __all__ = [
     "bounds",
     "clock",
     "compare",
+    "export",
     "improve",
     "load_sweep",
     "metrics",

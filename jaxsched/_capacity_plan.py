@@ -199,7 +199,7 @@ class CapacityPlan:
         columns.append(Column(f"{target.label}\nwith it", with_it + blank))
         unit = "seconds" if target.unit == "s" else target.unit
         again = [
-            f"{rule} misses the target again with {_number(at)}"
+            f"{rule} misses it again with {_number(at)}"
             for rule, at in self.missed_again.items()
             if at is not None
         ]

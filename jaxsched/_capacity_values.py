@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 
@@ -54,7 +55,8 @@ def at_capacities(
 def with_capacities(inst: Instance, capacities: Sequence[int]) -> Instance:
     """Instances ``[B, n]`` once with each of K capacities, ``[K, B, n]``."""
     shape = len(capacities), *inst.prompt_tokens.shape
-    return Instance(
+    return dataclasses.replace(
+        inst,
         prompt_tokens=np.broadcast_to(inst.prompt_tokens, shape),
         output_tokens=np.broadcast_to(inst.output_tokens, shape),
         is_real=np.broadcast_to(inst.is_real, shape),
@@ -82,11 +84,11 @@ def on_servers(
         latency = np.full(place.shape, np.nan)
         for server in range(count):
             mine = inst.is_real & (place % count == server)
-            part = Instance(
+            part = dataclasses.replace(
+                inst,
                 prompt_tokens=np.where(mine, inst.prompt_tokens, np.int32(1)),
                 output_tokens=np.where(mine, inst.output_tokens, np.int32(1)),
                 is_real=mine,
-                kv_capacity=inst.kv_capacity,
             )
             latency = np.where(mine, run(part, measure=latencies)["value"], latency)
         found[count] = _statistic(latency, goal)

@@ -20,6 +20,8 @@ from jaxsched.plots._axes import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_WIDE = 8  # a wider span of values is drawn on a logarithmic axis
+
 
 def capacity(
     curves: Mapping[str, Any],
@@ -33,6 +35,8 @@ def capacity(
     ax: Axes | None = None,
 ) -> Axes:
     """Draw a metric against capacity for several rules, and what each needs for a target.
+
+    Capacities are on a logarithmic axis, and so are values that span more than a factor of 8.
 
     Args:
       curves: of each rule ``at``, ``mean``, ``low`` and ``high``, ``[K]`` each, as in
@@ -66,7 +70,7 @@ def capacity(
             marker=marker,
             markersize=8,
             markevery=[met] if len(curve.at) > 1 else None,
-            label=f"{name}: {told}",
+            label=f"{name}, needs {told}",
         )
         ax.fill_between(place, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0)
         if is_named:
@@ -74,22 +78,28 @@ def capacity(
     if bound is not None:
         ax.plot(bound.at, bound.mean, color=LIMIT, linestyle=":", label=bound_label)
     ax.axhline(target, color=LIMIT, linestyle="--", label=f"target {written(target)}")
+    means = np.concatenate([curve.mean for curve in curves.values()])
+    highest, lowest = max(np.nanmax(means), target), min(np.nanmin(means), target)
+    if highest > _WIDE * lowest:
+        ax.set_yscale("log")
+        _write_whole_numbers(ax.yaxis, highest / lowest)
+    else:
+        ax.set_ylim(0, 1.25 * highest)
     if not is_named:
-        _thin_logarithmic_ticks(ax)
-    ax.set_ylim(bottom=0)
+        ax.set_xscale("log")
+        low, high = ax.get_xlim()
+        _write_whole_numbers(ax.xaxis, high / low)
     ax.set_xlabel(capacity_label)
     ax.set_ylabel(label)
-    ax.legend(loc="upper right", fontsize="small", framealpha=0.9, title="least that meets it")
+    ax.legend(loc="upper right", fontsize="small", framealpha=0.9)
     ax.spines[["top", "right"]].set_visible(False)
     return ax
 
 
-def _thin_logarithmic_ticks(ax: Axes) -> None:
-    """Set a logarithmic axis with whole numbers, few enough to be read."""
+def _write_whole_numbers(axis: Any, span: float) -> None:
+    """Label a logarithmic axis with numbers, few enough to be read."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    ax.set_xscale("log")
-    low, high = ax.get_xlim()
-    ax.xaxis.set_major_locator(LogLocator(subs=(1.0,) if high > 1000 * low else (1.0, 2.0, 5.0)))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    ax.xaxis.set_minor_formatter(NullFormatter())
+    axis.set_major_locator(LogLocator(subs=(1.0,) if span > 1000 else (1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    axis.set_minor_formatter(NullFormatter())

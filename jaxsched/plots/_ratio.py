@@ -50,7 +50,7 @@ def ratio(
     ax.set_xlabel("KV capacity (tokens)")
     ax.set_ylabel(label)
     ax.set_title(title, fontsize="medium")
-    ax.legend(fontsize="small", framealpha=0.9)
+    ax.legend(loc="upper left", fontsize="small", framealpha=0.9)
     ax.spines[["top", "right"]].set_visible(False)
     return ax
 
@@ -60,7 +60,7 @@ def _label_ratios(ax: Axes) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     low, high = ax.get_ylim()
-    subs = (1.0,) if high / low > 100 else (1.0, 2.0, 5.0)
+    subs = (1.0,) if high / low > 1000 else (1.0, 2.0, 5.0)
     if high / low < 2:
         subs = tuple(np.arange(1, 10, 0.5 if high / low > 1.3 else 0.1))
     ax.yaxis.set_major_locator(LogLocator(subs=subs))

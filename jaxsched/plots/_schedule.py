@@ -19,6 +19,8 @@ _ROWS = 10  # as tall as so many bars
 _SHARE_OF_MEMORY = 0.3  # of the height, at the bottom
 _GAP = 0.06
 _FEW_REQUESTS = 60  # more are drawn without gaps between their bars
+_LEAST_ROWS = 6  # so that one request is a bar and not a wall
+_LEAST_HEIGHT = 1.2  # points, of bars that would be too thin to be seen
 _LEAST_WIDTH = 0.004  # of a prefill, as a share of the makespan, so that it can be seen
 _OUTPUT_TINT = 0.45
 
@@ -81,12 +83,14 @@ def schedule(
     _draw_bars(ax, start[order], end[order], names[order], classes, len(held))
     # The bars take the top of the axes, the memory the bottom, so that both stay in their place.
     n = len(order)
-    bottom = n / (1 - _SHARE_OF_MEMORY - _GAP)
-    ax.set_ylim(bottom, 0)
+    num_rows = max(n, _LEAST_ROWS)
+    bottom = num_rows / (1 - _SHARE_OF_MEMORY - _GAP)
+    above = (num_rows - n) / 2
+    ax.set_ylim(bottom - above, -above)
     ax.set_xlim(0, len(held))
     ticks = [tick for tick in _row_ticks(ax, n) if tick >= 1]
     ax.set_yticks([tick - 0.5 for tick in ticks], [f"{tick:,}" for tick in ticks])
-    ax.set_ylabel("request, by start", y=1 - n / bottom / 2, horizontalalignment="center")
+    ax.set_ylabel("request, by start", y=1 - num_rows / bottom / 2, horizontalalignment="center")
     ax.set_xlabel("round")
     ax.set_title(title, fontsize="medium")
     ax.spines[["top", "right", "left"]].set_visible(False)
@@ -107,6 +111,7 @@ def _draw_bars(
     from matplotlib.colors import to_rgb
 
     height = 0.8 if len(start) <= _FEW_REQUESTS else 1.0
+    edge = 0.0 if len(start) <= _FEW_REQUESTS else _LEAST_HEIGHT / 2
     top = np.arange(len(start)) + (1 - height) / 2
     prefill = np.minimum(start + max(1, _LEAST_WIDTH * makespan), end)
     for name, colour in zip(classes, COLOURS, strict=False):
@@ -118,7 +123,10 @@ def _draw_bars(
         ):
             boxes = _boxes(left[chosen], right[chosen], top[chosen], height)
             ax.add_collection(
-                PolyCollection(boxes, facecolors=[face], linewidths=0, label=label), autolim=False
+                PolyCollection(
+                    boxes, facecolors=[face], edgecolors=[face], linewidths=edge, label=label
+                ),
+                autolim=False,
             )
 
 
@@ -147,7 +155,7 @@ def _draw_memory(ax: Axes, held: np.ndarray, kv_capacity: int) -> None:
         f"capacity {kv_capacity:,}",
         (1, kv_capacity),
         xycoords=("axes fraction", "data"),
-        xytext=(-2, 2),
+        xytext=(-2, 4),
         textcoords="offset points",
         horizontalalignment="right",
         color=LIMIT,
