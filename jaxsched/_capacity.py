@@ -111,10 +111,7 @@ def plan_capacity(
     goal = _checked_target(target, vary, clock)
     _check_options(vary, bound, tolerance, max_num_seqs)
     inst = jax.tree.map(np.asarray, inst)
-    by_name = named_rules([rules] if isinstance(rules, str) or callable(rules) else rules)
-    for name, rule in by_name.items():
-        if isinstance(rule, Schedule):
-            raise ValueError(f"{name!r} is a schedule, made for one capacity; expected a rule")
+    by_name = _rules(rules)
     flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[inst.kv_capacity.ndim :]), inst)
     schedule = functools.partial(simulate, discipline=discipline, admission=admission)
     curves: dict[str, Curve] = {}
@@ -132,8 +129,9 @@ def plan_capacity(
             curves[name] = _curve(flat, run, goal, vary, clock, tolerance, key)
             _require_met(name, curves[name], goal, vary)
             bar.update()
-    has_bound = bound is not None and goal[::2] == ("mean", "rounds") and vary == "kv_capacity"
-    bound_curve = _bound_curve(flat, BOUNDS[bound], goal, tolerance, key) if has_bound else None
+    bound_curve = None
+    if bound is not None and vary == "kv_capacity" and goal[::2] == ("mean", "rounds"):
+        bound_curve = _bound_curve(flat, BOUNDS[bound], goal, tolerance, key)
     count = flat.kv_capacity.size
     return CapacityPlan(
         capacity={name: _crossing(curve, "mean", goal.value) for name, curve in curves.items()},
@@ -147,7 +145,7 @@ def plan_capacity(
         target=goal,
         vary=vary,
         description=_description(flat, vary),
-        bound_name=bound if has_bound else None,
+        bound_name=bound_curve and bound,
         bound_curve=bound_curve,
         bound_capacity=bound_curve and _crossing(bound_curve, "mean", goal.value),
         interval_name=None if count < 2 else "95% t" if key is None else "95% bootstrap",
@@ -227,6 +225,17 @@ def _raise_unmet(name: str, curve: Curve, goal: Target, vary: Vary) -> NoReturn:
     )
 
 
+def _rules(rules: Any) -> dict[str, Rule]:
+    by_name = {}
+    for name, rule in named_rules(
+        [rules] if isinstance(rules, str) or callable(rules) else rules
+    ).items():
+        if isinstance(rule, Schedule):
+            raise ValueError(f"{name!r} is a schedule, made for one capacity; expected a rule")
+        by_name[name] = rule
+    return by_name
+
+
 def _checked_target(target: tuple[str, float], vary: str, clock: LinearClock | None) -> Target:
     try:
         metric, value = target
@@ -239,6 +248,8 @@ def _checked_target(target: tuple[str, float], vary: str, clock: LinearClock | N
         raise ValueError(f"no target is called {metric!r}; {hint(str(metric), METRICS)}")
     if not (math.isfinite(value) and value > 0):
         raise ValueError(f"target is {metric} {value}; expected a finite number > 0")
+    if vary == "preset" and clock is not None:
+        raise ValueError("there is a clock, but presets bring their own clocks; leave it out")
     return Target(metric, value, "rounds" if clock is None and vary != "preset" else "s")
 
 
@@ -256,8 +267,8 @@ def _check_options(vary: str, bound: str | None, tolerance: int, max_num_seqs: A
 def _description(inst: Instance, vary: Vary) -> str:
     """Say what was run, in a phrase."""
 
-    def span(values: np.ndarray) -> str:
-        low, high = int(values.min()), int(values.max())
+    def span(values: Any) -> str:
+        low, high = int(np.min(values)), int(np.max(values))
         return str(low) if low == high else f"{low}..{high}"
 
     count = inst.kv_capacity.size
