@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NoReturn, get_args
+from typing import Any, Literal, get_args
 
 import jax
 import numpy as np
@@ -78,10 +78,10 @@ def plan_capacity(
       rules: a rule or its name, several, or a dict that names them.
       target: a metric, one of ``"mean"``, ``"p95"``, ``"p99"`` (latency) or ``"makespan"``, and
         the most it may be, in rounds or with a clock in seconds.
-      vary: ``"kv_capacity"``; ``"servers"``, each with the capacity of ``inst``, that take the
-        real requests in turn, one after another (all at once in powers of two and bisected by
-        ratio); or ``"preset"``, the servers of ``js.clock.PRESETS`` with their own clocks and
-        capacities, smallest capacity first, those that cannot hold a request left out (NaN).
+      vary: ``"kv_capacity"``; ``"servers"``, each with the capacity of ``inst``, to which the
+        requests go in turn (one server and one for each request are tried, then what is between
+        is bisected by ratio); or ``"preset"``, the servers of ``js.clock.PRESETS`` with their
+        own clocks and capacities, the smallest first; NaN where a request does not fit.
       clock: the length of each round, for a target in seconds; presets bring their own.
       bound: lower bound on mean latency in rounds, a name that ``compare`` knows, or None. It
         tells what no rule can do with less memory, where the target is one on that.
@@ -131,7 +131,7 @@ def plan_capacity(
             bar.update()
     bound_curve = None
     if bound is not None and vary == "kv_capacity" and goal[::2] == ("mean", "rounds"):
-        bound_curve = _bound_curve(flat, BOUNDS[bound], goal, tolerance, key)
+        bound_curve = _bound_curve(flat, BOUNDS[bound], goal, key)
     count = flat.kv_capacity.size
     return CapacityPlan(
         capacity={name: _crossing(curve, "mean", goal.value) for name, curve in curves.items()},
@@ -190,7 +190,6 @@ def _bound_curve(
     inst: Instance,
     bound: Callable[[Instance], np.ndarray],
     goal: Target,
-    tolerance: int,
     key: jax.Array | None,
 ) -> Curve:
     return search(
@@ -198,7 +197,6 @@ def _bound_curve(
         capacity_grid(inst, _CAPACITIES_A_CALL),
         goal.value,
         batch=_CAPACITIES_A_CALL,
-        tolerance=tolerance,
         key=key,
     )
 
@@ -209,11 +207,8 @@ def _crossing(curve: Curve, limit: str, target: float) -> Any:
 
 
 def _require_met(name: str, curve: Curve, goal: Target, vary: Vary) -> None:
-    if first_met(curve.mean, goal.value) is None:
-        _raise_unmet(name, curve, goal, vary)
-
-
-def _raise_unmet(name: str, curve: Curve, goal: Target, vary: Vary) -> NoReturn:
+    if first_met(curve.mean, goal.value) is not None:
+        return
     if np.isnan(curve.mean).all():
         raise ValueError("every preset's cache is too small for the largest request")
     best = int(np.nanargmin(curve.mean))

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 
+import jax
 import numpy as np
 
 from jaxsched import metrics
@@ -81,6 +82,9 @@ def on_servers(
     for count in counts:
         if count in found:
             continue
+        if count > place.max():
+            found[count] = _statistic(_latency_alone(inst, clock), goal)
+            continue
         latency = np.full(place.shape, np.nan)
         for server in range(count):
             mine = inst.is_real & (place % count == server)
@@ -93,6 +97,16 @@ def on_servers(
             latency = np.where(mine, run(part, measure=latencies)["value"], latency)
         found[count] = _statistic(latency, goal)
     return np.stack([found[count] for count in counts])
+
+
+def _latency_alone(inst: Instance, clock: LinearClock | None) -> np.ndarray:
+    """Latencies ``[B, n]`` of requests that all have a server of their own, under any rule."""
+    each = jax.tree.map(lambda leaf: leaf[..., None], inst)  # [B, n, 1]
+    each = dataclasses.replace(
+        each, kv_capacity=np.broadcast_to(inst.kv_capacity[:, None], inst.is_real.shape)
+    )
+    sched = Schedule.from_starts(each, np.zeros(each.is_real.shape, np.int32))
+    return metrics.latency(each, sched, clock)[..., 0]
 
 
 def on_preset(inst: Instance, run: Run, goal: Target, preset: str) -> np.ndarray:
