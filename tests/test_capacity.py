@@ -287,7 +287,8 @@ class TestShowing:
             "mean latency at most 110 rounds",
             f"{plan.capacity['fcfs']}",
             f"{saved:.1%}",
-            f"volume bound     {plan.bound_capacity:>12}".split()[-1],
+            "volume bound",
+            f"{plan.bound_capacity}",
         ):
             assert part in text
         assert repr(plan) == (

@@ -53,7 +53,7 @@ def test_a_trace_may_hold_requests_of_any_length(run, tmp_path):
     path.write_text("num_prefill_tokens,num_decode_tokens\n50000,2\n10,4\n")
     code, out, _ = run("--trace", path, "--target", "mean=4", "--policies", "svf")
     assert code == 0
-    assert "50,002" in out
+    assert "50,014" in out  # both at once, in round 2
 
 
 @pytest.mark.parametrize(
