@@ -27,12 +27,6 @@ CAPACITIES = tuple(4**power for power in range(3, 8))  # 64 to 16,384; their roo
 SIMPLE = ("shortest_output", "fcfs", "total_size")  # each with a family against it
 BOUNDED = ("sorted_f", "smallest_volume")
 PAPER_FACTOR = 48  # Sorted-F with exact batches is never further from the optimum
-# Of Okabe and Ito's palette, told apart by colour-blind readers; markers tell them apart in grey.
-STYLES = {
-    "simple": ("#D55E00", "o"),
-    "sorted_f": ("#0072B2", "s"),
-    "smallest_volume": ("#009E73", "^"),
-}
 
 
 def other_class_first(inst: js.Instance) -> jax.Array:
@@ -94,20 +88,16 @@ def table(rows: Sequence[dict[str, Any]], capacities: Sequence[int]) -> Table:
 
 def picture(rows: Sequence[dict[str, Any]], capacities: Sequence[int]) -> Figure:
     """One panel a family, loss over capacity."""
-    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    figure = Figure(figsize=(11, 3.8), layout="constrained")
     panels = figure.subplots(1, len(SIMPLE), sharey=True)
     for panel, family in zip(panels, SIMPLE, strict=True):
-        for row in (row for row in rows if row["family"] == family):
-            colour, marker = STYLES["simple" if row["rule"] == family else row["rule"]]
-            label = f"{row['rule']} ({row['exponent']:+.2f})"
-            style = {"color": colour, "marker": marker, "label": label}
-            if row["rule"] == "sorted_f":  # lies under smallest_volume
-                style |= {"markersize": 10, "fillstyle": "none"}
-            panel.loglog(capacities, row["loss"], **style)
-        panel.set_title(f"built against {family}", fontsize="medium")
-        panel.set_xlabel("KV capacity M (tokens)")
-        panel.legend(frameon=False, fontsize="small", title="rule (exponent of M)")
-        panel.spines[["top", "right"]].set_visible(False)
+        ratios = {
+            f"{row['rule']} ({row['exponent']:+.2f})": row["loss"]
+            for row in rows
+            if row["family"] == family
+        }
+        title = f"built against {family} (exponent of M)"
+        js.plots.ratio(capacities, ratios, label="", title=title, ax=panel)
     panels[0].set_ylabel("TEL / TEL of the other class first")
     return figure
 

@@ -3,6 +3,7 @@
 from jaxsched import (
     bounds,
     clock,
+    export,
     metrics,
     plots,
     policies,
@@ -12,6 +13,8 @@ from jaxsched import (
     tuning,
     workloads,
 )
+from jaxsched._capacity import plan_capacity
+from jaxsched._capacity_plan import CapacityPlan
 from jaxsched._compare import compare
 from jaxsched._comparison import Comparison
 from jaxsched._improve import Improvement, improve
@@ -28,6 +31,7 @@ from jaxsched.tuning import tune
 policies.register("improve", factory=improved)
 
 __all__ = [
+    "CapacityPlan",
     "Comparison",
     "Improvement",
     "Instance",
@@ -37,9 +41,11 @@ __all__ = [
     "bounds",
     "clock",
     "compare",
+    "export",
     "improve",
     "load_sweep",
     "metrics",
+    "plan_capacity",
     "plots",
     "policies",
     "prioritize",

@@ -103,7 +103,7 @@ def compare(
       >>> round(found.change("mean_latency_rounds")["smallest_volume"].mean, 3)
       -0.167
     """
-    named = _named(rules)
+    named = named_rules(rules)
     if baseline is not None and baseline not in named:
         raise ValueError(
             f"the baseline {baseline!r} is not among the rules; {hint(baseline, named)}"
@@ -123,7 +123,7 @@ def compare(
                 found[name] = _metrics_of_schedule(inst, name, rule, measure)
                 bar.update(count)
                 continue
-            found[name] = _metrics(inst, name, rule, max_num_seqs, schedule, measure, bar.update)
+            found[name] = measured(inst, name, rule, max_num_seqs, schedule, measure, bar.update)
     for metrics in found.values():
         metrics["kv_use"] = metrics["mean_kv_tokens"] / inst.kv_capacity
         if bound_value is not None:
@@ -139,9 +139,10 @@ def compare(
     )
 
 
-def _named(
+def named_rules(
     rules: Sequence[Rule | str] | Mapping[str, Rule | str | Schedule],
 ) -> dict[str, Rule | Schedule]:
+    """Resolve rules, schedules as they are, by the names they go by; or raise."""
     if isinstance(rules, str) or callable(rules):
         raise TypeError(f"rules is {rules!r}; expected a list of rules, or a dict that names them")
     if isinstance(rules, Mapping):
@@ -181,7 +182,7 @@ def _evaluated(bound: str | Bound | None, inst: Instance) -> tuple[str | None, n
     return name, value
 
 
-def _metrics(
+def measured(
     inst: Instance,
     name: str,
     rule: Rule,

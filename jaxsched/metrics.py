@@ -269,7 +269,7 @@ def _summary_in_rounds(inst: Instance, sched: Schedule) -> dict[str, np.ndarray]
     slow = slowdown(inst, sched)
     span = makespan(inst, sched)
     return {
-        **_latency_statistics(latency(inst, sched), "rounds"),
+        **latency_statistics(latency(inst, sched), "rounds"),
         "mean_ttft_rounds": _mean(first_token),
         "p99_ttft_rounds": _percentiles(first_token, 99)[0],
         "mean_slowdown": _mean(slow),
@@ -288,7 +288,7 @@ def _summary_in_seconds(
     first_token = time_to_first_token(inst, sched, clock)
     span = np.nanmax(completes, axis=-1)
     found = {
-        **_latency_statistics(completes, "s"),
+        **latency_statistics(completes, "s"),
         "mean_ttft_s": _mean(first_token),
         "p99_ttft_s": _percentiles(first_token, 99)[0],
         "makespan_s": span,
@@ -300,7 +300,24 @@ def _summary_in_seconds(
     return found
 
 
-def _latency_statistics(values: np.ndarray, unit: str) -> dict[str, np.ndarray]:
+def latency_statistics(values: np.ndarray, unit: str) -> dict[str, np.ndarray]:
+    """Sum, mean, percentiles and maximum of latencies, over the real requests of each instance.
+
+    Args:
+      values: of :func:`latency`, float64 ``[.., n]``, NaN for padding.
+      unit: what they are in, for the names.
+
+    Returns:
+      float64 ``[..]`` each: ``total_latency_{unit}``, ``mean_``, ``p50_``, ``p90_``, ``p95_``,
+      ``p99_`` and ``max_latency_{unit}``.
+
+    Example:
+      >>> import numpy as np
+      >>> import jaxsched as js
+      >>> found = js.metrics.latency_statistics(np.array([2.0, 6.0, np.nan]), "rounds")
+      >>> float(found["mean_latency_rounds"]), float(found["p50_latency_rounds"])
+      (4.0, 4.0)
+    """
     p50, p90, p95, p99 = _percentiles(values, 50, 90, 95, 99)
     return {
         f"total_latency_{unit}": np.nansum(values, axis=-1),

@@ -1,9 +1,11 @@
 """Pictures show the numbers they are given."""
 
 import sys
+from types import SimpleNamespace
 
 import jax
 import matplotlib
+import numpy as np
 import pytest
 from matplotlib import pyplot
 from matplotlib.figure import Figure
@@ -123,3 +125,131 @@ def test_heatmap_writes_every_number_in_its_place(ax):
     assert [label.get_text() for label in ax.get_xticklabels()] == ["8", "16", "32"]
     with pytest.raises(ValueError, match=r"shape \(2, 3\); expected \(2, 2\)"):
         js.plots.heatmap(values, ["fcfs", "svf"], [8, 16], **names, ax=ax)
+
+
+def first(inst):
+    return jax.tree.map(lambda leaf: leaf[0], inst)
+
+
+def legend(ax):
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+class TestSchedule:
+    PADDED = ([3, 1, 2], [2, 4, 3]), ([1], [1])
+
+    def bars(self, ax):
+        """Left, right and row of every bar drawn, by class: outputs, then prefills."""
+        return [
+            [
+                (*sorted({x for x, _ in path.vertices}), round(path.vertices[:, 1].mean() - 0.5))
+                for path in each.get_paths()
+            ]
+            for each in ax.collections
+        ]
+
+    def test_a_bar_for_each_request_over_the_memory(self, ax):
+        inst = js.Instance.from_lengths(*self.PADDED[0], kv_capacity=7)
+        sched = js.Schedule.from_starts(inst, [1, 0, 4])
+        assert js.plots.schedule(inst, sched, labels=["b", "a", "b"], title="t", ax=ax) is ax
+        assert legend(ax) == ["a", "b"]
+        assert self.bars(ax) == [
+            [(0, 4, 0)],
+            [(0, 1, 0)],
+            [(1, 3, 1), (4, 7, 2)],
+            [(1, 2, 1), (4, 5, 2)],
+        ]
+        (below,) = ax.child_axes
+        capacity = below.lines[0]
+        assert set(capacity.get_ydata()) == {7}
+        assert texts(below) == ["capacity 7"]
+        assert (ax.get_title(), ax.get_xlabel(), ax.get_xlim()) == ("t", "round", (0, 7))
+        held = below.collections[0].get_paths()[0].vertices
+        for t, tokens in enumerate(js.metrics.kv_profile(inst, sched)):
+            assert [t, tokens] in held.tolist()
+
+    def test_padding_is_not_drawn(self, ax):
+        batch = js.stack(
+            [js.Instance.from_lengths(*each, kv_capacity=7) for each in self.PADDED[::-1]]
+        )
+        inst = first(batch)
+        js.plots.schedule(inst, js.Schedule.from_starts(inst, [0, 0, 0]), ax=ax)
+        assert self.bars(ax) == [[(0, 1, 0)], [(0, 1, 0)]]
+        assert legend(ax) == ["short prompt, short output"]
+
+    def test_classes_are_lengths_unless_given(self, ax):
+        inst = js.Instance.from_lengths([9, 1, 9, 1], [1, 9, 9, 1], kv_capacity=100)
+        js.plots.schedule(inst, js.simulate(inst, [0, 1, 2, 3]), ax=ax)
+        assert legend(ax) == [
+            f"{prompt} prompt, {output} output"
+            for prompt in ("long", "short")
+            for output in ("long", "short")
+        ]
+
+    def test_two_thousand_requests(self, ax):
+        inst = js.workloads.mixed(jax.random.key(0), 2000)
+        sched = js.Schedule.from_starts(inst, range(2000))
+        js.plots.schedule(inst, sched, ax=ax)
+        assert sum(len(each.get_paths()) for each in ax.collections) == 4000
+        ax.figure.draw_without_rendering()
+
+    def test_refusals_name_the_remedy(self, ax, batch):
+        sched = js.simulate(batch, batch.output_tokens)
+        with pytest.raises(ValueError, match="there are 6 instances; expected one"):
+            js.plots.schedule(batch, sched, ax=ax)
+        one, its = first(batch), first(sched)
+        with pytest.raises(ValueError, match=r"labels has shape \(1,\); expected .*60"):
+            js.plots.schedule(one, its, labels=["a"], ax=ax)
+        with pytest.raises(ValueError, match="classes of requests; at most 5"):
+            js.plots.schedule(one, its, labels=range(60), ax=ax)
+
+
+class TestLatencyCdf:
+    def test_steps_up_at_each_completion(self, ax):
+        latencies = {"a": [[4.0, 2.0], [8.0, NAN]], "b": [5.0]}
+        assert js.plots.latency_cdf(latencies, unit="s", ax=ax) is ax
+        one, two = ax.lines
+        assert one.get_xdata().tolist() == [0, 2, 4, 8]
+        assert one.get_ydata() == pytest.approx([0, 1 / 3, 2 / 3, 1])
+        assert two.get_xydata().tolist() == [[0, 0], [5, 1]]
+        assert (legend(ax), ax.get_xlabel()) == (["a", "b"], "latency (s)")
+
+    def test_nothing_to_draw_is_refused(self, ax):
+        with pytest.raises(ValueError, match="'a' has no latency to draw"):
+            js.plots.latency_cdf({"a": [NAN]}, ax=ax)
+        with pytest.raises(ValueError, match="6 rules; at most 5"):
+            js.plots.latency_cdf({name: [1] for name in "abcdef"}, ax=ax)
+
+
+def test_ratios_are_drawn_on_logarithmic_axes(ax):
+    ratios = {"fcfs": [4.0, 8.0], "sorted_f": [1.0, 1.0]}
+    assert js.plots.ratio([64, 256], ratios, label="loss", title="t", ax=ax) is ax
+    assert [line.get_ydata().tolist() for line in ax.lines] == [[4, 8], [1, 1]]
+    assert (ax.get_xscale(), ax.get_yscale(), ax.get_ylabel()) == ("log", "log", "loss")
+    assert legend(ax) == list(ratios)
+
+
+@pytest.mark.parametrize("num_steps", [1, 30])
+def test_tuning_marks_the_best_rule(ax, num_steps):
+    train = np.linspace(9, 5, num_steps)
+    history = js.tuning.History(
+        train=train, step=np.array([0, 10, 20]), validation=np.array([9.0, 6.0, 7.0])
+    )
+    assert js.plots.tuning(history, limit=5.5, limit_label="svf", ax=ax) is ax
+    drawn, validation, best, star, limit = (line.get_xydata() for line in ax.lines)
+    assert drawn.tolist() == [[step, value] for step, value in enumerate(train)]
+    assert validation.tolist() == [[0, 9], [10, 6], [20, 7]]
+    assert best.tolist() == [[0, 9], [10, 6], [20, 6]]
+    assert star.tolist() == [[10, 6]]
+    assert set(limit[:, 1]) == {5.5}
+    assert texts(ax) == ["6"]
+    assert legend(ax)[-1] == "svf 5.5"
+
+
+@pytest.mark.parametrize(("means", "scale"), [([9.0, 6.0], "linear"), ([90.0, 6.0], "log")])
+def test_capacities_far_apart_in_latency_are_logarithmic(ax, means, scale):
+    mean = np.array(means)
+    curve = SimpleNamespace(at=np.array([10, 20]), mean=mean, low=mean - 1, high=mean + 1)
+    arguments = {"target": 7.0, "needed": {"svf": 20}, "label": "mean (rounds)"}
+    assert js.plots.capacity({"svf": curve}, **arguments, bound=curve, ax=ax) is ax
+    assert (ax.get_xscale(), ax.get_yscale(), ax.get_ylabel()) == ("log", scale, "mean (rounds)")

@@ -18,7 +18,7 @@ import platformdirs
 import typer
 
 from jaxsched._progress import compiling_line
-from jaxsched.cli import _catalogue, _certificates, _runs, _sweep, _tuning
+from jaxsched.cli import _capacity, _catalogue, _certificates, _runs, _sweep, _tuning
 
 _BAD_INPUT, _INTERRUPTED = 2, 130
 
@@ -27,6 +27,7 @@ app.command()(_runs.compare)
 app.command()(_runs.simulate)
 app.command()(_certificates.bound)
 app.command()(_certificates.improve)
+app.command()(_capacity.capacity)
 app.command()(_sweep.sweep)
 app.command()(_tuning.tune)
 app.command()(_catalogue.policies)
@@ -123,6 +124,9 @@ _AS_OPTIONS = {
     "num_steps is": "--steps is",
     "num_chains is": "--chains is",
     "steps is": "--steps is",
+    "tolerance is": "--tolerance is",
+    "vary is": "--vary is",
+    "target is": "--target is",
     "minibatch_size": "--minibatch",
     "patience is": "--patience is",
     "checkpoint_dir": "--checkpoint",

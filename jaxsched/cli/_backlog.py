@@ -1,4 +1,4 @@
-"""From options to the instances they ask for."""
+"""From options to the instances, clocks and rules they ask for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jax
 
-from jaxsched import traces, workloads
+from jaxsched import policies, traces, workloads
 from jaxsched._names import hint
 from jaxsched.clock import PRESET_KV_CAPACITY, PRESETS, LinearClock
 from jaxsched.instance import Instance
@@ -112,3 +112,13 @@ def make_clock(server: str | None, deadline_s: float | None) -> LinearClock | No
 def _require_server(server: str) -> None:
     if server not in PRESETS:
         raise ValueError(f"no server is called {server!r}; {hint(server, PRESETS)}")
+
+
+def policy_list(names: str) -> list[str]:
+    """Split the names that ``--policies`` takes, each known and given once."""
+    rules = [name.strip() for name in names.split(",") if name.strip()]
+    for place, name in enumerate(rules):
+        policies.make(name)  # or an error, before any work
+        if name in rules[:place]:
+            raise ValueError(f"--policies names {name!r} twice")
+    return rules

@@ -19,7 +19,7 @@ from jaxsched._simulate import simulate as simulate_rule
 from jaxsched._storage import write_whole
 from jaxsched._tables import interval_caption, rich_table, written
 from jaxsched.cli import _options as options
-from jaxsched.cli._backlog import make_backlog, make_clock
+from jaxsched.cli._backlog import make_backlog, make_clock, policy_list
 from jaxsched.cli._output import (
     console_beside,
     require_targets,
@@ -66,7 +66,7 @@ def compare(
     """Compare rules on the same backlogs: which is best, by how much, how far from optimal."""
     console = console_beside(json_target)
     require_targets(json=json_target, csv=csv_path, plot=plot_path)
-    rules = _rules(policy_names)
+    rules = policy_list(policy_names)
     clock = make_clock(server, deadline_s)
     inst = make_backlog(workload, trace, requests, instances, seed, capacity, server, drop_invalid)
     found = compare_rules(
@@ -84,15 +84,6 @@ def compare(
     if plot_path is not None:
         save_plot(plot_path, found.plot, console)
     _save_numbers(found, csv_path, json_target, console, manifest(context.obj, seed))
-
-
-def _rules(names: str) -> list[str]:
-    rules = [name.strip() for name in names.split(",") if name.strip()]
-    for place, name in enumerate(rules):
-        policies.make(name)  # or an error, before any work
-        if name in rules[:place]:
-            raise ValueError(f"--policies names {name!r} twice")
-    return rules
 
 
 def _default_baseline(rules: list[str]) -> str | None:
