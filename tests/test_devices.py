@@ -1,5 +1,6 @@
 """Several devices give what one gives, to the bit."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -57,6 +58,6 @@ def test_several_devices_give_what_one_gives(pytestconfig):
     digests, shapes = json.loads(child.stdout)
     assert len(shapes) >= 4  # simulate twice, price, improve
     assert min(shapes) > 1
-    here = {}
-    exec("import hashlib\n" + FOUND, {"jax": jax, "np": np, "js": js}, here)
+    here = {"hashlib": hashlib, "jax": jax, "np": np, "js": js}
+    exec(FOUND, here)
     assert digests == here["digests"]

@@ -72,7 +72,25 @@ def load_sweep(out_dir: str | os.PathLike[str], form: Form = "pandas") -> Any:
 
 
 def is_finished(out_dir: str | os.PathLike[str]) -> bool:
-    """Whether all shards of the sweep in a folder are there."""
+    """Tell whether all shards of the sweep in a folder are there.
+
+    Args:
+      out_dir: the folder.
+
+    Returns:
+      True where :func:`load_sweep` has all it needs.
+
+    Raises:
+      ValueError: the folder holds no sweep.
+
+    Example:
+      >>> import tempfile
+      >>> import jaxsched as js
+      >>> grid = {"workloads": ["uniform"], "rules": ["fcfs"], "num_instances": 2}
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     js.sweeps.is_finished(js.run_sweep(grid, folder))
+      True
+    """
     folder = Path(out_dir)
     return not _files.missing(folder, shards(_files.read_manifest(folder)["grid"]))
 
