@@ -11,8 +11,8 @@ import numpy as np
 from jaxsched import _tables, plots
 from jaxsched._crossing import Curve
 from jaxsched._intervals import Estimate
+from jaxsched._layout import Column, Layout, html
 from jaxsched._names import hint
-from jaxsched._tables import Column, Layout
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -173,7 +173,7 @@ class CapacityPlan:
         return self.table()
 
     def _repr_html_(self) -> str:
-        return _tables.html(self._layout())
+        return html(self._layout())
 
     def _layout(self) -> Layout:
         target, has_bound = self.target, self.bound_capacity is not None
