@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import jaxsched as js
+from jaxsched.tuning import relaxations
 
 TINY = js.Instance.from_lengths([5, 1, 3, 2], [2, 6, 1, 4], kv_capacity=9)
 RULE = js.policies.linear_score(("log_prompt", "log_output"), (0.4, 0.1))
@@ -30,7 +31,8 @@ ORDERS = [(np.array(order), value_of(order)) for order in itertools.permutations
 def expectation(weights):
     """Expected value over all orders under the Plackett-Luce law, in float64."""
     table = np.log([[5, 2], [1, 6], [3, 1], [2, 4]])
-    worth = np.exp(-(table @ weights) / TEMPERATURE)
+    score = table @ weights
+    worth = np.exp(-score / score.std() / TEMPERATURE)
     total = 0.0
     for order, value in ORDERS:
         left = worth[order]
@@ -69,8 +71,15 @@ def test_a_lone_instance_gets_no_guide():
 
 
 ALL = {
-    "work_ahead": js.tuning.WorkAhead(temperature=jnp.float32(0.2)),
-    "fluid": js.tuning.Fluid(temperature=jnp.float32(0.2)),
+    **{
+        relaxation.__name__: js.tuning.Pathwise(jnp.float32(0.2), relaxation)
+        for relaxation in (
+            relaxations.work_ahead,
+            relaxations.fluid,
+            relaxations.soft_sort,
+            relaxations.straight_through,
+        )
+    },
     "score_noise": js.tuning.ScoreNoise(noise=jnp.float32(0.2)),
     "guided_noise": js.tuning.GuidedNoise(noise=jnp.float32(0.2), temperature=jnp.float32(0.2)),
     "plackett_luce": js.tuning.PlackettLuce(temperature=jnp.float32(0.2)),
