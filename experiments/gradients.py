@@ -112,6 +112,20 @@ def evaluation_seconds(instances: js.Instance) -> float:
     return float(np.median(times[2:]))
 
 
+def memory(requests: int, batch: int) -> dict:
+    """Working memory of a default gradient, as compiled, beside one matrix of all pairs."""
+    instances = js.workloads.mixed(jax.random.key(SEED), num_requests=requests, batch=batch)
+    arguments = js.policies.linear_score(FEATURES), instances, jax.random.key(SEED)
+    compiled = jax.jit(tuning.default_estimator()).lower(*arguments).compile()
+    found = compiled.memory_analysis()
+    return {
+        "requests": requests,
+        "instances": batch,
+        "working_mib": found.temp_size_in_bytes / 2**20,
+        "matrix_mib": batch * requests**2 * 4 / 2**20,
+    }
+
+
 def main() -> None:
     """Fill the table."""
     is_smoke = _common.parser(__doc__).parse_args().smoke
@@ -122,6 +136,9 @@ def main() -> None:
     instances = js.workloads.mixed(key, num_requests=requests, batch=batch)
     evaluation = evaluation_seconds(instances)
     print(f"one hard evaluation {1e3 * evaluation:.1f} ms")
+    memories = [memory(requests, batch), memory(10 * requests, batch)]
+    for found in memories:
+        print("n = {requests}: {working_mib:.0f} MiB, matrix {matrix_mib:.0f} MiB".format(**found))
     rows = []
     for rule_name, (rule, above) in points(instances, steps).items():
         reference = tuning.reference_gradient(rule, instances, key, max_simulations=limit)
@@ -146,7 +163,12 @@ def main() -> None:
             )
     _common.write_results(
         "gradients",
-        {"manifest": _common.manifest(SEED), "evaluation_s": evaluation, "rows": rows},
+        {
+            "manifest": _common.manifest(SEED),
+            "evaluation_s": evaluation,
+            "memory": memories,
+            "rows": rows,
+        },
     )
 
 

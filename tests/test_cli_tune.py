@@ -4,6 +4,7 @@ import json
 
 import jax
 import numpy as np
+import optax
 import pytest
 
 import jaxsched as js
@@ -39,8 +40,13 @@ def test_gives_what_the_library_gives(tuned):
         jax.tree.map(lambda leaf, rows=rows: leaf[rows], both)
         for rows in (slice(0, 4), slice(4, 8))
     )
-    rule = js.policies.make("linear_score")
-    found = js.tune(rule, train, held_out, jax.random.key(0), steps=12)
+    names = ("log_prompt", "log_output", "log_total", "log_volume", "prompt_share", "output_share")
+    rule = js.policies.linear_score(names, [name == "log_volume" for name in names])
+    noise = js.tuning.ScoreNoise(noise=0.1)
+    descend = optax.adam(0.03)
+    found = js.tune(
+        rule, train, held_out, jax.random.key(0), estimator=noise, optimizer=descend, steps=12
+    )
     again = js.policies.make(f"file:{path}")
     np.testing.assert_array_equal(
         js.prioritize(again, held_out), js.prioritize(found.rule, held_out)
