@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 
 from jaxsched._simulate import simulate
 from jaxsched.instance import Instance
-from jaxsched.tuning.objectives import Objective
+from jaxsched.tuning.objectives import Objective, mean_latency
 
 
 class Estimate(NamedTuple):
@@ -43,6 +44,26 @@ class Estimator(Protocol):
     def __call__(self, rule: Any, instances: Instance, key: jax.Array, /) -> Estimate:
         """Estimate value and gradient of ``rule`` on instances ``[B, n]``."""
         ...
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Antithetic:
+    """What estimators have in common that simulate on both sides of the rule.
+
+    Attributes:
+      noise: how far to the sides.
+      pairs: of samples; static.
+      objective: what to make small; static.
+    """
+
+    noise: Any
+    pairs: int = dataclasses.field(default=3, metadata={"static": True})
+    objective: Objective = dataclasses.field(default=mean_latency, metadata={"static": True})
+
+    @property
+    def simulations(self) -> int:
+        """Hard evaluations of each instance in a call."""
+        return 2 * self.pairs
 
 
 def scores(rule: Any, instances: Instance) -> jax.Array:

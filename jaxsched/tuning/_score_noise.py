@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from jaxsched.instance import Instance
 from jaxsched.tuning._estimate import (
+    Antithetic,
     Estimate,
     hard_values,
     pulled_back,
@@ -19,13 +20,12 @@ from jaxsched.tuning._estimate import (
     within_orders,
 )
 from jaxsched.tuning._pathwise import score_slopes
-from jaxsched.tuning.objectives import Objective, mean_latency
 from jaxsched.tuning.relaxations import work_ahead
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class ScoreNoise:
+class ScoreNoise(Antithetic):
     r"""Antithetic Gaussian noise on the scores, with the hard simulator inside.
 
     .. math::
@@ -49,15 +49,6 @@ class ScoreNoise:
       than parameters is ours.
     """
 
-    noise: Any
-    pairs: int = dataclasses.field(default=3, metadata={"static": True})
-    objective: Objective = dataclasses.field(default=mean_latency, metadata={"static": True})
-
-    @property
-    def simulations(self) -> int:
-        """Hard evaluations of each instance in a call."""
-        return 2 * self.pairs
-
     def __call__(self, rule: Any, instances: Instance, key: jax.Array) -> Estimate:
         """Estimate value and gradient from ``2 pairs`` simulations of each instance."""
         direction, sampled = _sampled(self, rule, instances, key)
@@ -67,7 +58,7 @@ class ScoreNoise:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class GuidedNoise:
+class GuidedNoise(Antithetic):
     r"""Score noise with the slopes of :func:`~jaxsched.tuning.relaxations.work_ahead` to guide it.
 
     With :math:`D_k` the difference quotients of :class:`ScoreNoise` and :math:`h` the gradient of
@@ -83,24 +74,16 @@ class GuidedNoise:
 
     Attributes:
       noise: :math:`\sigma > 0`, in standard deviations of an instance's scores.
-      temperature: :math:`\tau > 0` of the relaxation, likewise.
       pairs: :math:`K`; static.
       objective: what to make small; static. Clocks cannot time a relaxation.
+      temperature: :math:`\tau > 0` of the relaxation, in the unit of the noise.
 
     Source:
       Ours; control variates as in Grathwohl, Choi, Wu, Roeder, Duvenaud, *Backpropagation through
       the Void*, 2018, arXiv:1711.00123.
     """
 
-    noise: Any
-    temperature: Any
-    pairs: int = dataclasses.field(default=3, metadata={"static": True})
-    objective: Objective = dataclasses.field(default=mean_latency, metadata={"static": True})
-
-    @property
-    def simulations(self) -> int:
-        """Hard evaluations of each instance in a call."""
-        return 2 * self.pairs
+    temperature: Any = 0.2
 
     def __call__(self, rule: Any, instances: Instance, key: jax.Array) -> Estimate:
         """Estimate value and gradient from ``2 pairs`` simulations of each instance."""
