@@ -29,15 +29,16 @@ FEATURES = ("log_prompt", "log_output", "log_total", "log_volume", "prompt_share
 NEAR = 0.005
 WARM = jnp.float32(0.2)
 ESTIMATORS = {
-    "default (work_ahead)": tuning.default_estimator(),
+    "default": tuning.default_estimator(),
     "work_ahead 0.1": tuning.Pathwise(temperature=jnp.float32(0.1)),
-    "work_ahead 0.4": tuning.Pathwise(temperature=jnp.float32(0.4)),
+    "work_ahead 0.2": tuning.Pathwise(temperature=WARM),
     **{
         relaxation.__name__: tuning.Pathwise(temperature=WARM, relaxation=relaxation)
         for relaxation in (relaxations.fluid, relaxations.soft_sort, relaxations.straight_through)
     },
-    "score_noise": tuning.ScoreNoise(noise=WARM),
-    "guided_noise": tuning.GuidedNoise(noise=WARM, temperature=WARM),
+    "score_noise 3 pairs": tuning.ScoreNoise(noise=WARM),
+    "guided_noise 2 pairs": tuning.GuidedNoise(noise=WARM, pairs=2),
+    "guided_noise 3 pairs": tuning.GuidedNoise(noise=WARM),
     "plackett_luce_3": tuning.PlackettLuce(temperature=jnp.float32(0.1), samples=3),
     "plackett_luce_6": tuning.PlackettLuce(temperature=jnp.float32(0.1), samples=6),
     "evolution_strategies 0.03": tuning.EvolutionStrategies(noise=jnp.float32(0.03)),
@@ -113,11 +114,12 @@ def evaluation_seconds(instances: js.Instance) -> float:
 
 
 def memory(requests: int, batch: int) -> dict:
-    """Working memory of a default gradient, as compiled, beside one matrix of all pairs."""
+    """Working memory of a gradient through ``work_ahead``, and of one matrix of all pairs."""
     instances = js.workloads.mixed(jax.random.key(SEED), num_requests=requests, batch=batch)
     arguments = js.policies.linear_score(FEATURES), instances, jax.random.key(SEED)
-    compiled = jax.jit(tuning.default_estimator()).lower(*arguments).compile()
+    compiled = jax.jit(tuning.Pathwise(temperature=WARM)).lower(*arguments).compile()
     found = compiled.memory_analysis()
+    assert found is not None
     return {
         "requests": requests,
         "instances": batch,

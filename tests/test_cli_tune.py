@@ -42,11 +42,8 @@ def test_gives_what_the_library_gives(tuned):
     )
     names = ("log_prompt", "log_output", "log_total", "log_volume", "prompt_share", "output_share")
     rule = js.policies.linear_score(names, [name == "log_volume" for name in names])
-    noise = js.tuning.ScoreNoise(noise=0.1)
     descend = optax.adam(0.03)
-    found = js.tune(
-        rule, train, held_out, jax.random.key(0), estimator=noise, optimizer=descend, steps=12
-    )
+    found = js.tune(rule, train, held_out, jax.random.key(0), optimizer=descend, steps=12)
     again = js.policies.make(f"file:{path}")
     np.testing.assert_array_equal(
         js.prioritize(again, held_out), js.prioritize(found.rule, held_out)

@@ -20,12 +20,11 @@ from jaxsched.cli import _options as options
 from jaxsched.cli._backlog import DEFAULT_INSTANCES, make_backlog, make_clock
 from jaxsched.cli._output import console_beside, require_targets, save_json
 from jaxsched.instance import Instance
-from jaxsched.tuning import Objective, ScoreNoise, Tuned, evaluate, mean_latency, p99, p_norm
+from jaxsched.tuning import Objective, Tuned, evaluate, mean_latency, p99, p_norm
 from jaxsched.tuning import tune as tune_rule
 
 _OBJECTIVES = {"mean_latency": mean_latency, "p_norm": p_norm, "p99": p99}
 _YARDSTICK = "smallest_volume"
-_NOISE = 0.1  # of scores: sees what no relaxation does, and also with a clock
 _RATE = 0.03
 _FEATURES = ("log_prompt", "log_output", "log_total", "log_volume", "prompt_share", "output_share")
 
@@ -87,7 +86,6 @@ def tune(
         validation=held_out,
         key=jax.random.key(seed),
         objective=objective,
-        estimator=ScoreNoise(noise=_NOISE, objective=objective),
         optimizer=optax.adam(_RATE),
         steps=steps,
         minibatch_size=minibatch,

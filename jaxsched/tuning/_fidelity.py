@@ -79,7 +79,8 @@ def reference_gradient(
 ) -> Reference:
     """Average :class:`ScoreNoise` until two halves of the samples agree, thrice in a row.
 
-    Each check has an eighth more samples than the one before, or more.
+    They have to agree as they are and in coordinates that move the scores alike. Each check has
+    an eighth more samples than the one before, or more.
 
     Args:
       rule: a pytree of float leaves.
@@ -94,6 +95,7 @@ def reference_gradient(
       The :class:`Reference`; look at its ``halves_cosine``.
     """
     estimator = ScoreNoise(noise=jnp.float32(noise), pairs=_PAIRS_PER_CALL, objective=objective)
+    coordinates = evened(rule, instances)
     sums, calls, rounds, passed = np.zeros((2, ravel_pytree(rule)[0].size)), 0, 8, 0
     while True:
         for _ in range(rounds):
@@ -102,10 +104,10 @@ def reference_gradient(
                 sums[half] += _flat(found.gradient)
                 calls += 1
         cosine = _cosine(*sums)
-        passed = passed + 1 if cosine >= agreement else 0
+        even = _cosine(*(sums @ coordinates))
+        passed = passed + 1 if min(cosine, even) >= agreement else 0
         simulations = calls * estimator.simulations
         if passed == _CHECKS or simulations >= max_simulations:
-            even = _cosine(*(sums @ evened(rule, instances)))
             return Reference(sums.sum(axis=0) / calls, cosine, even, simulations)
         rounds = max(1, calls // 16)
 

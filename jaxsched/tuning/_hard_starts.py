@@ -51,12 +51,13 @@ def soft_sort(score: jax.Array, inst: Instance, temperature: Any) -> jax.Array:
     starts, _ = _starts_by_turn(score, inst)
     last = jnp.max(jnp.where(inst.is_real, score, -jnp.inf))
     ordered = jnp.sort(jnp.where(inst.is_real, score, last))
+    is_real = inst.is_real.astype(score.dtype)
     is_turn = jnp.arange(score.shape[0]) < inst.num_requests
 
     def weight(one: jax.Array, others: jax.Array) -> jax.Array:
         return jnp.exp(-jnp.abs(one - others) / temperature)
 
-    total = by_rows(lambda turn: jnp.sum(weight(turn, score) * inst.is_real), ordered)
+    total = by_rows(lambda turn: jnp.sum(weight(turn, score) * is_real), ordered)
     share = jnp.where(is_turn, starts, 0.0) / total
     start = by_rows(lambda own: jnp.sum(weight(own, ordered) * share), score)
     return start + inst.output_tokens.astype(jnp.float32)

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jaxsched.instance import Instance
 from jaxsched.schedule import Schedule, Status
@@ -79,8 +80,10 @@ def score_slopes(
 
 @jax.jit
 def _pathwise(estimator: Pathwise, rule: Any, instances: Instance) -> Estimate:
-    score = scores(rule, instances)
+    # Fused into the blocks of pairs, a network would be evaluated anew in each of them.
+    score = lax.optimization_barrier(scores(rule, instances))
     values, slopes = score_slopes(
         estimator.relaxation, estimator.objective, estimator.temperature, score, instances
     )
+    slopes = lax.optimization_barrier(slopes)
     return Estimate(jnp.mean(values), pulled_back(rule, instances, slopes), {})

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jaxsched.instance import Instance
 from jaxsched.tuning._estimate import (
@@ -99,7 +100,7 @@ def _sampled(
     """Directions ``[K, B, n]`` and priorities ``[2 K, B, n]``."""
     score = scores(rule, instances)
     direction = jax.random.normal(key, (estimator.pairs, *score.shape), jnp.float32)
-    step = _deviation(estimator, score, instances)[:, None] * direction
+    step = _deviation(estimator, score, instances)[None, :, None] * direction
     return direction, jnp.concatenate([score[None] + step, score[None] - step])
 
 
@@ -136,7 +137,7 @@ def _guided(
     direction: jax.Array,
     values: jax.Array,
 ) -> Estimate:
-    score = scores(rule, instances)
+    score = lax.optimization_barrier(scores(rule, instances))
     _, guide = score_slopes(
         work_ahead, estimator.objective, estimator.temperature, score, instances
     )
@@ -147,7 +148,8 @@ def _guided(
     rest = hard - coefficient[None] * relaxed
     slopes = coefficient[:, None] * guide + jnp.mean(rest[..., None] * direction, axis=0)
     explained = 1 - jnp.sum((rest * unit) ** 2) / jnp.maximum(jnp.sum((hard * unit) ** 2), 1e-30)
-    found = pulled_back(rule, instances, within_orders(slopes, score, instances))
+    slopes = lax.optimization_barrier(within_orders(slopes, score, instances))
+    found = pulled_back(rule, instances, slopes)
     return Estimate(jnp.mean(values), found, {"coefficient": coefficient, "explained": explained})
 
 

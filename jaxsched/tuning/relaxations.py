@@ -5,8 +5,7 @@ returns float32 completions ``[n]``. :math:`P_{ij} = \sigma((z_i - z_j)/\tau)` i
 :math:`j` goes before :math:`i`. Rows of :math:`P` are formed in blocks, also on the way back, so
 that memory grows with ``n`` rather than with its square.
 
-:func:`work_ahead` is what the default estimator takes. :func:`soft_sort` and
-:func:`straight_through` are experiments.
+:func:`soft_sort` and :func:`straight_through` are experiments.
 """
 
 from __future__ import annotations

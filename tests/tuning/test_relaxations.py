@@ -69,7 +69,7 @@ def direct_work_ahead(score, inst, temperature):
 
 def weighed(relaxation, inst, score):
     """A mean over the requests in which each has its own weight."""
-    weight = jnp.linspace(0.5, 2.0, score.shape[0]) * inst.is_real
+    weight = jnp.where(inst.is_real, jnp.linspace(0.5, 2.0, score.shape[0]), 0.0)
     return jnp.mean(weight * relaxation(score, inst, jnp.float32(0.3)))
 
 
