@@ -44,10 +44,10 @@ def tune(
     capacity: options.Capacity = None,
     drop_invalid: options.DropInvalid = False,
     policy: Annotated[
-        str, _option("--policy", "A rule with parameters (linear_score), or file:RULE.", "NAME")
+        str, _option("--policy", "A rule with parameters, or file:RULE (linear_score).", "NAME")
     ] = "linear_score",
     features: Annotated[
-        str | None, _option("--features", "The rule's features, with commas between.", "A,B")
+        str | None, _option("--features", "Its features; log_volume starts as smallest_volume.", "A,B")
     ] = None,
     objective_name: Annotated[
         str, _option("--objective", "mean_latency (default), p_norm (2) or p99.", "NAME")
