@@ -132,7 +132,7 @@ def main() -> None:
     """Fill the table."""
     is_smoke = _common.parser(__doc__).parse_args().smoke
     requests, batch, repeats, limit, steps = (
-        (30, 4, 2, 64, 2) if is_smoke else (200, 64, 16, 16384, 200)
+        (30, 4, 2, 64, 2) if is_smoke else (200, 64, 64, 16384, 200)
     )
     key = jax.random.key(SEED)
     instances = js.workloads.mixed(key, num_requests=requests, batch=batch)
