@@ -47,7 +47,8 @@ def tune(
         str, _option("--policy", "A rule with parameters, or file:RULE (linear_score).", "NAME")
     ] = "linear_score",
     features: Annotated[
-        str | None, _option("--features", "Its features; log_volume starts as smallest_volume.", "A,B")
+        str | None,
+        _option("--features", "Its features; log_volume starts as smallest_volume.", "A,B"),
     ] = None,
     objective_name: Annotated[
         str, _option("--objective", "mean_latency (default), p_norm (2) or p99.", "NAME")

@@ -66,11 +66,14 @@ class Antithetic:
         return 2 * self.pairs
 
 
+# Programs of their own: fused into what follows, a network is evaluated anew for every block.
+@jax.jit
 def scores(rule: Any, instances: Instance) -> jax.Array:
     """Priorities of instances ``[B, n]`` as float32 ``[B, n]``."""
     return jax.vmap(lambda inst: rule(inst).astype(jnp.float32))(instances)
 
 
+@jax.jit
 def pulled_back(rule: Any, instances: Instance, per_score: jax.Array) -> Any:
     """Gradient in the rule's leaves of the mean over instances, from ``[B, n]`` in the scores."""
     _, pull_back = jax.vjp(lambda rule: scores(rule, instances), rule)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from jaxsched.instance import Instance
 from jaxsched.schedule import Schedule, Status
@@ -54,9 +54,14 @@ class Pathwise:
     def __call__(self, rule: Any, instances: Instance, key: jax.Array) -> Estimate:
         """Estimate value and gradient; the key is not used."""
         del key
-        return _pathwise(self, rule, instances)
+        score = scores(rule, instances)
+        values, slopes = score_slopes(
+            self.relaxation, self.objective, self.temperature, score, instances
+        )
+        return Estimate(jnp.mean(values), pulled_back(rule, instances, slopes), {})
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1))
 def score_slopes(
     relaxation: Relaxation,
     objective: Objective,
@@ -76,14 +81,3 @@ def score_slopes(
 
     slopes, values = jax.vmap(jax.grad(value, has_aux=True))(score, instances, warmth)
     return values, within_orders(slopes, score, instances)
-
-
-@jax.jit
-def _pathwise(estimator: Pathwise, rule: Any, instances: Instance) -> Estimate:
-    # Fused into the blocks of pairs, a network would be evaluated anew in each of them.
-    score = lax.optimization_barrier(scores(rule, instances))
-    values, slopes = score_slopes(
-        estimator.relaxation, estimator.objective, estimator.temperature, score, instances
-    )
-    slopes = lax.optimization_barrier(slopes)
-    return Estimate(jnp.mean(values), pulled_back(rule, instances, slopes), {})

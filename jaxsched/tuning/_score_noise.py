@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from jaxsched.instance import Instance
 from jaxsched.tuning._estimate import (
@@ -52,9 +51,11 @@ class ScoreNoise(Antithetic):
 
     def __call__(self, rule: Any, instances: Instance, key: jax.Array) -> Estimate:
         """Estimate value and gradient from ``2 pairs`` simulations of each instance."""
-        direction, sampled = _sampled(self, rule, instances, key)
+        score = scores(rule, instances)
+        direction, sampled = _sampled(self, score, instances, key)
         values = hard_values(self.objective, instances, sampled)
-        return _plain(self, rule, instances, direction, values)
+        slopes = _plain(self, score, instances, direction, values)
+        return Estimate(jnp.mean(values), pulled_back(rule, instances, slopes), {})
 
 
 @jax.tree_util.register_dataclass
@@ -88,17 +89,20 @@ class GuidedNoise(Antithetic):
 
     def __call__(self, rule: Any, instances: Instance, key: jax.Array) -> Estimate:
         """Estimate value and gradient from ``2 pairs`` simulations of each instance."""
-        direction, sampled = _sampled(self, rule, instances, key)
+        score = scores(rule, instances)
+        direction, sampled = _sampled(self, score, instances, key)
         values = hard_values(self.objective, instances, sampled)
-        return _guided(self, rule, instances, direction, values)
+        _, guide = score_slopes(work_ahead, self.objective, self.temperature, score, instances)
+        slopes, diagnostics = _guided(self, score, instances, direction, values, guide)
+        found = pulled_back(rule, instances, slopes)
+        return Estimate(jnp.mean(values), found, diagnostics)
 
 
 @jax.jit
 def _sampled(
-    estimator: Any, rule: Any, instances: Instance, key: jax.Array
+    estimator: Any, score: jax.Array, instances: Instance, key: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Directions ``[K, B, n]`` and priorities ``[2 K, B, n]``."""
-    score = scores(rule, instances)
     direction = jax.random.normal(key, (estimator.pairs, *score.shape), jnp.float32)
     step = _deviation(estimator, score, instances)[None, :, None] * direction
     return direction, jnp.concatenate([score[None] + step, score[None] - step])
@@ -118,29 +122,24 @@ def _quotients(deviation: jax.Array, values: jax.Array) -> jax.Array:
 @jax.jit
 def _plain(
     estimator: ScoreNoise,
-    rule: Any,
+    score: jax.Array,
     instances: Instance,
     direction: jax.Array,
     values: jax.Array,
-) -> Estimate:
-    score = scores(rule, instances)
+) -> jax.Array:
     hard = _quotients(_deviation(estimator, score, instances), values)
-    slopes = within_orders(jnp.mean(hard[..., None] * direction, axis=0), score, instances)
-    return Estimate(jnp.mean(values), pulled_back(rule, instances, slopes), {})
+    return within_orders(jnp.mean(hard[..., None] * direction, axis=0), score, instances)
 
 
 @jax.jit
 def _guided(
     estimator: GuidedNoise,
-    rule: Any,
+    score: jax.Array,
     instances: Instance,
     direction: jax.Array,
     values: jax.Array,
-) -> Estimate:
-    score = lax.optimization_barrier(scores(rule, instances))
-    _, guide = score_slopes(
-        work_ahead, estimator.objective, estimator.temperature, score, instances
-    )
+    guide: jax.Array,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
     hard = _quotients(_deviation(estimator, score, instances), values)
     relaxed = jnp.sum(direction * guide[None], axis=-1)
     unit = units(score, instances)[None]  # without it, flat scores would rule the fit
@@ -148,9 +147,8 @@ def _guided(
     rest = hard - coefficient[None] * relaxed
     slopes = coefficient[:, None] * guide + jnp.mean(rest[..., None] * direction, axis=0)
     explained = 1 - jnp.sum((rest * unit) ** 2) / jnp.maximum(jnp.sum((hard * unit) ** 2), 1e-30)
-    slopes = lax.optimization_barrier(within_orders(slopes, score, instances))
-    found = pulled_back(rule, instances, slopes)
-    return Estimate(jnp.mean(values), found, {"coefficient": coefficient, "explained": explained})
+    slopes = within_orders(slopes, score, instances)
+    return slopes, {"coefficient": coefficient, "explained": explained}
 
 
 def _fitted_to_others(hard: jax.Array, relaxed: jax.Array) -> jax.Array:
