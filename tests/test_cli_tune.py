@@ -93,7 +93,7 @@ def test_counts_seconds_on_a_server(run, tmp_path):
     saved = json.loads((tmp_path / "run.json").read_text())["history"]
     both = js.workloads.mixed(jax.random.key(0), num_requests=40, batch=8)
     held_out = jax.tree.map(lambda leaf: leaf[4:], both)
-    sched = js.simulate(held_out, js.prioritize("fcfs", held_out))  # as zero weights serve
+    sched = js.simulate(held_out, js.prioritize("smallest_volume", held_out))  # where it starts
     clock = js.clock.PRESETS["llama2_70b_2xa100"]
     expected = js.metrics.summary(held_out, sched, clock)["p99_latency_s"].mean()
     np.testing.assert_allclose(saved["validation"][0], expected, rtol=1e-5)
