@@ -68,7 +68,7 @@ class Size(NamedTuple):
     test: int = 2048
     steps: int = 200
     minibatch: int = 128
-    noises: tuple[float, ...] = (0.1, 0.3)
+    noises: tuple[float, ...] = (0.1,)
     rates: tuple[float, ...] = (0.01, 0.03)
 
 

@@ -4,6 +4,7 @@ import json
 
 import jax
 import numpy as np
+import optax
 import pytest
 
 import jaxsched as js
@@ -39,8 +40,10 @@ def test_gives_what_the_library_gives(tuned):
         jax.tree.map(lambda leaf, rows=rows: leaf[rows], both)
         for rows in (slice(0, 4), slice(4, 8))
     )
-    rule = js.policies.make("linear_score")
-    found = js.tune(rule, train, held_out, jax.random.key(0), steps=12)
+    names = ("log_prompt", "log_output", "log_total", "log_volume", "prompt_share", "output_share")
+    rule = js.policies.linear_score(names, [name == "log_volume" for name in names])
+    descend = optax.adam(0.03)
+    found = js.tune(rule, train, held_out, jax.random.key(0), optimizer=descend, steps=12)
     again = js.policies.make(f"file:{path}")
     np.testing.assert_array_equal(
         js.prioritize(again, held_out), js.prioritize(found.rule, held_out)
@@ -90,7 +93,7 @@ def test_counts_seconds_on_a_server(run, tmp_path):
     saved = json.loads((tmp_path / "run.json").read_text())["history"]
     both = js.workloads.mixed(jax.random.key(0), num_requests=40, batch=8)
     held_out = jax.tree.map(lambda leaf: leaf[4:], both)
-    sched = js.simulate(held_out, js.prioritize("fcfs", held_out))  # as zero weights serve
+    sched = js.simulate(held_out, js.prioritize("smallest_volume", held_out))  # where it starts
     clock = js.clock.PRESETS["llama2_70b_2xa100"]
     expected = js.metrics.summary(held_out, sched, clock)["p99_latency_s"].mean()
     np.testing.assert_allclose(saved["validation"][0], expected, rtol=1e-5)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import jax
 import numpy as np
+import optax
 import typer
 from rich.console import Console
 
@@ -19,12 +20,13 @@ from jaxsched.cli import _options as options
 from jaxsched.cli._backlog import DEFAULT_INSTANCES, make_backlog, make_clock
 from jaxsched.cli._output import console_beside, require_targets, save_json
 from jaxsched.instance import Instance
-from jaxsched.tuning import Objective, ScoreNoise, Tuned, evaluate, mean_latency, p99, p_norm
+from jaxsched.tuning import Objective, Tuned, evaluate, mean_latency, p99, p_norm
 from jaxsched.tuning import tune as tune_rule
 
 _OBJECTIVES = {"mean_latency": mean_latency, "p_norm": p_norm, "p99": p99}
 _YARDSTICK = "smallest_volume"
-_NOISE = 0.2  # of scores, for clocks: they time simulated rounds, not relaxed ones
+_RATE = 0.03
+_FEATURES = ("log_prompt", "log_output", "log_total", "log_volume", "prompt_share", "output_share")
 
 _option = functools.partial(options.option, "Tuning")
 
@@ -42,10 +44,11 @@ def tune(
     capacity: options.Capacity = None,
     drop_invalid: options.DropInvalid = False,
     policy: Annotated[
-        str, _option("--policy", "A rule with parameters (linear_score), or file:RULE.", "NAME")
+        str, _option("--policy", "A rule with parameters, or file:RULE (linear_score).", "NAME")
     ] = "linear_score",
     features: Annotated[
-        str | None, _option("--features", "The rule's features, with commas between.", "A,B")
+        str | None,
+        _option("--features", "Its features; log_volume starts as smallest_volume.", "A,B"),
     ] = None,
     objective_name: Annotated[
         str, _option("--objective", "mean_latency (default), p_norm (2) or p99.", "NAME")
@@ -86,7 +89,7 @@ def tune(
         validation=held_out,
         key=jax.random.key(seed),
         objective=objective,
-        estimator=None if server is None else ScoreNoise(noise=_NOISE, objective=objective),
+        optimizer=optax.adam(_RATE),
         steps=steps,
         minibatch_size=minibatch,
         patience=patience,
@@ -102,11 +105,17 @@ def tune(
 
 
 def _rule(policy: str, features: str | None) -> policies.Rule:
-    if features is None:
-        return policies.make(policy)
-    if "features" not in policies.info(policy).options:
-        raise ValueError(f"--features is given but policy {policy!r} takes none")
-    return policies.make(policy, features=[name.strip() for name in features.split(",")])
+    """Make the rule to start from: a linear one that knows the volume starts as volume first."""
+    options: dict[str, Any] = {}
+    if features is not None:
+        if "features" not in policies.info(policy).options:
+            raise ValueError(f"--features is given but policy {policy!r} takes none")
+        options["features"] = [name.strip() for name in features.split(",")]
+    elif policy in ("linear_score", "mlp_score"):
+        options["features"] = _FEATURES
+    if policy == "linear_score":
+        options["weights"] = [name == "log_volume" for name in options["features"]]
+    return policies.make(policy, **options)
 
 
 def _objective(name: str, server: str | None) -> Objective:

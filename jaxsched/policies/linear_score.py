@@ -101,8 +101,9 @@ def length_weighted(prompt: float = 1.0, output: float = 2.0) -> LinearScore:
       The rule, a :class:`LinearScore` to tune or use as it is.
 
     Source:
-      The weights 1 and 2 are the token costs of Sheng, Cao, Li, Zhu, Li, Zhuo, Gonzalez, Stoica,
-      *Fairness in Serving Large Language Models*, 2024, arXiv:2401.00588; the order is ours.
+      Costs that weigh input and output tokens: Sheng, Cao, Li, Zhu, Li, Zhuo, Gonzalez, Stoica,
+      *Fairness in Serving Large Language Models*, 2024, arXiv:2401.00588; the order and these
+      weights are ours.
 
     Example:
       >>> import jaxsched as js

@@ -8,15 +8,19 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.flatten_util import ravel_pytree
 
 from jaxsched._intervals import Estimate as Interval
 from jaxsched._intervals import estimate_means
 from jaxsched.instance import Instance
+from jaxsched.tuning._estimate import scores, units, within_orders
 from jaxsched.tuning._score_noise import ScoreNoise
 from jaxsched.tuning.objectives import Objective, mean_latency
 
 _PAIRS_PER_CALL = 8
+_CHECKS = 3  # in a row, so that halves that agree once by luck do not end it
+_NEGLIGIBLE = 1e-6  # of the largest eigenvalue: what float32 slopes can resolve
 
 
 class Reference(NamedTuple):
@@ -25,11 +29,13 @@ class Reference(NamedTuple):
     Attributes:
       gradient: float64 ``[P]``, the rule's leaves laid end to end.
       halves_cosine: cosine between the gradients of its two halves.
+      halves_evened: the same in coordinates that move the scores alike; see :func:`evened`.
       simulations: hard evaluations of each instance.
     """
 
     gradient: np.ndarray
     halves_cosine: float
+    halves_evened: float
     simulations: int
 
 
@@ -38,6 +44,7 @@ class Fidelity(NamedTuple):
 
     Attributes:
       cosine: between an estimate and the reference.
+      evened_cosine: the same in coordinates that move the scores alike; see :func:`evened`.
       sign_agreement: share of the parameters whose slopes have the same sign.
       bias: length of the mean estimate less the reference, over the reference's length; noise
         of the mean included, so compare it with the square root of variance / repeats.
@@ -46,15 +53,18 @@ class Fidelity(NamedTuple):
       simulations: hard evaluations of each instance in a call.
       seconds: median time of a call, compiled.
       reference_cosine: between the two halves of the reference.
+      reference_evened: likewise, in coordinates that move the scores alike.
     """
 
     cosine: Interval
+    evened_cosine: Interval
     sign_agreement: Interval
     bias: float
     variance: float
     simulations: int
     seconds: float
     reference_cosine: float
+    reference_evened: float
 
 
 def reference_gradient(
@@ -65,15 +75,18 @@ def reference_gradient(
     noise: Any = 0.1,
     objective: Objective = mean_latency,
     agreement: float = 0.99,
-    max_simulations: int = 4096,
+    max_simulations: int = 16384,
 ) -> Reference:
-    """Average :class:`ScoreNoise` until two halves of the samples agree.
+    """Average :class:`ScoreNoise` until two halves of the samples agree, thrice in a row.
+
+    They have to agree as they are and in coordinates that move the scores alike. Each check has
+    an eighth more samples than the one before, or more.
 
     Args:
       rule: a pytree of float leaves.
       instances: ``[B, n]``.
       key: of all randomness.
-      noise: standard deviation of the smoothing, in units of the priority.
+      noise: standard deviation of the smoothing, in standard deviations of an instance's scores.
       objective: what is made small.
       agreement: cosine between the halves at which to stop.
       max_simulations: hard evaluations of each instance after which to stop all the same.
@@ -91,18 +104,55 @@ def reference_gradient(
       ((2,), True)
     """
     estimator = ScoreNoise(noise=jnp.float32(noise), pairs=_PAIRS_PER_CALL, objective=objective)
-    sums, calls, rounds = np.zeros((2, ravel_pytree(rule)[0].size)), 0, 8
+    coordinates = evened(rule, instances)
+    sums, calls, rounds, passed = np.zeros((2, ravel_pytree(rule)[0].size)), 0, 8, 0
     while True:
         for _ in range(rounds):
             for half in range(2):
                 found = estimator(rule, instances, jax.random.fold_in(key, calls))
                 sums[half] += _flat(found.gradient)
                 calls += 1
-        cosine = _cosine(sums[0], sums[1])
+        cosine = _cosine(*sums)
+        even = _cosine(*(sums @ coordinates))
+        passed = passed + 1 if min(cosine, even) >= agreement else 0
         simulations = calls * estimator.simulations
-        if cosine >= agreement or simulations >= max_simulations:
-            return Reference(sums.sum(axis=0) / calls, cosine, simulations)
-        rounds = calls // 2
+        if passed == _CHECKS or simulations >= max_simulations:
+            return Reference(sums.sum(axis=0) / calls, cosine, even, simulations)
+        rounds = max(1, calls // 16)
+
+
+def evened(rule: Any, instances: Instance) -> np.ndarray:
+    r"""Coordinates in which every step of length 1 moves the scores as much.
+
+    Features that nearly repeat one another pull a cosine of raw slopes towards the one direction
+    they share. With :math:`J`, the slopes of the scores in standard deviations of each instance,
+    without what changes no order, and :math:`V \Lambda V^\top` the mean of :math:`J^\top J` over
+    the requests, gradients are compared as :math:`\Lambda^{-1/2} V^\top g`; eigenvalues below a
+    millionth of the largest are left out.
+
+    Args:
+      rule: a pytree of float leaves, P numbers.
+      instances: ``[B, n]``.
+
+    Returns:
+      float64 ``[P, Q]``, :math:`V \Lambda^{-1/2}`.
+
+    Source:
+      Ours.
+    """
+    flat, unravel = ravel_pytree(rule)
+
+    def moved(direction: jax.Array) -> jax.Array:
+        score, slopes = jax.jvp(
+            lambda flat: scores(unravel(flat), instances), (flat,), (direction,)
+        )
+        unit = units(score, instances)[:, None]
+        return (within_orders(slopes, score, instances) / unit).ravel()
+
+    table = np.asarray(lax.map(moved, jnp.eye(flat.size, dtype=flat.dtype)), np.float64)
+    values, vectors = np.linalg.eigh(table @ table.T / np.sum(instances.is_real))
+    kept = values > _NEGLIGIBLE * values[-1]
+    return vectors[:, kept] / np.sqrt(values[kept])
 
 
 def fidelity(
@@ -135,7 +185,7 @@ def fidelity(
       >>> import jaxsched as js
       >>> inst = js.workloads.mixed(jax.random.key(0), num_requests=20, batch=4)
       >>> rule = js.policies.linear_score(("log_output", "log_prompt"))
-      >>> work_ahead = js.tuning.WorkAhead(temperature=0.2)
+      >>> work_ahead = js.tuning.Pathwise(temperature=0.2)
       >>> found = js.tuning.fidelity(rule, work_ahead, inst, jax.random.key(1), repeats=2)
       >>> bool(found.cosine.mean > 0.9)
       True
@@ -157,15 +207,20 @@ def fidelity(
         gradients.append(_flat(found.gradient))
     found, truth = np.stack(gradients), reference.gradient
     length = np.linalg.norm(truth)
+    even = evened(rule, instances)
     mean = found.mean(axis=0)
     return Fidelity(
         cosine=estimate_means(np.array([_cosine(each, truth) for each in found])),
+        evened_cosine=estimate_means(
+            np.array([_cosine(each @ even, truth @ even) for each in found])
+        ),
         sign_agreement=estimate_means(np.mean(np.sign(found) == np.sign(truth), axis=1)),
         bias=float(np.linalg.norm(mean - truth) / length),
         variance=float(np.mean(np.sum((found - mean) ** 2, axis=1)) / length**2),
         simulations=estimator.simulations,
         seconds=float(np.median(seconds)),
         reference_cosine=reference.halves_cosine,
+        reference_evened=reference.halves_evened,
     )
 
 

@@ -10,13 +10,12 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from jaxsched.instance import Instance
-from jaxsched.tuning._estimate import Estimate, hard_values, relative, scores
-from jaxsched.tuning.objectives import Objective, mean_latency
+from jaxsched.tuning._estimate import Antithetic, Estimate, hard_values, relative, scores
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class EvolutionStrategies:
+class EvolutionStrategies(Antithetic):
     r"""Antithetic Gaussian noise on the parameters, the same for all instances.
 
     .. math:: \hat g = \frac1K \sum_k \operatorname{mean}_b
@@ -33,15 +32,6 @@ class EvolutionStrategies:
       Reinforcement Learning*, 2017, arXiv:1703.03864.
     """
 
-    noise: Any
-    pairs: int = dataclasses.field(default=3, metadata={"static": True})
-    objective: Objective = dataclasses.field(default=mean_latency, metadata={"static": True})
-
-    @property
-    def simulations(self) -> int:
-        """Hard evaluations of each instance in a call."""
-        return 2 * self.pairs
-
     def __call__(self, rule: Any, instances: Instance, key: jax.Array) -> Estimate:
         """Estimate value and gradient from ``2 pairs`` simulations of each instance."""
         direction, sampled = _sampled(self, rule, instances, key)
@@ -51,7 +41,7 @@ class EvolutionStrategies:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class RandomSearch:
+class RandomSearch(Antithetic):
     r"""The best of a few random steps, as a descent direction; a control, not a gradient.
 
     Of :math:`\theta \pm \sigma \epsilon_k` the one with the least mean relative objective is
@@ -65,15 +55,6 @@ class RandomSearch:
     Source:
       Bergstra, Bengio, *Random Search for Hyper-Parameter Optimization*, 2012, JMLR 13 (the idea).
     """
-
-    noise: Any
-    pairs: int = dataclasses.field(default=3, metadata={"static": True})
-    objective: Objective = dataclasses.field(default=mean_latency, metadata={"static": True})
-
-    @property
-    def simulations(self) -> int:
-        """Hard evaluations of each instance in a call."""
-        return 2 * self.pairs
 
     def __call__(self, rule: Any, instances: Instance, key: jax.Array) -> Estimate:
         """Estimate value and direction from ``2 pairs`` simulations of each instance."""

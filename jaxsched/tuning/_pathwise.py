@@ -11,24 +11,39 @@ import jax.numpy as jnp
 
 from jaxsched.instance import Instance
 from jaxsched.schedule import Schedule, Status
-from jaxsched.tuning._estimate import Estimate, Relaxation, pulled_back, scores
+from jaxsched.tuning._estimate import (
+    Estimate,
+    Relaxation,
+    pulled_back,
+    scores,
+    units,
+    within_orders,
+)
 from jaxsched.tuning.objectives import Objective, mean_latency
-from jaxsched.tuning.relaxations import fluid, work_ahead
+from jaxsched.tuning.relaxations import work_ahead
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class WorkAhead:
-    r"""Pathwise gradient through :func:`jaxsched.tuning.relaxations.work_ahead`.
+class Pathwise:
+    r"""Gradient through a relaxation from :mod:`jaxsched.tuning.relaxations`.
 
-    Sees volume but not packing, so it leads to ``smallest_volume``, not beyond.
+    .. math:: \hat g = \operatorname{mean}_b \nabla_\theta \ln f_b\big(c(z_b / \sigma_b, \tau)\big)
+
+    with the relaxed completions :math:`c` and the standard deviation :math:`\sigma_b` of an
+    instance's scores :math:`z_b`.
 
     Attributes:
-      temperature: :math:`\tau > 0`, in units of the priority.
+      temperature: :math:`\tau > 0`, in standard deviations of the scores.
+      relaxation: how completions depend on scores; static.
       objective: what to make small; static.
+
+    Source:
+      Ours.
     """
 
     temperature: Any
+    relaxation: Relaxation = dataclasses.field(default=work_ahead, metadata={"static": True})
     objective: Objective = dataclasses.field(default=mean_latency, metadata={"static": True})
 
     @property
@@ -39,33 +54,14 @@ class WorkAhead:
     def __call__(self, rule: Any, instances: Instance, key: jax.Array) -> Estimate:
         """Estimate value and gradient; the key is not used."""
         del key
-        return _pathwise(work_ahead, self.objective, self.temperature, rule, instances)
+        score = scores(rule, instances)
+        values, slopes = score_slopes(
+            self.relaxation, self.objective, self.temperature, score, instances
+        )
+        return Estimate(jnp.mean(values), pulled_back(rule, instances, slopes), {})
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False)
-class Fluid:
-    r"""Pathwise gradient through :func:`jaxsched.tuning.relaxations.fluid`.
-
-    Attributes:
-      temperature: :math:`\tau > 0`, in units of the priority.
-      objective: what to make small; static.
-    """
-
-    temperature: Any
-    objective: Objective = dataclasses.field(default=mean_latency, metadata={"static": True})
-
-    @property
-    def simulations(self) -> int:
-        """Hard evaluations of each instance in a call."""
-        return 0
-
-    def __call__(self, rule: Any, instances: Instance, key: jax.Array) -> Estimate:
-        """Estimate value and gradient; the key is not used."""
-        del key
-        return _pathwise(fluid, self.objective, self.temperature, rule, instances)
-
-
+@functools.partial(jax.jit, static_argnums=(0, 1))
 def score_slopes(
     relaxation: Relaxation,
     objective: Objective,
@@ -74,22 +70,14 @@ def score_slopes(
     instances: Instance,
 ) -> tuple[jax.Array, jax.Array]:
     """Values ``[B]`` of the relaxed objective and the slopes ``[B, n]`` of its logarithm."""
+    warmth = jnp.asarray(temperature, jnp.float32) * units(score, instances)
 
-    def value(score: jax.Array, inst: Instance) -> tuple[jax.Array, jax.Array]:
-        completion = relaxation(score, inst, temperature)
+    def value(score: jax.Array, inst: Instance, warmth: jax.Array) -> tuple[jax.Array, jax.Array]:
+        completion = relaxation(score, inst, warmth)
         start = completion - inst.output_tokens.astype(jnp.float32)
         relaxed = Schedule(start=start, completion=completion, status=jnp.int32(int(Status.OK)))
         found = objective(inst, relaxed)
         return jnp.log(found), found
 
-    slopes, values = jax.vmap(jax.grad(value, has_aux=True))(score, instances)
-    return values, slopes
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _pathwise(
-    relaxation: Relaxation, objective: Objective, temperature: Any, rule: Any, instances: Instance
-) -> Estimate:
-    score = scores(rule, instances)
-    values, slopes = score_slopes(relaxation, objective, temperature, score, instances)
-    return Estimate(jnp.mean(values), pulled_back(rule, instances, slopes), {})
+    slopes, values = jax.vmap(jax.grad(value, has_aux=True))(score, instances, warmth)
+    return values, within_orders(slopes, score, instances)

@@ -13,7 +13,15 @@ from jax.core import Tracer
 
 from jaxsched._order import serving_order, serving_order_on_host
 from jaxsched.instance import Instance
-from jaxsched.tuning._estimate import Estimate, hard_values, pulled_back, relative, scores
+from jaxsched.tuning._estimate import (
+    Estimate,
+    hard_values,
+    pulled_back,
+    relative,
+    scores,
+    units,
+    within_orders,
+)
 from jaxsched.tuning.objectives import Objective, mean_latency
 
 
@@ -32,7 +40,7 @@ class PlackettLuce:
     :math:`f`, up to :math:`\bar f`, which turns it into the gradient of the logarithm.
 
     Attributes:
-      temperature: :math:`\tau > 0`, in units of the priority.
+      temperature: :math:`\tau > 0`, in standard deviations of an instance's scores.
       samples: :math:`S \ge 2`; static.
       objective: what to make small; static.
 
@@ -62,8 +70,14 @@ class PlackettLuce:
 @jax.jit
 def _sampled(estimator: PlackettLuce, rule: Any, instances: Instance, key: jax.Array) -> jax.Array:
     """Priorities ``[S, B, n]`` whose orders follow the law: scores less Gumbel noise."""
-    score = scores(rule, instances) / estimator.temperature
+    score = scores(rule, instances)
+    score = score / _warmth(estimator, score, instances)[:, None]
     return score[None] - jax.random.gumbel(key, (estimator.samples, *score.shape), jnp.float32)
+
+
+def _warmth(estimator: PlackettLuce, score: jax.Array, instances: Instance) -> jax.Array:
+    """Say how warm scores ``[B, n]`` are drawn: temperatures ``[B]`` in their unit."""
+    return jnp.asarray(estimator.temperature, jnp.float32) * units(score, instances)
 
 
 def _serving_orders(instances: Instance, sampled: jax.Array) -> jax.Array:
@@ -84,10 +98,12 @@ def _combined(
 ) -> Estimate:
     # f - mean of the others = S / (S - 1) (f - mean of all)
     advantage = (relative(values) - 1) / (values.shape[0] - 1)
-    logit = jnp.where(instances.is_real, -scores(rule, instances) / estimator.temperature, -jnp.inf)
+    score = scores(rule, instances)
+    warmth = _warmth(estimator, score, instances)[:, None]
+    logit = jnp.where(instances.is_real, -score / warmth, -jnp.inf)
     slopes = log_probability_slopes(logit, order)
-    per_logit = jnp.sum(advantage[..., None] * slopes, axis=0)
-    found = pulled_back(rule, instances, -per_logit / estimator.temperature)
+    per_score = -jnp.sum(advantage[..., None] * slopes, axis=0) / warmth
+    found = pulled_back(rule, instances, within_orders(per_score, score, instances))
     return Estimate(jnp.mean(values), found, {})
 
 

@@ -9,15 +9,23 @@ import jax
 import jax.numpy as jnp
 
 from jaxsched.instance import Instance
-from jaxsched.tuning._estimate import Estimate, hard_values, pulled_back, relative, scores
+from jaxsched.tuning._estimate import (
+    Antithetic,
+    Estimate,
+    hard_values,
+    pulled_back,
+    relative,
+    scores,
+    units,
+    within_orders,
+)
 from jaxsched.tuning._pathwise import score_slopes
-from jaxsched.tuning.objectives import Objective, mean_latency
 from jaxsched.tuning.relaxations import work_ahead
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class ScoreNoise:
+class ScoreNoise(Antithetic):
     r"""Antithetic Gaussian noise on the scores, with the hard simulator inside.
 
     .. math::
@@ -25,13 +33,13 @@ class ScoreNoise:
        {2 \sigma \bar f}\, \epsilon_k^\top \frac{\partial z}{\partial \theta},
        \qquad \epsilon_k \sim N(0, I)
 
-    less the part that shifts all scores alike, which is noise. Unbiased for the objective
-    :math:`f` smoothed by the noise, up to :math:`\bar f`, the mean of
+    less the part that shifts all scores alike or scales their spread, which is noise. Unbiased
+    for the objective :math:`f` smoothed by the noise, up to :math:`\bar f`, the mean of
     the samples, which turns it into the gradient of the logarithm. Each instance is simulated
     :math:`2K` times. Sees all that the simulator does.
 
     Attributes:
-      noise: :math:`\sigma > 0`, in units of the priority.
+      noise: :math:`\sigma > 0`, in standard deviations of an instance's scores.
       pairs: :math:`K`; static.
       objective: what to make small; static.
 
@@ -41,25 +49,18 @@ class ScoreNoise:
       than parameters is ours.
     """
 
-    noise: Any
-    pairs: int = dataclasses.field(default=3, metadata={"static": True})
-    objective: Objective = dataclasses.field(default=mean_latency, metadata={"static": True})
-
-    @property
-    def simulations(self) -> int:
-        """Hard evaluations of each instance in a call."""
-        return 2 * self.pairs
-
     def __call__(self, rule: Any, instances: Instance, key: jax.Array) -> Estimate:
         """Estimate value and gradient from ``2 pairs`` simulations of each instance."""
-        direction, sampled = _sampled(self, rule, instances, key)
+        score = scores(rule, instances)
+        direction, sampled = _sampled(self, score, instances, key)
         values = hard_values(self.objective, instances, sampled)
-        return _plain(self.noise, rule, instances, direction, values)
+        slopes = _plain(self, score, instances, direction, values)
+        return Estimate(jnp.mean(values), pulled_back(rule, instances, slopes), {})
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class GuidedNoise:
+class GuidedNoise(Antithetic):
     r"""Score noise with the slopes of :func:`~jaxsched.tuning.relaxations.work_ahead` to guide it.
 
     With :math:`D_k` the difference quotients of :class:`ScoreNoise` and :math:`h` the gradient of
@@ -74,90 +75,80 @@ class GuidedNoise:
     it does not depend on an instance's own noise; a lone instance has :math:`\beta = 0`.
 
     Attributes:
-      noise: :math:`\sigma > 0`, in units of the priority.
-      temperature: :math:`\tau > 0` of the relaxation, likewise.
+      noise: :math:`\sigma > 0`, in standard deviations of an instance's scores.
       pairs: :math:`K`; static.
       objective: what to make small; static. Clocks cannot time a relaxation.
+      temperature: :math:`\tau > 0` of the relaxation, in the unit of the noise.
 
     Source:
       Ours; control variates as in Grathwohl, Choi, Wu, Roeder, Duvenaud, *Backpropagation through
       the Void*, 2018, arXiv:1711.00123.
     """
 
-    noise: Any
-    temperature: Any
-    pairs: int = dataclasses.field(default=3, metadata={"static": True})
-    objective: Objective = dataclasses.field(default=mean_latency, metadata={"static": True})
-
-    @property
-    def simulations(self) -> int:
-        """Hard evaluations of each instance in a call."""
-        return 2 * self.pairs
+    temperature: Any = 0.2
 
     def __call__(self, rule: Any, instances: Instance, key: jax.Array) -> Estimate:
         """Estimate value and gradient from ``2 pairs`` simulations of each instance."""
-        direction, sampled = _sampled(self, rule, instances, key)
+        score = scores(rule, instances)
+        direction, sampled = _sampled(self, score, instances, key)
         values = hard_values(self.objective, instances, sampled)
-        return _guided(self, rule, instances, direction, values)
+        _, guide = score_slopes(work_ahead, self.objective, self.temperature, score, instances)
+        slopes, diagnostics = _guided(self, score, instances, direction, values, guide)
+        found = pulled_back(rule, instances, slopes)
+        return Estimate(jnp.mean(values), found, diagnostics)
 
 
 @jax.jit
 def _sampled(
-    estimator: Any, rule: Any, instances: Instance, key: jax.Array
+    estimator: Any, score: jax.Array, instances: Instance, key: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Directions ``[K, B, n]`` and priorities ``[2 K, B, n]``."""
-    score = scores(rule, instances)
     direction = jax.random.normal(key, (estimator.pairs, *score.shape), jnp.float32)
-    step = jnp.asarray(estimator.noise, jnp.float32) * direction
+    step = _deviation(estimator, score, instances)[None, :, None] * direction
     return direction, jnp.concatenate([score[None] + step, score[None] - step])
 
 
-def _quotients(noise: Any, values: jax.Array) -> jax.Array:
+def _deviation(estimator: Any, score: jax.Array, instances: Instance) -> jax.Array:
+    """Say how much noise scores ``[B, n]`` get: standard deviations ``[B]``."""
+    return jnp.asarray(estimator.noise, jnp.float32) * units(score, instances)
+
+
+def _quotients(deviation: jax.Array, values: jax.Array) -> jax.Array:
     """Difference quotients ``[K, B]`` of the logarithm."""
     above, below = jnp.split(relative(values), 2)
-    return (above - below) / (2 * jnp.asarray(noise, jnp.float32))
+    return (above - below) / (2 * deviation[None])
 
 
 @jax.jit
 def _plain(
-    noise: Any, rule: Any, instances: Instance, direction: jax.Array, values: jax.Array
-) -> Estimate:
-    slopes = jnp.mean(_quotients(noise, values)[..., None] * direction, axis=0)
-    found = pulled_back(rule, instances, _without_shift(slopes, instances))
-    return Estimate(jnp.mean(values), found, {})
+    estimator: ScoreNoise,
+    score: jax.Array,
+    instances: Instance,
+    direction: jax.Array,
+    values: jax.Array,
+) -> jax.Array:
+    hard = _quotients(_deviation(estimator, score, instances), values)
+    return within_orders(jnp.mean(hard[..., None] * direction, axis=0), score, instances)
 
 
 @jax.jit
 def _guided(
     estimator: GuidedNoise,
-    rule: Any,
+    score: jax.Array,
     instances: Instance,
     direction: jax.Array,
     values: jax.Array,
-) -> Estimate:
-    score = scores(rule, instances)
-    _, guide = score_slopes(
-        work_ahead, estimator.objective, estimator.temperature, score, instances
-    )
-    hard = _quotients(estimator.noise, values)
+    guide: jax.Array,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    hard = _quotients(_deviation(estimator, score, instances), values)
     relaxed = jnp.sum(direction * guide[None], axis=-1)
-    coefficient = _fitted_to_others(hard, relaxed)
+    unit = units(score, instances)[None]  # without it, flat scores would rule the fit
+    coefficient = _fitted_to_others(hard * unit, relaxed * unit)
     rest = hard - coefficient[None] * relaxed
     slopes = coefficient[:, None] * guide + jnp.mean(rest[..., None] * direction, axis=0)
-    explained = 1 - jnp.sum(rest**2) / jnp.maximum(jnp.sum(hard**2), 1e-30)
-    found = pulled_back(rule, instances, _without_shift(slopes, instances))
-    return Estimate(jnp.mean(values), found, {"coefficient": coefficient, "explained": explained})
-
-
-def _without_shift(slopes: jax.Array, instances: Instance) -> jax.Array:
-    """Take out of slopes ``[B, n]`` what shifts all scores alike.
-
-    An order does not change when all scores move together, so the expected slopes sum to 0: what
-    is taken out is noise, and most of it where a feature's mean exceeds its spread.
-    """
-    real = jnp.where(instances.is_real, slopes, 0.0)
-    count = instances.num_requests[:, None].astype(slopes.dtype)
-    return jnp.where(instances.is_real, real - jnp.sum(real, -1, keepdims=True) / count, 0.0)
+    explained = 1 - jnp.sum((rest * unit) ** 2) / jnp.maximum(jnp.sum((hard * unit) ** 2), 1e-30)
+    slopes = within_orders(slopes, score, instances)
+    return slopes, {"coefficient": coefficient, "explained": explained}
 
 
 def _fitted_to_others(hard: jax.Array, relaxed: jax.Array) -> jax.Array:

@@ -105,7 +105,10 @@ def tune(
     those, the one that went in included: on ``validation`` tuning never makes a rule worse.
 
     A run depends on its arguments alone. With ``checkpoint_dir`` its state is kept there at
-    every validation, and the same call again goes on from it, to the same bits.
+    every validation, and the same call again goes on from it, to the same bits. A call with
+    another rule, estimator, key or other instances is refused; what the functions inside do
+    (objective, schedules, the optimiser beyond the form of its state) cannot be compared, so give
+    a changed one a folder of its own.
 
     Args:
       rule: a pytree of float leaves with ``__call__``: ``[n]`` instance to ``[n]`` priorities.
@@ -150,7 +153,7 @@ def tune(
       >>> keys = jax.random.split(jax.random.key(0), 3)
       >>> train = js.workloads.mixed(keys[0], num_requests=40, batch=8)
       >>> held_out = js.workloads.mixed(keys[1], num_requests=40, batch=8)
-      >>> rule = TiltedVolume(weight=jnp.ones(()))
+      >>> rule = TiltedVolume(weight=-jnp.ones(()))
       >>> found = js.tune(rule, train=train, validation=held_out, key=keys[2], steps=20)
       >>> bool(found.history.best[-1] < found.history.validation[0])
       True

@@ -23,6 +23,7 @@ def work_ahead(weights, inst, temperature):
     )
     volume = prompt * output + output * (output + 1) / 2
     score = weights[0] * np.log(volume) + weights[1] * np.log(prompt)
+    score = score / score.std()
     completion = []
     for z, o in zip(score, output, strict=True):
         before = sum(
@@ -34,7 +35,7 @@ def work_ahead(weights, inst, temperature):
 
 @pytest.mark.parametrize("inst", [INSTANCES, PADDED], ids=["full", "padded"])
 def test_work_ahead_is_the_slope_of_the_mean_logarithm(inst):
-    estimator = js.tuning.WorkAhead(temperature=jnp.float32(0.5))
+    estimator = js.tuning.Pathwise(temperature=jnp.float32(0.5))
     at = np.array([0.6, 0.3])
     found = estimator(toy.Tilted(weights=jnp.asarray(at, jnp.float32)), inst, KEY)
     rows = [jax.tree.map(lambda leaf, row=row: leaf[row], inst) for row in range(len(inst.is_real))]
@@ -63,7 +64,8 @@ def test_score_noise_is_the_slope_of_the_smoothed_simulator():
 
     def smoothed(weights):
         score = jax.vmap(toy.Tilted(weights=weights))(one)
-        sched = jax.vmap(lambda each: js.simulate(one, score + each))(shift)
+        unit = jnp.std(score, axis=-1, keepdims=True)
+        sched = jax.vmap(lambda each: js.simulate(one, score + unit * each))(shift)
         return np.log(float(jnp.mean(sched.completion.astype(jnp.float32))))
 
     for axis in range(2):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jaxsched as js
-from jaxsched.tuning.relaxations import fluid, work_ahead
+from jaxsched.tuning.relaxations import fluid, soft_sort, straight_through, work_ahead
 
 # More rows than a block, which they do not fill; and padding.
 LONG = js.workloads.mixed(jax.random.key(0), num_requests=150)
@@ -48,6 +48,52 @@ def test_limit_of_a_cold_relaxation(relaxation, sees_overlap, row):
     found = np.asarray(relaxation(jnp.asarray(score), inst, jnp.float32(1e-3)))
     for i, expected in hard(inst, score, sees_overlap).items():
         np.testing.assert_allclose(found[i], expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("row", [0, 1], ids=["padded", "full"])
+@pytest.mark.parametrize("relaxation", [soft_sort, straight_through])
+def test_limit_of_cold_turns_is_the_simulated_schedule(relaxation, row):
+    inst = jax.tree.map(lambda leaf: leaf[row], PADDED)
+    score = np.random.default_rng(row).permutation(150).astype(np.float32)
+    found = np.asarray(relaxation(jnp.asarray(score), inst, jnp.float32(1e-3)))
+    expected = np.asarray(js.simulate(inst, score).completion)
+    np.testing.assert_allclose(found[inst.is_real], expected[inst.is_real], rtol=1e-5)
+
+
+def direct_work_ahead(score, inst, temperature):
+    """The same sums without blocks, for jax to differentiate."""
+    before = jax.nn.sigmoid((score[:, None] - score[None]) / temperature)
+    ahead = jnp.sum(before * jnp.where(inst.is_real, inst.volume, 0.0)[None], axis=1)
+    return ahead / inst.kv_capacity.astype(jnp.float32) + inst.output_tokens.astype(jnp.float32)
+
+
+def weighed(relaxation, inst, score):
+    """A mean over the requests in which each has its own weight."""
+    weight = jnp.where(inst.is_real, jnp.linspace(0.5, 2.0, score.shape[0]), 0.0)
+    return jnp.mean(weight * relaxation(score, inst, jnp.float32(0.3)))
+
+
+@pytest.mark.parametrize("n", [150, 2000])
+def test_blocks_have_the_gradient_of_the_direct_sums(n):
+    inst = js.workloads.mixed(jax.random.key(0), num_requests=n)
+    score = jnp.asarray(np.random.default_rng(3).normal(size=n), jnp.float32)
+    found, expected = (
+        jax.grad(functools.partial(weighed, relaxation, inst))(score)
+        for relaxation in (work_ahead, direct_work_ahead)
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("relaxation", [work_ahead, fluid])
+def test_the_gradient_is_the_same_in_a_program_that_holds_the_instances(relaxation):
+    """As constants of a compiled program, which once lost the gradient altogether."""
+    insts = js.workloads.mixed(jax.random.key(8), num_requests=200, batch=4)
+    score = jnp.asarray(np.random.default_rng(9).normal(size=(4, 200)), jnp.float32)
+
+    def slopes(score):
+        return jax.vmap(jax.grad(lambda each, inst: weighed(relaxation, inst, each)))(score, insts)
+
+    np.testing.assert_allclose(jax.jit(slopes)(score), slopes(score), rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("relaxation", [work_ahead, fluid])
