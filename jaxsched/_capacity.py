@@ -101,12 +101,12 @@ def plan_capacity(
 
     Example:
       >>> import jaxsched as js
-      >>> inst = js.Instance.from_lengths([7, 1, 1], [1, 2, 2], kv_capacity=8)
-      >>> plan = js.plan_capacity(inst, ["fcfs", "smallest_volume"], ("mean", 2.5))
+      >>> inst = js.Instance.from_lengths([5, 1, 1], [4, 2, 2], kv_capacity=9)
+      >>> plan = js.plan_capacity(inst, ["fcfs", "smallest_volume"], ("mean", 3.5))
       >>> plan.capacity
-      {'fcfs': 10, 'smallest_volume': 8}
+      {'fcfs': 12, 'smallest_volume': 9}
       >>> plan.bound_capacity, round(plan.saved()["smallest_volume"], 2)
-      (8, 0.2)
+      (9, 0.25)
     """
     goal = _checked_target(target, vary, clock)
     _check_options(vary, bound, tolerance, max_num_seqs)
@@ -193,7 +193,7 @@ def _bound_curve(
     key: jax.Array | None,
 ) -> Curve:
     return search(
-        lambda capacities: bound(with_capacities(inst, capacities)) / inst.num_requests,
+        lambda capacities: bound(with_capacities(inst, capacities)) / np.asarray(inst.num_requests),
         capacity_grid(inst, _CAPACITIES_A_CALL),
         goal.value,
         batch=_CAPACITIES_A_CALL,

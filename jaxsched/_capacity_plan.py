@@ -116,7 +116,14 @@ class CapacityPlan:
         return {rule: 1 - need / self.capacity[baseline] for rule, need in self.capacity.items()}
 
     def metric_at(self, rule: str) -> Estimate:
-        """Estimate the metric with exactly the capacity that the plan gives the rule."""
+        """Estimate the metric with exactly the capacity that the plan gives the rule.
+
+        Args:
+          rule: one of :attr:`rules`.
+
+        Returns:
+          Mean and 95% interval over instances, in the unit of the target.
+        """
         curve = self.curve[rule]
         place = list(curve.at).index(self.capacity[rule])
         return Estimate(*(float(values[place]) for values in curve[1:]))
@@ -143,7 +150,17 @@ class CapacityPlan:
         }
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw the metric against capacity: see :func:`jaxsched.plots.capacity`."""
+        """Draw the metric against capacity: see :func:`jaxsched.plots.capacity`.
+
+        Args:
+          ax: matplotlib axes to draw on; None makes new ones.
+
+        Returns:
+          The axes.
+
+        Raises:
+          ImportError: matplotlib is not installed.
+        """
         return plots.capacity(
             self.curve,
             target=self.target.value,

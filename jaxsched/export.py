@@ -62,7 +62,8 @@ def chrome_trace(
       [('prefill', 0, 0.0, 1.0), ('decode', 0, 1.0, 1.0), ('prefill', 1, 2.0, 1.0), ...]
 
     Source:
-      The format is the Trace Event Format of Chromium (JSON object form; events X, C and M).
+      The layout of slots is ours. The format is the Trace Event Format of Chromium (JSON object
+      form; events X, C and M).
     """
     if np.ndim(inst.kv_capacity):
         raise ValueError(

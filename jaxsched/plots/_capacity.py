@@ -55,6 +55,14 @@ def capacity(
     Raises:
       ImportError: matplotlib is not installed.
       ValueError: there are more rules than colours.
+
+    Example:
+      >>> import jaxsched as js
+      >>> inst = js.Instance.from_lengths([5, 1, 1], [4, 2, 2], kv_capacity=9)
+      >>> plan = js.plan_capacity(inst, "fcfs", ("mean", 3.5))
+      >>> ax = js.plots.capacity(plan.curve, target=3.5, needed=plan.capacity, label="rounds")
+      >>> ax.get_ylabel()
+      'rounds'
     """
     require_colours(len(curves), "rules")
     ax = new_axes(2 * CURVE_ROWS) if ax is None else ax

@@ -36,6 +36,12 @@ def ratio(
     Raises:
       ImportError: matplotlib is not installed.
       ValueError: there are more rules than colours.
+
+    Example:
+      >>> import jaxsched as js
+      >>> ax = js.plots.ratio([64, 256], {"fcfs": [2.1, 4.0], "sorted_f": [1.0, 1.0]})
+      >>> ax.get_xscale(), ax.get_yscale()
+      ('log', 'log')
     """
     require_colours(len(ratios), "rules")
     ax = new_axes(CURVE_ROWS) if ax is None else ax

@@ -35,6 +35,15 @@ def tuning(
 
     Raises:
       ImportError: matplotlib is not installed.
+
+    Example:
+      >>> import types
+      >>> import jaxsched as js
+      >>> history = types.SimpleNamespace(
+      ...     train=[9.0, 8.0, 7.5, 7.2], step=[0, 2, 4], validation=[9.1, 8.3, 7.9],
+      ...     best=[9.1, 8.3, 7.9], best_step=4)
+      >>> js.plots.tuning(history).get_ylabel()
+      'mean latency (rounds)'
     """
     ax = new_axes(CURVE_ROWS) if ax is None else ax
     train, step = np.asarray(history.train, np.float64), np.asarray(history.step)
