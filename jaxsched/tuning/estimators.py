@@ -41,8 +41,8 @@ __all__ = [
 def default_estimator(objective: Objective = mean_latency) -> Estimator:
     """Make the estimator that :func:`js.tune` takes when none is given: two pairs of score noise.
 
-    At most four hard evaluations of an instance, any objective, and of the cheap estimators the
-    one that no point of `experiments/gradients.py` leads astray.
+    Four hard evaluations of an instance, any objective, and of the cheap estimators the one that
+    points downhill at every point of `experiments/gradients.py`, with a cosine of 0.58 or more.
 
     Args:
       objective: what is made small.
