@@ -138,15 +138,13 @@ def _concrete(
             has_nan = np.any(np.isnan(priority) & inst.is_real, axis=-1)
         return spread(from_order, 4, **static)(inst, order, has_nan, max_num_seqs)
 
-    # An earliest fit takes several times as long: half as many backlogs are worth a thread.
-    work = n if discipline == "strict" else 2 * n
     result = map_device_chunks(
         run,
         inst,
         priority,
         max_num_seqs,
         leading=leading,
-        chunk_size=device_chunk_size(leading, work, devices, group=KERNEL_WIDTH),
+        chunk_size=device_chunk_size(leading, n, devices, group=KERNEL_WIDTH),
         devices=devices,
     )
     return jax.tree.map(jnp.asarray, result)
