@@ -32,8 +32,7 @@ from jax import lax
 from jaxsched._slots import END, NEVER, any_of, set_rows, take_rows
 from jaxsched._strict import Admission
 
-_FIELDS = 3  # of a segment: its last round, y, and the number active
-_HELD, _COUNT = 1, 2
+_FIELDS = 3  # of a segment: its last round, y, and the number of active requests
 _MARGIN = 2  # rows that end at 0, so that each segment has two before it
 
 
@@ -104,33 +103,26 @@ def start_rounds(
         now = lax.select(is_real, now, jnp.full_like(now, NEVER))  # padding changes no segment
         last = now + o
         own = lax.select(is_real, s + o if is_peak else s - now, jnp.zeros_like(now))
-        never = jnp.full_like(now, NEVER)
-        # By field, so that one operation serves all of them.
-        start_cap = jnp.stack([now, never, never])[None]
-        end_cap = jnp.stack([last, never, never])[None]
-        own = jnp.stack([jnp.zeros_like(now), own, is_real.astype(jnp.int32)])[None]
+        one = is_real.astype(jnp.int32)[None]
+        own = own[None]
 
         def over_block(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
             block, slots = state
             begin = block * rows
             window = take_rows(slots, begin, rows + _MARGIN)
             two_before, one_before, here = (window[k : k + rows] for k in range(_MARGIN + 1))
-            shape = here.shape
-
-            def by_field(flags: jax.Array) -> jax.Array:
-                return jnp.broadcast_to(flags[:, None], shape)
-
-            is_until_start = by_field(one_before[:, END] < now[None])
-            is_until_end = by_field(two_before[:, END] < last[None])
-            placed = lax.select(
-                is_until_start,
-                lax.min(here, jnp.broadcast_to(start_cap, shape)),
-                lax.select(
-                    is_until_end,
-                    lax.min(one_before + own, jnp.broadcast_to(end_cap, shape)),
-                    two_before,
-                ),
+            (end_2, held_2, count_2), (end_1, held_1, count_1), (end_0, held_0, count_0) = (
+                jnp.moveaxis(segments, 1, 0) for segments in (two_before, one_before, here)
             )
+            first, second = (jnp.broadcast_to(t[None], end_0.shape) for t in (now, last))
+            with_first = lax.max(end_1, lax.min(end_0, first))
+            with_first_before = lax.max(end_2, lax.min(end_1, first))
+            end = lax.max(with_first_before, lax.min(with_first, second))
+            # A split segment is there twice: up to the start or end, and after it.
+            is_ahead, is_until_end = end_1 < first, end_2 < second
+            held = lax.select(is_ahead, held_0, lax.select(is_until_end, held_1 + own, held_2))
+            count = lax.select(is_ahead, count_0, lax.select(is_until_end, count_1 + one, count_2))
+            placed = jnp.stack([end, held, count], axis=1)
             return block - 1, set_rows(slots, begin + _MARGIN, placed)
 
         def is_reached(state: tuple[jax.Array, jax.Array]) -> jax.Array:
