@@ -133,7 +133,7 @@ def picture(results: dict[str, Any]) -> Figure:
         ax.axhline(0, color="black", linewidth=0.8)
         ax.set_ylim(-0.8, 0.8)  # most start far above
         ax.set(title=rule, xlabel="simulations, thousands")
-        ax.set_ylabel("best mean latency so far, % above smallest_volume")
+        ax.set_ylabel("best so far, % above smallest_volume")
         ax.legend(fontsize="small")
     return figure
 
