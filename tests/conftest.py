@@ -7,6 +7,7 @@ import hypothesis
 import jax
 import pytest
 
+from jaxsched.cli import main
 from jaxsched.policies import registry
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -69,3 +70,15 @@ def data_dir():
             "azure2023_conv.csv.gz and arxiv_summarization.csv.gz"
         )
     return folder
+
+
+@pytest.fixture
+def run(capsys):
+    """Run the command line in this process; gives exit code, stdout and stderr."""
+
+    def run(*arguments):
+        code = main([str(argument) for argument in arguments])
+        shown = capsys.readouterr()
+        return code, shown.out, shown.err
+
+    return run

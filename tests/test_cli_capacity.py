@@ -1,24 +1,19 @@
 """The command ``capacity``, as a user meets it."""
 
+import functools
 import json
 
 import jax
 import pytest
 
 import jaxsched as js
-from jaxsched.cli import main
 
 SMALL = ["--workload", "chat", "--requests", 20, "--instances", 3]
 
 
 @pytest.fixture
-def run(capsys):
-    def run(*arguments):
-        code = main(["capacity", *map(str, arguments)])
-        shown = capsys.readouterr()
-        return code, shown.out, shown.err
-
-    return run
+def run(run):
+    return functools.partial(run, "capacity")
 
 
 def test_prints_and_saves_what_the_library_finds(run, tmp_path):

@@ -9,21 +9,8 @@ import numpy as np
 import pytest
 
 import jaxsched as js
-from jaxsched.cli import main
 
 SMALL = ["--workload", "chat", "--requests", "20", "--capacity", "1200"]
-
-
-@pytest.fixture
-def run(capsys):
-    """Run the command line in this process; gives exit code, stdout and stderr."""
-
-    def run(*arguments):
-        code = main([str(argument) for argument in arguments])
-        shown = capsys.readouterr()
-        return code, shown.out, shown.err
-
-    return run
 
 
 def backlog(batch):

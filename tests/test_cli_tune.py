@@ -8,21 +8,8 @@ import optax
 import pytest
 
 import jaxsched as js
-from jaxsched.cli import main
 
 SMALL = ["--workload", "mixed", "--requests", "40", "--instances", "4", "--steps", "12"]
-
-
-@pytest.fixture
-def run(capsys):
-    """Run the command line in this process; gives exit code, stdout and stderr."""
-
-    def run(*arguments):
-        code = main([str(argument) for argument in arguments])
-        shown = capsys.readouterr()
-        return code, shown.out, shown.err
-
-    return run
 
 
 @pytest.fixture

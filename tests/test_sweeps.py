@@ -274,3 +274,12 @@ def test_the_command_names_the_file_that_is_no_toml(tmp_path, capsys):
     config.write_text("rules = [")
     assert main(["sweep", str(config)]) == 2
     assert f"error: {config}: " in capsys.readouterr().err
+
+
+def test_the_command_names_keys_of_the_file_rather_than_options(tmp_path, capsys):
+    config = tmp_path / "bad.toml"
+    config.write_text(
+        'workloads = ["chat"]\nnum_requests = [0]\nkv_capacity = [1200]\nrules = ["svf"]'
+    )
+    assert main(["sweep", str(config)]) == 2
+    assert "error: num_requests[0] is 0; expected" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import contextlib
+import functools
 import re
 import shlex
 import sys
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _keep_compiled_programs()
     try:
         with warnings.catch_warnings(), _interrupts_not_lost(), compiling_line():
-            warnings.showwarning = _show_warning
+            warnings.showwarning = functools.partial(_show_warning, arguments[0])
             code = app(
                 args=arguments,
                 prog_name="jaxsched",
@@ -78,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         return _report("error", what, _BAD_INPUT)
     except (ImportError, ValueError) as error:
-        return _report("error", str(error), _BAD_INPUT)
+        return _report("error", _in_options(str(error), arguments[0]), _BAD_INPUT)
     except KeyboardInterrupt:
         return _INTERRUPTED
     return code or 0
@@ -133,12 +134,21 @@ _AS_OPTIONS = {
 }
 
 
-def _report(kind: str, message: str, code: int) -> int:
+def _in_options(message: str, command: str) -> str:
+    """Call arguments by the options of the command; one without an option keeps its name."""
+    commands: Any = typer.main.get_command(app)
+    parameters = commands.commands[command].params if command in commands.commands else []
+    known = {option for parameter in parameters for option in parameter.opts}
     for name, option in _AS_OPTIONS.items():
-        message = re.sub(rf"(?<![\w-]){name}", option, message)
+        if option.partition(" ")[0] in known:
+            message = re.sub(rf"(?<![\w-]){name}", option, message)
+    return message
+
+
+def _report(kind: str, message: str, code: int) -> int:
     print(f"jaxsched: {kind}: {' '.join(message.split())}", file=sys.stderr)
     return code
 
 
-def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    _report("warning", str(message), 0)
+def _show_warning(command: str, message: Warning | str, *_: Any, **__: Any) -> None:
+    _report("warning", _in_options(str(message), command), 0)
