@@ -32,18 +32,20 @@ NEAR = 0.005
 WARM = jnp.float32(0.2)
 ESTIMATORS = {
     "default": tuning.default_estimator(),
-    "work_ahead 0.1": tuning.Pathwise(temperature=jnp.float32(0.1)),
-    "work_ahead 0.2": tuning.Pathwise(temperature=WARM),
-    **{
-        relaxation.__name__: tuning.Pathwise(temperature=WARM, relaxation=relaxation)
-        for relaxation in (relaxations.fluid, relaxations.soft_sort, relaxations.straight_through)
-    },
-    "score_noise 2 pairs, wider": tuning.ScoreNoise(noise=jnp.float32(0.4), pairs=2),
+    "tangent_noise 3 pairs": tuning.TangentNoise(noise=jnp.float32(0.1)),
+    "work_ahead": tuning.Pathwise(WARM, relaxations.work_ahead),
+    "memory_balance": tuning.Pathwise(WARM, relaxations.memory_balance),
+    "memory_balance, colder": tuning.Pathwise(jnp.float32(0.1), relaxations.memory_balance),
+    "soft_sort": tuning.Pathwise(WARM, relaxations.soft_sort),
+    "straight_through": tuning.Pathwise(WARM, relaxations.straight_through),
+    "score_noise 2 pairs": tuning.ScoreNoise(noise=WARM, pairs=2),
     "score_noise 3 pairs": tuning.ScoreNoise(noise=WARM),
     "guided_noise 2 pairs": tuning.GuidedNoise(noise=WARM, pairs=2),
-    "guided_noise 3 pairs": tuning.GuidedNoise(noise=WARM),
-    "plackett_luce_3": tuning.PlackettLuce(temperature=jnp.float32(0.1), samples=3),
-    "plackett_luce_6": tuning.PlackettLuce(temperature=jnp.float32(0.1), samples=6),
+    "guided_noise 3 pairs, work_ahead": tuning.GuidedNoise(
+        noise=WARM, relaxation=relaxations.work_ahead
+    ),
+    "plackett_luce 3": tuning.PlackettLuce(temperature=jnp.float32(0.1), samples=3),
+    "plackett_luce 6": tuning.PlackettLuce(temperature=jnp.float32(0.1), samples=6),
     "evolution_strategies 0.03": tuning.EvolutionStrategies(noise=jnp.float32(0.03)),
     "evolution_strategies 0.1": tuning.EvolutionStrategies(noise=jnp.float32(0.1)),
     "random_search": tuning.RandomSearch(noise=jnp.float32(0.1)),
@@ -92,7 +94,7 @@ def points(instances: js.Instance, steps: int) -> dict:
         train=instances,
         validation=instances,
         key=jax.random.key(SEED + 1),
-        estimator=tuning.Pathwise(temperature=WARM),
+        estimator=tuning.Pathwise(WARM, relaxations.work_ahead),
         steps=steps,
         progress=False,
     ).rule
@@ -124,14 +126,15 @@ def evaluation_seconds(rule, instances: js.Instance) -> float:
     return float(np.median(times[2:]))
 
 
-def memory(requests: int, batch: int) -> dict:
-    """Working memory of a gradient through ``work_ahead``, and of one matrix of all pairs."""
+def memory(relaxation, requests: int, batch: int) -> dict:
+    """Working memory of a gradient through a relaxation, and of one matrix of all pairs."""
     instances = js.workloads.mixed(jax.random.key(SEED), num_requests=requests, batch=batch)
     arguments = js.policies.linear_score(FEATURES), instances, jax.random.key(SEED)
-    compiled = jax.jit(tuning.Pathwise(temperature=WARM)).lower(*arguments).compile()
+    compiled = jax.jit(tuning.Pathwise(WARM, relaxation)).lower(*arguments).compile()
     found = compiled.memory_analysis()
     assert found is not None
     return {
+        "relaxation": relaxation.__name__,
         "requests": requests,
         "instances": batch,
         "working_mib": found.temp_size_in_bytes / 2**20,
@@ -147,9 +150,16 @@ def main() -> None:
     )
     key = jax.random.key(SEED)
     instances = js.workloads.mixed(key, num_requests=requests, batch=batch)
-    memories = [memory(requests, batch), memory(10 * requests, batch)]
+    memories = [
+        memory(relaxation, size, batch)
+        for relaxation in (relaxations.work_ahead, relaxations.memory_balance)
+        for size in (requests, 10 * requests)
+    ]
     for found in memories:
-        print("n = {requests}: {working_mib:.0f} MiB, matrix {matrix_mib:.0f} MiB".format(**found))
+        print(
+            "{relaxation}, n = {requests}: {working_mib:.0f} MiB, "
+            "matrix {matrix_mib:.0f} MiB".format(**found)
+        )
     rows = []
     measured = points(instances, steps)
     if is_smoke:
@@ -173,7 +183,7 @@ def main() -> None:
                 row[interval] = [float(each) for each in row[interval]]
             rows.append(row | {"reference_simulations": reference.simulations})
             print(
-                f"  {name:26} cosine {found.cosine.mean:6.3f} "
+                f"  {name:32} cosine {found.cosine.mean:6.3f} "
                 f"[{found.cosine.low:6.3f}, {found.cosine.high:6.3f}]  "
                 f"evened {found.evened_cosine.mean:6.3f}  {row['evaluations']:5.1f} evaluations"
             )

@@ -12,6 +12,7 @@ from jaxsched.tuning.estimators import (
     PlackettLuce,
     RandomSearch,
     ScoreNoise,
+    TangentNoise,
     default_estimator,
 )
 from jaxsched.tuning.objectives import Objective, mean_latency, p99, p_norm
@@ -29,6 +30,7 @@ __all__ = [
     "RandomSearch",
     "Reference",
     "ScoreNoise",
+    "TangentNoise",
     "Tuned",
     "default_estimator",
     "evaluate",

@@ -8,14 +8,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jax.flatten_util import ravel_pytree
 
 from jaxsched._intervals import Estimate as Interval
 from jaxsched._intervals import estimate_means
 from jaxsched.instance import Instance
-from jaxsched.tuning._estimate import scores, units, within_orders
 from jaxsched.tuning._score_noise import ScoreNoise
+from jaxsched.tuning._tangent import moves
 from jaxsched.tuning.objectives import Objective, mean_latency
 
 _PAIRS_PER_CALL = 8
@@ -140,16 +139,9 @@ def evened(rule: Any, instances: Instance) -> np.ndarray:
     Source:
       Ours.
     """
-    flat, unravel = ravel_pytree(rule)
-
-    def moved(direction: jax.Array) -> jax.Array:
-        score, slopes = jax.jvp(
-            lambda flat: scores(unravel(flat), instances), (flat,), (direction,)
-        )
-        unit = units(score, instances)[:, None]
-        return (within_orders(slopes, score, instances) / unit).ravel()
-
-    table = np.asarray(lax.map(moved, jnp.eye(flat.size, dtype=flat.dtype)), np.float64)
+    flat, _ = ravel_pytree(rule)
+    moved = moves(rule, instances, jnp.eye(flat.size, dtype=flat.dtype))
+    table = np.asarray(moved, np.float64).reshape(flat.size, -1)
     values, vectors = np.linalg.eigh(table @ table.T / np.sum(instances.is_real))
     kept = values > _NEGLIGIBLE * values[-1]
     return vectors[:, kept] / np.sqrt(values[kept])

@@ -48,7 +48,7 @@ def soft_sort(score: jax.Array, inst: Instance, temperature: Any) -> jax.Array:
       The shares are those of Prillo, Eisenschlos, *SoftSort: A Continuous Relaxation for the
       argsort Operator*, 2020, arXiv:2006.16038; what they weigh is ours.
     """
-    starts, _ = _starts_by_turn(score, inst)
+    starts, _ = starts_by_turn(score, inst)
     last = jnp.max(jnp.where(inst.is_real, score, -jnp.inf))
     ordered = jnp.sort(jnp.where(inst.is_real, score, last))
     is_real = inst.is_real.astype(score.dtype)
@@ -93,7 +93,7 @@ def straight_through(score: jax.Array, inst: Instance, temperature: Any) -> jax.
       Stochastic Neurons for Conditional Computation*, 2013, arXiv:1308.3432; the soft turn is
       ours.
     """
-    starts, order = _starts_by_turn(score, inst)
+    starts, order = starts_by_turn(score, inst)
     climb = jnp.zeros_like(starts).at[order].set(jnp.gradient(starts))
     start = jnp.zeros_like(starts).at[order].set(starts)
     turn = soft_sums(
@@ -102,7 +102,7 @@ def straight_through(score: jax.Array, inst: Instance, temperature: Any) -> jax.
     return start + climb * (turn - lax.stop_gradient(turn)) + inst.output_tokens.astype(jnp.float32)
 
 
-def _starts_by_turn(score: jax.Array, inst: Instance) -> tuple[jax.Array, jax.Array]:
+def starts_by_turn(score: jax.Array, inst: Instance) -> tuple[jax.Array, jax.Array]:
     """Simulate: starts ``[n]`` in order of turn, and who takes it; padding last, as the last."""
     hard = lax.stop_gradient(score)
     start = simulate(inst, hard).start

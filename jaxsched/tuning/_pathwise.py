@@ -1,4 +1,4 @@
-"""Gradients through a relaxation: no noise, no simulation, but a bias."""
+"""Gradients through a relaxation: no noise, but a bias."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from jaxsched.tuning._estimate import (
     within_orders,
 )
 from jaxsched.tuning.objectives import Objective, mean_latency
-from jaxsched.tuning.relaxations import work_ahead
+from jaxsched.tuning.relaxations import hard_evaluations, memory_balance
 
 
 @jax.tree_util.register_dataclass
@@ -43,13 +43,13 @@ class Pathwise:
     """
 
     temperature: Any
-    relaxation: Relaxation = dataclasses.field(default=work_ahead, metadata={"static": True})
+    relaxation: Relaxation = dataclasses.field(default=memory_balance, metadata={"static": True})
     objective: Objective = dataclasses.field(default=mean_latency, metadata={"static": True})
 
     @property
     def simulations(self) -> int:
         """Hard evaluations of each instance in a call."""
-        return 0
+        return hard_evaluations(self.relaxation)
 
     def __call__(self, rule: Any, instances: Instance, key: jax.Array) -> Estimate:
         """Estimate value and gradient; the key is not used."""

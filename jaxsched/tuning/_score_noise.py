@@ -12,6 +12,7 @@ from jaxsched.instance import Instance
 from jaxsched.tuning._estimate import (
     Antithetic,
     Estimate,
+    Relaxation,
     hard_values,
     pulled_back,
     relative,
@@ -20,7 +21,7 @@ from jaxsched.tuning._estimate import (
     within_orders,
 )
 from jaxsched.tuning._pathwise import score_slopes
-from jaxsched.tuning.relaxations import work_ahead
+from jaxsched.tuning.relaxations import hard_evaluations, memory_balance
 
 
 @jax.tree_util.register_dataclass
@@ -61,10 +62,10 @@ class ScoreNoise(Antithetic):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class GuidedNoise(Antithetic):
-    r"""Score noise with the slopes of :func:`~jaxsched.tuning.relaxations.work_ahead` to guide it.
+    r"""Score noise with the slopes of a relaxation to guide it.
 
     With :math:`D_k` the difference quotients of :class:`ScoreNoise` and :math:`h` the gradient of
-    the relaxation in the scores, which costs no simulation,
+    the relaxation in the scores,
 
     .. math:: \hat g = \frac{\partial z}{\partial \theta}^\top \Big(\beta h
               + \frac1K \sum_k (D_k - \beta\, h^\top \epsilon_k)\, \epsilon_k\Big)
@@ -79,6 +80,7 @@ class GuidedNoise(Antithetic):
       pairs: :math:`K`; static.
       objective: what to make small; static. Clocks cannot time a relaxation.
       temperature: :math:`\tau > 0` of the relaxation, in the unit of the noise.
+      relaxation: what guides, from :mod:`jaxsched.tuning.relaxations`; static.
 
     Source:
       Ours; control variates as in Grathwohl, Choi, Wu, Roeder, Duvenaud, *Backpropagation through
@@ -86,13 +88,19 @@ class GuidedNoise(Antithetic):
     """
 
     temperature: Any = 0.2
+    relaxation: Relaxation = dataclasses.field(default=memory_balance, metadata={"static": True})
+
+    @property
+    def simulations(self) -> int:
+        """Hard evaluations of each instance in a call, the relaxation's included."""
+        return 2 * self.pairs + hard_evaluations(self.relaxation)
 
     def __call__(self, rule: Any, instances: Instance, key: jax.Array) -> Estimate:
         """Estimate value and gradient from ``2 pairs`` simulations of each instance."""
         score = scores(rule, instances)
         direction, sampled = _sampled(self, score, instances, key)
         values = hard_values(self.objective, instances, sampled)
-        _, guide = score_slopes(work_ahead, self.objective, self.temperature, score, instances)
+        _, guide = score_slopes(self.relaxation, self.objective, self.temperature, score, instances)
         slopes, diagnostics = _guided(self, score, instances, direction, values, guide)
         found = pulled_back(rule, instances, slopes)
         return Estimate(jnp.mean(values), found, diagnostics)

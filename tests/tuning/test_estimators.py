@@ -35,7 +35,7 @@ def work_ahead(weights, inst, temperature):
 
 @pytest.mark.parametrize("inst", [INSTANCES, PADDED], ids=["full", "padded"])
 def test_work_ahead_is_the_slope_of_the_mean_logarithm(inst):
-    estimator = js.tuning.Pathwise(temperature=jnp.float32(0.5))
+    estimator = js.tuning.Pathwise(jnp.float32(0.5), js.tuning.relaxations.work_ahead)
     at = np.array([0.6, 0.3])
     found = estimator(toy.Tilted(weights=jnp.asarray(at, jnp.float32)), inst, KEY)
     rows = [jax.tree.map(lambda leaf, row=row: leaf[row], inst) for row in range(len(inst.is_real))]
@@ -71,6 +71,36 @@ def test_score_noise_is_the_slope_of_the_smoothed_simulator():
     for axis in range(2):
         move = step * jnp.eye(2)[axis]
         slope = (smoothed(at + move) - smoothed(at - move)) / (2 * step)
+        np.testing.assert_allclose(found.gradient.weights[axis], slope, rtol=0.1)
+
+
+def test_tangent_noise_is_the_slope_of_the_smoothed_simulator():
+    """Likewise, at parameters moved either way, with steps of the parameters for noise as well."""
+    one = jax.tree.map(lambda leaf: jnp.repeat(leaf[:1], 4096, axis=0), INSTANCES)
+    noise, move = 1.0, 0.2
+    at = jnp.array([0.2, 0.5])
+    found = js.tuning.TangentNoise(noise=jnp.float32(noise), pairs=4)(
+        toy.Tilted(weights=at), one, KEY
+    )
+    table = np.stack([np.log(one.volume[0]), np.log(one.prompt_tokens[0].astype(float))], axis=1)
+    table -= table.mean(axis=0)
+    score = table @ np.asarray(at, float)
+    unit = score.std()
+    across = table - np.outer(score, score @ table) / (score @ score)  # spreads nothing
+    values, vectors = np.linalg.eigh(across.T @ across / len(score) / unit**2)
+    sideways = across @ vectors[:, -1] / np.sqrt(values[-1])  # the one direction that is left
+    generator = np.random.default_rng(8)
+    shift = noise * unit * generator.normal(size=(8, *one.prompt_tokens.shape))
+    shift += noise / np.sqrt(2) * generator.normal(size=(8, 4096, 1)) * sideways
+
+    def smoothed(weights):
+        priority = jnp.asarray(table @ weights + shift, jnp.float32)
+        sched = jax.vmap(lambda each: js.simulate(one, each))(priority)
+        return np.log(float(jnp.mean(sched.completion.astype(jnp.float32))))
+
+    for axis in range(2):
+        step = move * np.eye(2)[axis]
+        slope = (smoothed(np.asarray(at) + step) - smoothed(np.asarray(at) - step)) / (2 * move)
         np.testing.assert_allclose(found.gradient.weights[axis], slope, rtol=0.1)
 
 
