@@ -1,8 +1,9 @@
 """How far each gradient estimator can be trusted, far from the optimum and near it.
 
 Estimators x rules x parameters on ``mixed``, beside a reference of many simulated samples. Every
-simulating estimator has at most six hard evaluations an instance; ``evaluation_s`` is one hard
-evaluation of the same instances, and a row's ``evaluations`` its time in those. Points:
+estimator has at most six hard evaluations an instance, the time of a relaxation counted in those.
+``evaluation_s`` is one hard evaluation of the same instances with their scores given, and a row's
+``evaluations`` its whole time in those, scores and gradients of the rule included. Points:
 
 - far: a linear rule set by hand, and a network as drawn.
 - near: on the straight line from the tuned rule back to the far one, the first point whose mean
@@ -40,9 +41,9 @@ ESTIMATORS = {
     "straight_through": tuning.Pathwise(WARM, relaxations.straight_through),
     "score_noise 2 pairs": tuning.ScoreNoise(noise=WARM, pairs=2),
     "score_noise 3 pairs": tuning.ScoreNoise(noise=WARM),
-    "guided_noise 2 pairs": tuning.GuidedNoise(noise=WARM, pairs=2),
-    "guided_noise 3 pairs, work_ahead": tuning.GuidedNoise(
-        noise=WARM, relaxation=relaxations.work_ahead
+    "guided_noise 1 pair": tuning.GuidedNoise(noise=WARM, pairs=1),
+    "guided_noise 2 pairs, work_ahead": tuning.GuidedNoise(
+        noise=WARM, pairs=2, relaxation=relaxations.work_ahead
     ),
     "plackett_luce 3": tuning.PlackettLuce(temperature=jnp.float32(0.1), samples=3),
     "plackett_luce 6": tuning.PlackettLuce(temperature=jnp.float32(0.1), samples=6),
@@ -165,7 +166,9 @@ def main() -> None:
     if is_smoke:
         measured = {"mlp near": measured["mlp near"]}
     for rule_name, (rule, above) in measured.items():
-        reference = tuning.reference_gradient(rule, instances, key, max_simulations=limit)
+        reference = tuning.reference_gradient(
+            rule, instances, jax.random.fold_in(key, 1), max_simulations=limit
+        )
         print(
             f"{rule_name}: {above:.2f}% above tuned; halves of the reference agree to "
             f"{reference.halves_cosine:.4f}, evened {reference.halves_evened:.4f}, after "
@@ -173,13 +176,18 @@ def main() -> None:
         )
         for name, estimator in ESTIMATORS.items():
             found = tuning.fidelity(
-                rule, estimator, instances, key, reference=reference, repeats=repeats
+                rule,
+                estimator,
+                instances,
+                jax.random.fold_in(key, 2),
+                reference=reference,
+                repeats=repeats,
             )
             row = {"rule": rule_name, "above_tuned_percent": above, "estimator": name}
             evaluation = evaluation_seconds(rule, instances)
             row |= found._asdict()
             row |= {"evaluation_s": evaluation, "evaluations": found.seconds / evaluation}
-            for interval in ("cosine", "evened_cosine", "sign_agreement"):
+            for interval in ("cosine", "evened_cosine", "sign_agreement", "bias", "variance"):
                 row[interval] = [float(each) for each in row[interval]]
             rows.append(row | {"reference_simulations": reference.simulations})
             print(

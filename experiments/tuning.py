@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import functools
-import itertools
 import multiprocessing
 import time
 from collections.abc import Callable
@@ -61,18 +60,17 @@ BLIND_TARGETS = {"linear_score": Target(0.3, 15, 0.1, 100), "mlp_score": Target(
 
 
 class Size(NamedTuple):
-    """How much of everything; ``noises`` and ``rates`` are the descents to choose from."""
+    """How much of everything; ``rates`` are the descents to choose from."""
 
     train: int = 512
     validation: int = 1024
     test: int = 2048
     steps: int = 200
     minibatch: int = 128
-    noises: tuple[float, ...] = (0.1,)
     rates: tuple[float, ...] = (0.01, 0.03)
 
 
-SMOKE = Size(16, 16, 16, 4, 8, (0.2,), (0.03,))
+SMOKE = Size(16, 16, 16, 4, 8, (0.03,))
 
 
 def sources() -> dict[str, Callable[..., js.Instance]]:
@@ -100,23 +98,21 @@ def _sampled(path: Any, capacity: int, key: jax.Array, batch: int) -> js.Instanc
 
 def tuned(
     train: js.Instance, validation: js.Instance, objective: js.tuning.Objective, size: Size
-) -> tuple[js.tuning.Tuned, dict[str, float]]:
-    """Descend from the best index rule with every noise and rate; choose by validation."""
+) -> tuple[js.tuning.Tuned, float]:
+    """Descend from the best index rule at every rate; choose a run and its rate by validation."""
     starts = [
         js.policies.make("linear_score", features=FEATURES, weights=[f == name for f in FEATURES])
         for name in STARTS
     ]
     rule = min(starts, key=lambda start: js.tuning.evaluate(start, validation, objective).mean())
     spread = jnp.std(jax.vmap(functools.partial(features, FEATURES))(train), axis=(0, 1))
-    runs = {}
-    for noise, rate in itertools.product(size.noises, size.rates):
-        runs[noise, rate] = js.tune(
+    runs = {
+        rate: js.tune(
             rule,
             train=train,
             validation=validation,
             key=jax.random.key(SEED),
             objective=objective,
-            estimator=js.tuning.ScoreNoise(noise=jnp.float32(noise), objective=objective),
             optimizer=optax.chain(
                 optax.adam(optax.cosine_decay_schedule(rate, size.steps)), in_units_of(spread)
             ),
@@ -124,8 +120,10 @@ def tuned(
             minibatch_size=size.minibatch,
             validate_every=max(1, size.steps // 15),
         )
-    chosen = min(runs, key=lambda setting: runs[setting].history.best[-1])
-    return runs[chosen], dict(zip(("noise", "learning_rate"), chosen, strict=True))
+        for rate in size.rates
+    }
+    chosen = min(runs, key=lambda rate: runs[rate].history.best[-1])
+    return runs[chosen], chosen
 
 
 def in_units_of(spread: jax.Array) -> optax.GradientTransformation:
@@ -145,13 +143,13 @@ def compared(name: str, draw: Callable[..., js.Instance], size: Size) -> dict[st
     found = {}
     for metric, objective in OBJECTIVES.items():
         begin = time.perf_counter()
-        run, setting = tuned(train, validation, objective, size)
+        run, rate = tuned(train, validation, objective, size)
         seconds = time.perf_counter() - begin
         values = {rule: js.tuning.evaluate(rule, test, objective) for rule in FIXED}
         mine = js.tuning.evaluate(run.rule, test, objective)
         best = min(values, key=lambda rule: values[rule].mean())
         found[metric] = {
-            "setting": setting,
+            "learning_rate": rate,
             "features": list(run.rule.features),
             "weights": np.asarray(run.rule.weights).tolist(),
             "best_step": run.history.best_step,
@@ -234,7 +232,7 @@ def main() -> None:
     if arguments.smoke:
         drawn = {"mixed": drawn["mixed"]}
     results = {name: compared(name, draw, size) for name, draw in drawn.items()}
-    Console().print(printed(results))
+    Console(width=110).print(printed(results))
     payload = {"manifest": _common.manifest(SEED), "size": size._asdict()}
     _common.write_results("tuning", payload | {"blind_start": blind, "held_out": results})
 

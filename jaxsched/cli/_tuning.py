@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import jax
 import numpy as np
-import optax
 import typer
 from rich.console import Console
 
@@ -25,7 +24,6 @@ from jaxsched.tuning import tune as tune_rule
 
 _OBJECTIVES = {"mean_latency": mean_latency, "p_norm": p_norm, "p99": p99}
 _YARDSTICK = "smallest_volume"
-_RATE = 0.03
 _FEATURES = ("log_prompt", "log_output", "log_total", "log_volume", "prompt_share", "output_share")
 
 _option = functools.partial(options.option, "Tuning")
@@ -89,7 +87,6 @@ def tune(
         validation=held_out,
         key=jax.random.key(seed),
         objective=objective,
-        optimizer=optax.adam(_RATE),
         steps=steps,
         minibatch_size=minibatch,
         patience=patience,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +20,35 @@ _FILE = "tuning.npz"
 _KIND = "Tuning"
 
 
-def fingerprint(settings: str, *trees: Any) -> str:
-    """Digest of settings and of the structure and every bit of some pytrees."""
-    digest = hashlib.sha256(settings.encode())
-    for path, leaf in jax.tree_util.tree_leaves_with_path(trees):
-        array = _on_host(leaf)
-        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
+def fingerprint(*parts: Any) -> str:
+    """Digest of values: every bit of arrays, every field of dataclasses, functions by name.
+
+    Unlike the leaves of a pytree this holds what is static: names of features, objectives with
+    the arguments that a ``functools.partial`` gives them. What a closure holds is not seen.
+    """
+    return hashlib.sha256(_described(parts).encode()).hexdigest()
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, (jax.Array, np.ndarray)):
+        array = _on_host(value)
+        bits = hashlib.sha256(array.tobytes()).hexdigest()
+        return f"{array.dtype}{array.shape}:{bits}"
+    if isinstance(value, (str, bytes, int, float, np.generic, type(None))):
+        return repr(value)
+    if isinstance(value, functools.partial):
+        return f"partial{_described((value.func, value.args, value.keywords))}"
+    if isinstance(value, Mapping):
+        return _described(sorted((str(key), each) for key, each in value.items()))
+    if isinstance(value, (tuple, list)):
+        return f"{type(value).__name__}({', '.join(map(_described, value))})"
+    if hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
+    fields = dataclasses.fields(value) if dataclasses.is_dataclass(value) else ()
+    inside = {field.name: getattr(value, field.name) for field in fields}
+    if not fields and not jax.tree_util.all_leaves([value]):
+        inside = dict(jax.tree_util.tree_leaves_with_path(value))
+    return _described(type(value)) + _described(inside)
 
 
 def save(folder: Path, run: str, state: Any) -> None:
@@ -74,8 +98,8 @@ def load(folder: Path, run: str, like: Any) -> Any:
     found = str(load_arrays(path, _KIND, ("run",))["run"])
     if found != run:
         raise ValueError(
-            f"{path}: belongs to a run with another rule, estimator, optimizer, key or instances; "
-            "resume that one, or choose another checkpoint_dir"
+            f"{path}: belongs to a run with another rule, estimator, objective, optimizer, key or "
+            "instances; resume that one, or choose another checkpoint_dir"
         )
     arrays = load_arrays(path, _KIND, tuple(names))
     return jax.tree.unflatten(

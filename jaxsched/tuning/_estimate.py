@@ -11,7 +11,10 @@ import jax.numpy as jnp
 
 from jaxsched._simulate import simulate
 from jaxsched.instance import Instance
+from jaxsched.policies import rule_name
 from jaxsched.tuning.objectives import Objective, mean_latency
+
+_ROUNDING = 1e-6  # relative, of float32 scores
 
 
 class Estimate(NamedTuple):
@@ -29,7 +32,10 @@ class Estimate(NamedTuple):
 
 
 class Estimator(Protocol):
-    """A way to a gradient: a frozen pytree whose ``temperature`` and ``noise`` are leaves.
+    """A way to a gradient: any such function, or a frozen pytree that is one.
+
+    ``temperature`` and ``noise`` are leaves of a pytree, where :func:`js.tune` finds them, and
+    ``simulations`` says how many a call takes of each instance, for ``js.tuning.fidelity``.
 
     The gradient is that of the mean *logarithm* of the objective: a large instance counts as
     much as a small one, and steps do not depend on the unit. Estimators that simulate divide
@@ -73,10 +79,22 @@ def scores(rule: Any, instances: Instance) -> jax.Array:
     return jax.vmap(lambda inst: rule(inst).astype(jnp.float32))(instances)
 
 
+def smooth_scores(rule: Any, instances: Instance) -> jax.Array:
+    """Compute :func:`scores` for derivatives, or raise for a rule that returns integers."""
+    one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), instances)
+    kind = jax.eval_shape(rule, one).dtype
+    if not jnp.issubdtype(kind, jnp.floating):
+        raise TypeError(
+            f"rule {rule_name(rule)!r} returns {kind}, which has no slopes; return floats, or take "
+            "an estimator that moves the parameters, such as EvolutionStrategies"
+        )
+    return scores(rule, instances)
+
+
 @jax.jit
 def pulled_back(rule: Any, instances: Instance, per_score: jax.Array) -> Any:
     """Gradient in the rule's leaves of the mean over instances, from ``[B, n]`` in the scores."""
-    _, pull_back = jax.vjp(lambda rule: scores(rule, instances), rule)
+    _, pull_back = jax.vjp(lambda rule: smooth_scores(rule, instances), rule)
     return pull_back(per_score / per_score.shape[0])[0]
 
 
@@ -86,7 +104,7 @@ def units(score: jax.Array, instances: Instance) -> jax.Array:
     count = instances.num_requests.astype(score.dtype)
     deviation = jnp.sqrt(jnp.sum(centred**2, axis=-1) / count)
     size = jnp.max(jnp.where(instances.is_real, jnp.abs(score), 0.0), axis=-1)
-    return jnp.where(deviation > 1e-5 * size, deviation, 1.0)
+    return jnp.where(deviation > _ROUNDING * size, deviation, 1.0)
 
 
 def within_orders(slopes: jax.Array, score: jax.Array, instances: Instance) -> jax.Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -13,13 +14,14 @@ from jax.flatten_util import ravel_pytree
 from jaxsched._intervals import Estimate as Interval
 from jaxsched._intervals import estimate_means
 from jaxsched.instance import Instance
+from jaxsched.policies import rule_name
 from jaxsched.tuning._score_noise import ScoreNoise
-from jaxsched.tuning._tangent import moves
+from jaxsched.tuning._tangent import NEGLIGIBLE, moved
 from jaxsched.tuning.objectives import Objective, mean_latency
 
 _PAIRS_PER_CALL = 8
 _CHECKS = 3  # in a row, so that halves that agree once by luck do not end it
-_NEGLIGIBLE = 1e-6  # of the largest eigenvalue: what float32 slopes can resolve
+_STEPS_PER_CALL = 64
 
 
 class Reference(NamedTuple):
@@ -45,10 +47,10 @@ class Fidelity(NamedTuple):
       cosine: between an estimate and the reference.
       evened_cosine: the same in coordinates that move the scores alike; see :func:`evened`.
       sign_agreement: share of the parameters whose slopes have the same sign.
-      bias: length of the mean estimate less the reference, over the reference's length; noise
-        of the mean included, so compare it with the square root of variance / repeats.
+      bias: length of the mean estimate less the reference, over the reference's length, by the
+        jackknife, which takes out most of what is noise of the mean.
       variance: mean squared distance of an estimate to their mean, over the squared length of
-        the reference.
+        the reference, likewise.
       simulations: hard evaluations of each instance in a call.
       seconds: median time of a call, compiled.
       reference_cosine: between the two halves of the reference.
@@ -58,8 +60,8 @@ class Fidelity(NamedTuple):
     cosine: Interval
     evened_cosine: Interval
     sign_agreement: Interval
-    bias: float
-    variance: float
+    bias: Interval
+    variance: Interval
     simulations: int
     seconds: float
     reference_cosine: float
@@ -140,10 +142,12 @@ def evened(rule: Any, instances: Instance) -> np.ndarray:
       Ours.
     """
     flat, _ = ravel_pytree(rule)
-    moved = moves(rule, instances, jnp.eye(flat.size, dtype=flat.dtype))
-    table = np.asarray(moved, np.float64).reshape(flat.size, -1)
-    values, vectors = np.linalg.eigh(table @ table.T / np.sum(instances.is_real))
-    kept = values > _NEGLIGIBLE * values[-1]
+    steps = np.eye(flat.size, dtype=flat.dtype)
+    calls = np.array_split(steps, -(-flat.size // _STEPS_PER_CALL))
+    moves = np.concatenate([moved(rule, instances, each) for each in calls])
+    table = moves.astype(np.float64).reshape(flat.size, -1)
+    values, vectors = np.linalg.eigh(table @ table.T / np.count_nonzero(instances.is_real))
+    kept = values > NEGLIGIBLE * values[-1]
     return vectors[:, kept] / np.sqrt(values[kept])
 
 
@@ -162,7 +166,7 @@ def fidelity(
 
     Args:
       rule: a pytree of float leaves.
-      estimator: an estimator that says how many ``simulations`` a call takes.
+      estimator: an estimator that has ``simulations``, how many a call takes of each instance.
       instances: ``[B, n]``.
       key: of all randomness.
       reference: from :func:`reference_gradient`, to use one for several estimators; by default
@@ -172,18 +176,28 @@ def fidelity(
     Returns:
       The :class:`Fidelity`.
 
+    Raises:
+      ValueError: there are fewer than two repeats.
+      TypeError: the estimator does not say how many ``simulations`` it takes.
+
     Example:
       >>> import jax
       >>> import jaxsched as js
       >>> inst = js.workloads.mixed(jax.random.key(0), num_requests=20, batch=4)
       >>> rule = js.policies.linear_score(("log_output", "log_prompt"))
-      >>> work_ahead = js.tuning.Pathwise(temperature=0.2)
-      >>> found = js.tuning.fidelity(rule, work_ahead, inst, jax.random.key(1), repeats=2)
+      >>> relaxed = js.tuning.Pathwise(temperature=0.2)
+      >>> found = js.tuning.fidelity(rule, relaxed, inst, jax.random.key(1), repeats=2)
       >>> bool(found.cosine.mean > 0.9)
       True
     """
     if repeats < 2:
         raise ValueError(f"repeats is {repeats}; intervals need 2 or more")
+    simulations = getattr(estimator, "simulations", None)
+    if simulations is None:
+        raise TypeError(
+            f"estimator {rule_name(estimator)!r} has no attribute simulations; set it to how many "
+            "a call takes of each instance"
+        )
     if reference is None:
         objective = getattr(estimator, "objective", mean_latency)
         reference = reference_gradient(
@@ -200,20 +214,26 @@ def fidelity(
     found, truth = np.stack(gradients), reference.gradient
     length = np.linalg.norm(truth)
     even = evened(rule, instances)
-    mean = found.mean(axis=0)
     return Fidelity(
         cosine=estimate_means(np.array([_cosine(each, truth) for each in found])),
         evened_cosine=estimate_means(
             np.array([_cosine(each @ even, truth @ even) for each in found])
         ),
         sign_agreement=estimate_means(np.mean(np.sign(found) == np.sign(truth), axis=1)),
-        bias=float(np.linalg.norm(mean - truth) / length),
-        variance=float(np.mean(np.sum((found - mean) ** 2, axis=1)) / length**2),
-        simulations=estimator.simulations,
+        bias=_jackknifed(lambda some: np.linalg.norm(some.mean(axis=0) - truth) / length, found),
+        variance=_jackknifed(lambda some: some.var(axis=0).sum() / length**2, found),
+        simulations=simulations,
         seconds=float(np.median(seconds)),
         reference_cosine=reference.halves_cosine,
         reference_evened=reference.halves_evened,
     )
+
+
+def _jackknifed(statistic: Callable[[np.ndarray], Any], samples: np.ndarray) -> Interval:
+    """Estimate a statistic of samples ``[R, P]`` from what it is without each in turn."""
+    count = len(samples)
+    without = [statistic(np.delete(samples, row, axis=0)) for row in range(count)]
+    return estimate_means(count * statistic(samples) - (count - 1) * np.array(without))
 
 
 def _flat(tree: Any) -> np.ndarray:

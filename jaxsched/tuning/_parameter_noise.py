@@ -78,7 +78,7 @@ def _sampled(
 @jax.jit
 def _sloped(noise: Any, rule: Any, direction: jax.Array, values: jax.Array) -> Estimate:
     above, below = jnp.split(jnp.mean(relative(values), axis=1), 2)
-    slope = (above - below) / (2 * jnp.asarray(noise, jnp.float32))
+    slope = ((above - below) / (2 * jnp.asarray(noise, jnp.float32))).astype(direction.dtype)
     _, unravel = ravel_pytree(rule)
     return Estimate(jnp.mean(values), unravel(jnp.mean(slope[:, None] * direction, axis=0)), {})
 

@@ -24,6 +24,11 @@ def as_parameters(rule: Any) -> Any:
         kind = np.asarray(leaf).dtype
         if not jnp.issubdtype(kind, jnp.floating):
             raise TypeError(f"{_where(path)} of rule {name!r} has dtype {kind}; expected floats")
+        if not is_finite(leaf):
+            raise ValueError(
+                f"{_where(path)} of rule {name!r} holds {_first_wrong(leaf)}; start from finite "
+                "numbers"
+            )
     return jax.tree.map(lambda leaf: jnp.array(leaf, jnp.asarray(leaf).dtype), rule)
 
 
@@ -49,16 +54,25 @@ def as_box(rule: Any, bounds: tuple[Any, Any] | None) -> tuple[Any, Any]:
     return low, high
 
 
+def is_finite(tree: Any) -> bool:
+    """Say whether no leaf holds NaN or infinity."""
+    return all(bool(np.isfinite(leaf).all()) for leaf in jax.tree.leaves(tree))
+
+
 def require_finite(what: str, tree: Any, step: int, value: Any) -> None:
     """Raise for the first leaf that holds NaN or infinity."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        wrong = np.asarray(leaf)[~np.isfinite(leaf)]
-        if wrong.size:
+        if not is_finite(leaf):
             raise ValueError(
-                f"step {step}: {_where(path)} of the {what} holds {wrong[0]} (training value "
-                f"{float(value):.6g}); guard the rule's logarithms, divisions and roots, or lower "
-                "the learning rate"
+                f"step {step}: {_where(path)} of the {what} holds {_first_wrong(leaf)} (training "
+                f"value {float(value):.6g}); guard the rule's logarithms, divisions and roots, or "
+                "lower the learning rate"
             )
+
+
+def _first_wrong(leaf: Any) -> Any:
+    numbers = np.asarray(leaf)
+    return numbers[~np.isfinite(numbers)][0]
 
 
 def _where(path: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from typing import Any
 
@@ -45,10 +46,11 @@ class TangentNoise(Antithetic):
     each direction; of all :math:`A` that move the scores by :math:`\sigma^2/2` in mean square,
     this one has the least squared error in :math:`\hat g` for differences of a given size. The two
     sides are then as far apart as two draws of the noise. Steps are orthogonal across instances
-    and pairs, or as nearly as there are dimensions for, so that little of an estimate hangs on
-    which of them were drawn. Unbiased, in the span of the directions kept and up to
-    :math:`O(\sigma^2)`, for the objective smoothed by :math:`\epsilon`; :math:`\bar f`, the mean
-    of an instance's samples, turns it into the gradient of the logarithm.
+    and pairs, as far as there are dimensions for it, so that little of an estimate hangs on which
+    of them were drawn. In the span of the directions kept, this is the gradient of the objective
+    smoothed by :math:`\epsilon` and by :math:`J \eta`, exactly so for normal steps;
+    :math:`\bar f`, the mean of an instance's samples, turns it into that of the logarithm. The
+    second smoothing moves many scores together and blurs more than the first of the same size.
 
     Attributes:
       noise: :math:`\sigma > 0`, in standard deviations of an instance's scores.
@@ -69,43 +71,40 @@ class TangentNoise(Antithetic):
     def __call__(self, rule: Any, instances: Instance, key: jax.Array) -> Estimate:
         """Estimate value and gradient from ``2 pairs`` simulations of each instance."""
         frame_key, key = jax.random.split(key)
-        directions = leading_directions(rule, instances, frame_key, self.rank)
-        sampled, weights = _sampled(self, rule, instances, key, *directions)
-        values = hard_values(self.objective, instances, sampled)
-        return _combined(rule, weights, values)
+        vectors, values = leading_directions(rule, instances, frame_key, self.rank)
+        noise = jnp.asarray(self.noise, jnp.float32)
+        sampled, weights = _sampled(rule, instances, key, noise, self.pairs, vectors, values)
+        found = hard_values(self.objective, instances, sampled)
+        return _combined(rule, vectors, weights, found)
 
 
-@jax.jit
+@functools.partial(jax.jit, static_argnames="pairs")
 def _sampled(
-    estimator: TangentNoise,
     rule: Any,
     instances: Instance,
     key: jax.Array,
+    noise: jax.Array,
+    pairs: int,
     vectors: jax.Array,
     values: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    r"""Priorities ``[2 K, B, n]``, and what their differences weigh, :math:`A^{-1} \eta`."""
+    r"""Priorities ``[2 K, B, n]``, and :math:`A^{-1} \eta` along the directions, ``[K, B, R]``."""
     step_key, noise_key = jax.random.split(key)
     score = scores(rule, instances)
-    drawn = (estimator.pairs, *score.shape)
-    noise = jnp.asarray(estimator.noise, jnp.float32)
+    shape = (pairs, *score.shape)
     unit = units(score, instances)[None, :, None]
-    smoothed = score[None] + noise * unit * jax.random.normal(noise_key, drawn, jnp.float32)
+    smoothed = score[None] + noise * unit * jax.random.normal(noise_key, shape, jnp.float32)
     # A has the eigenvalues size^2 / sqrt(values); all are 0 if no parameter moves a score.
     trace = jnp.maximum(jnp.sum(jnp.sqrt(values)), 1e-30)
     size = noise / jnp.sqrt(2 * trace)
     deviation = size * jnp.where(values > 0, values, 1)[None] ** -0.25
-    whitened = _orthogonal(step_key, math.prod(drawn[:2]), values.size)
-    whitened = jnp.where(values[None] > 0, whitened, 0)
-
-    def in_parameters(along: jax.Array) -> jax.Array:
-        """Turn rows ``[K B, R]`` along the directions into steps ``[K, B, P]``."""
-        return (along.astype(vectors.dtype) @ vectors.T).reshape(*drawn[:2], -1)
-
-    moves = _own_moves(rule, instances, in_parameters(whitened * deviation))
-    moves = jax.vmap(lambda move: within_orders(move, score, instances))(moves)
+    drawn = _orthogonal(step_key, math.prod(shape[:2]), values.size)
+    drawn = jnp.where(values[None] > 0, drawn, 0)
+    steps = (drawn * deviation).astype(vectors.dtype) @ vectors.T
+    moves = _own_moves(rule, instances, steps.reshape(*shape[:2], -1))
+    moves = jax.vmap(lambda each: within_orders(each, score, instances))(moves)
     sampled = jnp.concatenate([smoothed + moves, smoothed - moves])
-    return sampled, in_parameters(whitened / deviation)
+    return sampled, (drawn / deviation).reshape(*shape[:2], -1)
 
 
 def _orthogonal(key: jax.Array, count: int, dimensions: int) -> jax.Array:
@@ -121,7 +120,7 @@ def _orthogonal(key: jax.Array, count: int, dimensions: int) -> jax.Array:
 
 
 def _own_moves(rule: Any, instances: Instance, steps: jax.Array) -> jax.Array:
-    """Move scores to first order, ``[K, B, n]``, by steps ``[K, B, P]`` of each instance's own."""
+    """Move scores as they are, ``[K, B, n]``, to first order, by steps ``[K, B, P]``."""
     flat, unravel = ravel_pytree(rule)
 
     def move(inst: Instance, step: jax.Array) -> jax.Array:
@@ -134,8 +133,8 @@ def _own_moves(rule: Any, instances: Instance, steps: jax.Array) -> jax.Array:
 
 
 @jax.jit
-def _combined(rule: Any, weights: jax.Array, values: jax.Array) -> Estimate:
+def _combined(rule: Any, vectors: jax.Array, weights: jax.Array, values: jax.Array) -> Estimate:
     above, below = jnp.split(relative(values), 2)
-    half = ((above - below) / 2)[..., None].astype(weights.dtype)
+    along = jnp.mean(((above - below) / 2)[..., None] * weights, axis=(0, 1))
     _, unravel = ravel_pytree(rule)
-    return Estimate(jnp.mean(values), unravel(jnp.mean(half * weights, axis=(0, 1))), {})
+    return Estimate(jnp.mean(values), unravel(vectors @ along.astype(vectors.dtype)), {})

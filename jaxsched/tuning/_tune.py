@@ -20,7 +20,8 @@ from jaxsched.instance import Instance
 from jaxsched.policies import prioritize, rule_name
 from jaxsched.schedule import require_ok
 from jaxsched.tuning import _checkpoint
-from jaxsched.tuning._parameters import as_box, as_parameters, require_finite
+from jaxsched.tuning._estimate import pulled_back
+from jaxsched.tuning._parameters import as_box, as_parameters, is_finite, require_finite
 from jaxsched.tuning.estimators import Estimator, default_estimator
 from jaxsched.tuning.objectives import Objective, mean_latency
 
@@ -106,9 +107,10 @@ def tune(
 
     A run depends on its arguments alone. With ``checkpoint_dir`` its state is kept there at
     every validation, and the same call again goes on from it, to the same bits. A call with
-    another rule, estimator, key or other instances is refused; what the functions inside do
-    (objective, schedules, the optimiser beyond the form of its state) cannot be compared, so give
-    a changed one a folder of its own.
+    another rule, estimator, objective, key or other instances is refused. Functions are compared
+    by name and by what a ``functools.partial`` gives them; what a closure holds is not seen (a
+    schedule, or an optimiser beyond the form of its state), so give a changed one a folder of its
+    own.
 
     Args:
       rule: a pytree of float leaves with ``__call__``: ``[n]`` instance to ``[n]`` priorities.
@@ -178,8 +180,8 @@ def tune(
         history=History(train=np.zeros(0), step=np.zeros(0, np.int64), validation=np.zeros(0)),
     )
     run = _checkpoint.fingerprint(
-        f"{type(rule).__name__} {type(estimator).__name__} {minibatch_size} {validate_every}",
-        *(rule, estimator, state.optimizer_state, key, train, validation, low, high),
+        *(rule, estimator, objective, temperature, noise, state.optimizer_state, low, high),
+        *(key, train, validation, minibatch_size, validate_every),
     )
     resumed = None if folder is None else _checkpoint.load(folder, run, state)
     state = resumed or _validated(state, validation, objective)
@@ -187,8 +189,12 @@ def tune(
     def stepped(state: _State) -> _State:
         step = int(state.step)
         estimate = _at_step(estimator, step, temperature=temperature, noise=noise)
-        found = estimate(state.rule, *minibatches.at(step))
-        require_finite("gradient", found.gradient, step, found.value)
+        instances, step_key = minibatches.at(step)
+        found = estimate(state.rule, instances, step_key)
+        if not is_finite(found.gradient):  # an estimator may have spread it over all leaves
+            own = pulled_back(state.rule, instances, jnp.ones(instances.prompt_tokens.shape))
+            require_finite("gradient", own, step, found.value)
+            require_finite("gradient", found.gradient, step, found.value)
         moved, optimizer_state = _moved(
             descend, state.rule, state.optimizer_state, found.gradient, found.value, low, high
         )
@@ -300,11 +306,12 @@ def _at_step(estimator: Any, step: int, **settings: Schedulable | None) -> Any:
         for name, value in settings.items()
         if value is not None
     }
-    return dataclasses.replace(estimator, **numbers)
+    return dataclasses.replace(estimator, **numbers) if numbers else estimator
 
 
 def _require_fields(estimator: Any, **settings: Schedulable | None) -> None:
-    has = {field.name for field in dataclasses.fields(estimator)}
+    fields = dataclasses.fields(estimator) if dataclasses.is_dataclass(estimator) else ()
+    has = {field.name for field in fields}
     for name, value in settings.items():
         if value is not None and name not in has:
             raise TypeError(f"{name} is given but {type(estimator).__name__} has no {name}")

@@ -30,7 +30,8 @@ def hard_evaluations(relaxation: Any) -> int:
     """Count the simulations that a relaxation takes: 1 if it starts from a simulated schedule.
 
     Args:
-      relaxation: one of this module; any other is taken to simulate nothing.
+      relaxation: one of this module, or a ``functools.partial`` of it; any other is taken to
+        simulate nothing.
 
     Returns:
       0 or 1.
@@ -40,7 +41,7 @@ def hard_evaluations(relaxation: Any) -> int:
       >>> relaxations.hard_evaluations(relaxations.memory_balance)
       1
     """
-    return int(relaxation in _FROM_A_SCHEDULE)
+    return int(getattr(relaxation, "func", relaxation) in _FROM_A_SCHEDULE)
 
 
 def work_ahead(score: jax.Array, inst: Instance, temperature: Any) -> jax.Array:

@@ -1,5 +1,6 @@
 """Runs that are killed and go on: same bits as runs that were not."""
 
+import functools
 import signal
 import subprocess
 import sys
@@ -81,6 +82,29 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path, other):
     run(tmp_path, steps=2)
     with pytest.raises(ValueError, match="belongs to a run with another rule"):
         run(tmp_path, **other)
+
+
+def tuned_into(folder, features, power):
+    return js.tune(
+        js.policies.linear_score(features, (1.0, 0.5)),
+        train=toy.instances(1),
+        validation=toy.instances(2),
+        key=jax.random.key(3),
+        objective=functools.partial(js.tuning.p_norm, power=power),
+        steps=2,
+        checkpoint_dir=folder,
+    )
+
+
+@pytest.mark.parametrize(
+    "other", [(("log_output", "log_total"), 2.0), (("log_output", "log_prompt"), 3.0)]
+)
+def test_features_and_objective_tell_runs_apart(tmp_path, other):
+    """Neither is a leaf: the one is static, the other a function with an argument."""
+    first = tuned_into(tmp_path, ("log_output", "log_prompt"), 2.0)
+    assert_equal(tuned_into(tmp_path, ("log_output", "log_prompt"), 2.0), first)
+    with pytest.raises(ValueError, match="belongs to a run with another rule"):
+        tuned_into(tmp_path, *other)
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path):

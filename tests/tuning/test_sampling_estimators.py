@@ -2,6 +2,7 @@
 
 import itertools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -156,6 +157,42 @@ def test_tangent_noise_takes_fewer_samples_than_directions(batch, pairs):
     slopes = [np.asarray(leaf) for leaf in jax.tree.leaves(found.gradient)]
     assert all(np.isfinite(leaf).all() for leaf in slopes)
     assert any(leaf.any() for leaf in slopes)
+
+
+def test_every_instance_has_a_say_in_the_directions():
+    """A lone request comes first, whose scores no parameter can spread."""
+    lone = js.Instance.from_lengths([5], [3], kv_capacity=16492)
+    inst = js.stack([lone, js.workloads.mixed(jax.random.key(5), num_requests=600)])
+    rule = js.policies.linear_score(("log_output", "log_prompt", "log_total"), (0.5, 0.5, 0.2))
+    found = js.tuning.TangentNoise(noise=jnp.float32(0.1))(rule, inst, KEY).gradient.weights
+    assert np.all(np.asarray(found) != 0)
+
+
+@pytest.mark.parametrize("name", ["tangent_noise", "score_noise"])
+def test_adding_a_number_to_all_scores_changes_nothing(name):
+    inst = js.workloads.mixed(jax.random.key(2), num_requests=40, batch=4)
+    plain = js.policies.linear_score(("log_output", "log_prompt"), (0.04, 0.01))
+
+    @chex.dataclass(frozen=True)
+    class Shifted:
+        weights: jax.Array
+
+        def __call__(self, inst):
+            return js.policies.LinearScore(self.weights, plain.features)(inst) + 1000.0
+
+    one, other = (
+        ALL[name](rule, inst, KEY).gradient.weights
+        for rule in (plain, Shifted(weights=plain.weights))
+    )
+    np.testing.assert_allclose(one, other, rtol=0.1)
+
+
+@pytest.mark.jax_defaults
+def test_tangent_noise_takes_rules_of_float64(x64):
+    kind = jnp.float64 if x64 else jnp.float32
+    rule = jax.tree.map(lambda leaf: leaf.astype(kind), js.policies.mlp_score(hidden=6))
+    found = js.tuning.default_estimator()(rule, PADDED, KEY)
+    assert {leaf.dtype for leaf in jax.tree.leaves(found.gradient)} == {jnp.dtype(kind)}
 
 
 def test_no_parameter_that_changes_an_order_has_no_slope():

@@ -1,5 +1,6 @@
 """Descent, validation, boxes, schedules and errors of js.tune."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -146,7 +147,93 @@ def test_the_default_estimator_tunes_a_linear_rule_to_the_volume_rule():
     assert found.history.best[-1] < 1.005 * volume
 
 
+def test_an_estimator_can_be_a_plain_function():
+    estimator = toy.towards_volume()
+    found = tune(estimator=lambda rule, instances, key: estimator(rule, instances, key))
+    np.testing.assert_array_equal(found.history.train, tune().history.train)
+
+
+def test_the_default_estimator_compiles_nothing_anew():
+    """For other numbers: key, lengths, the rule's parameters, and the noise from step to step."""
+    optimizer = optax.adam(0.01)
+
+    def run(seed):
+        js.tune(
+            js.policies.mlp_score(("log_prompt", "log_output"), hidden=7, seed=seed),
+            train=toy.instances(seed),
+            validation=HELD_OUT,
+            key=jax.random.key(seed),
+            optimizer=optimizer,
+            noise=lambda step: 0.2 / (1 + step),
+            steps=3,
+        )
+
+    run(1)
+    events = []
+
+    def listen(event, duration_secs, **kwargs):
+        events.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        run(2)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert not [event for event in events if "compile" in event]
+
+
+def test_the_bar_shows_train_validation_and_best(capsys):
+    tune(progress=True)
+    shown = capsys.readouterr().err
+    for figure in ("/8 steps", "train 1 ", "validation ", "best "):
+        assert figure in shown
+
+
+@chex.dataclass(frozen=True)
+class HalfNaN:
+    """The slope of a root at 0 is infinite, and times 0 it is NaN."""
+
+    a: jax.Array
+    b: jax.Array
+
+    def __call__(self, inst):
+        volume = jnp.log(inst.volume)
+        return (
+            volume
+            + self.a * jnp.log(inst.prompt_tokens.astype(jnp.float32))
+            + jnp.sqrt(self.b * 0.0) * jnp.log(inst.output_tokens.astype(jnp.float32))
+        )
+
+
+@chex.dataclass(frozen=True)
+class Rounded:
+    """Integer scores, whose slopes are 0."""
+
+    weight: jax.Array
+
+    def __call__(self, inst):
+        return (self.weight * jnp.log(inst.volume) * 10.0).astype(jnp.int32)
+
+
 class TestErrors:
+    def test_the_leaf_whose_slope_is_nan_is_named_whatever_the_estimator(self):
+        rule = HalfNaN(a=jnp.float32(0.1), b=jnp.float32(0.0))
+        for estimator in (None, js.tuning.ScoreNoise(noise=jnp.float32(0.1))):
+            with pytest.raises(ValueError, match=r"step 0: leaf \.b of the gradient holds nan"):
+                tune(rule, estimator=estimator)
+
+    def test_scores_without_slopes(self):
+        rule = Rounded(weight=jnp.float32(1.0))
+        for estimator in (None, js.tuning.ScoreNoise(noise=jnp.float32(0.1))):
+            with pytest.raises(TypeError, match="'Rounded' returns int32, which has no slopes"):
+                tune(rule, estimator=estimator)
+        evolution = js.tuning.EvolutionStrategies(noise=jnp.float32(0.1))
+        assert tune(rule, estimator=evolution, steps=1).history.train.size == 1
+
+    def test_a_start_that_is_nan(self):
+        with pytest.raises(ValueError, match=r"leaf \.weights of rule 'Tilted' holds nan; start"):
+            tune(toy.Tilted(weights=jnp.array([0.0, np.nan])))
+
     def test_a_nan_gradient_names_step_and_leaf(self):
         with pytest.raises(ValueError, match=r"step 2: leaf \.weights of the gradient holds nan"):
             tune(temperature=lambda step: np.nan if step == 2 else 1.0)

@@ -40,9 +40,8 @@ class Towards:
 
     def __call__(self, rule, instances, key):
         away = rule.weights - self.target
-        size = jnp.mean(instances.volume)  # so that the minibatch shows in the value
         gradient = self.temperature * away + self.noise * jax.random.normal(key, away.shape)
-        return Found(0.5 * jnp.sum(away**2) + 0 * size, Tilted(weights=gradient), {"size": size})
+        return Found(0.5 * jnp.sum(away**2), Tilted(weights=gradient), {})
 
 
 @chex.dataclass(frozen=True)
