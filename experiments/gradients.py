@@ -1,7 +1,8 @@
 """How far each gradient estimator can be trusted, far from the optimum and near it.
 
-Estimators x rules x parameters on ``mixed``, beside a reference of many simulated samples. Every
-estimator has at most six hard evaluations an instance, the time of a relaxation counted in those.
+Estimators x rules x parameters on ``mixed``, beside a reference of many simulated samples. None has
+more than six hard evaluations an instance, the time of a relaxation counted in those, but noise
+guided by ``memory_balance``, which comes to about seven.
 ``evaluation_s`` is one hard evaluation of the same instances with their scores given, and a row's
 ``evaluations`` its whole time in those, scores and gradients of the rule included. Points:
 

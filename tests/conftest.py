@@ -1,5 +1,6 @@
 """Settings and fixtures that all tests share."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -70,6 +71,27 @@ def data_dir():
             "azure2023_conv.csv.gz and arxiv_summarization.csv.gz"
         )
     return folder
+
+
+@pytest.fixture
+def compiled():
+    """``with compiled() as events:`` lists what jax compiles inside."""
+
+    @contextlib.contextmanager
+    def listening():
+        events = []
+
+        def listen(event, duration_secs, **kwargs):
+            if "compile" in event:
+                events.append(event)
+
+        jax.monitoring.register_event_duration_secs_listener(listen)
+        try:
+            yield events
+        finally:
+            jax.monitoring.unregister_event_duration_listener(listen)
+
+    return listening
 
 
 @pytest.fixture

@@ -149,21 +149,13 @@ def test_no_rule_needs_less_than_the_bound_says():
     assert saved["fcfs"] == 1 - plan.capacity["fcfs"] / plan.capacity["shortest_output"]
 
 
-def test_a_new_target_compiles_nothing():
+def test_a_new_target_compiles_nothing(compiled):
     inst = instance(*backlogs(0, count=2, n=8, most=40))
     js.plan_capacity(inst, "smallest_volume", ("mean", 28), bound=None)
-    events = []
-
-    def listen(event, duration_secs, **kwargs):
-        events.append(event)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
+    with compiled() as events:
         js.plan_capacity(inst, "smallest_volume", ("mean", 80), bound=None)
         js.plan_capacity(inst, "smallest_volume", ("p95", 200), bound=None)
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
-    assert not [event for event in events if "compile" in event]
+    assert not events
 
 
 class TestServers:

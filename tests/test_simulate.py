@@ -285,27 +285,7 @@ def test_constants_inside_jit(many):
     np.testing.assert_array_equal(found, js.simulate(inst, js.prioritize("fcfs", inst)).start)
 
 
-@pytest.fixture
-def num_compilations():
-    """A function that counts the programs compiled since the last call."""
-    events = []
-
-    def listen(event, *_, **__):
-        if event == "/jax/core/compile/jaxpr_trace_duration":
-            events.append(event)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-
-    def count():
-        found = len(events)
-        events.clear()
-        return found
-
-    yield count
-    jax.monitoring.unregister_event_duration_listener(listen)
-
-
-def test_nothing_compiles_for_other_numbers(num_compilations):
+def test_nothing_compiles_for_other_numbers(compiled):
     def instances(scale, capacity, seed):
         rng = np.random.default_rng(seed)
         prompt, output = rng.integers(1, scale, (2, 40, 33))
@@ -313,13 +293,14 @@ def test_nothing_compiles_for_other_numbers(num_compilations):
 
     jitted = jax.jit(lambda inst, priority: js.simulate(inst, priority).start)
     inst, priority = instances(5, 50, seed=0)
-    js.simulate(inst, priority), jitted(inst, jnp.asarray(priority))
-    assert num_compilations() > 0
+    with compiled() as events:
+        js.simulate(inst, priority), jitted(inst, jnp.asarray(priority))
+    assert events
     for seed, (scale, capacity) in enumerate([(2, 3), (100, 250), (5, 10**6), (1000, 2100)]):
         inst, priority = instances(scale, capacity, seed)
         on_device = jnp.asarray(priority)
-        num_compilations()
-        js.simulate(inst, priority), jitted(inst, on_device)
-        js.simulate(inst, -priority), jitted(inst, on_device)
-        js.simulate(inst, priority, max_num_seqs=None)
-        assert num_compilations() == 0
+        with compiled() as events:
+            js.simulate(inst, priority), jitted(inst, on_device)
+            js.simulate(inst, -priority), jitted(inst, on_device)
+            js.simulate(inst, priority, max_num_seqs=None)
+        assert not events

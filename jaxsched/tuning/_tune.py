@@ -142,7 +142,8 @@ def tune(
       ValueError: a number is out of range; the rule has no parameters or starts outside
         ``bounds``; a gradient or a parameter became NaN or infinite (step and leaf are named);
         or the checkpoint belongs to another run.
-      TypeError: a leaf is not of floats, or the estimator has no temperature or noise to set.
+      TypeError: a leaf is not of floats, the rule returns integers where slopes are asked for, or
+        the estimator has no temperature or noise to set.
 
     Example:
       >>> import chex, jax, jax.numpy as jnp
@@ -192,7 +193,8 @@ def tune(
         instances, step_key = minibatches.at(step)
         found = estimate(state.rule, instances, step_key)
         if not is_finite(found.gradient):  # an estimator may have spread it over all leaves
-            own = pulled_back(state.rule, instances, jnp.ones(instances.prompt_tokens.shape))
+            ones = jnp.ones(instances.prompt_tokens.shape, jnp.float32)
+            own = pulled_back(state.rule, instances, ones)
             require_finite("gradient", own, step, found.value)
             require_finite("gradient", found.gradient, step, found.value)
         moved, optimizer_state = _moved(

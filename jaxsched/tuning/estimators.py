@@ -44,7 +44,7 @@ __all__ = [
 def default_estimator(objective: Objective = mean_latency) -> Estimator:
     """Make the estimator that :func:`js.tune` takes when none is given: two pairs of tangent noise.
 
-    Four hard evaluations of an instance, any objective, and a cosine of 0.69 or more at every
+    Four hard evaluations of an instance, any objective, and a cosine of 0.67 or more at every
     point of `experiments/gradients.py`, which none of the cheap ones beside it reaches.
 
     Args:

@@ -153,7 +153,7 @@ def test_an_estimator_can_be_a_plain_function():
     np.testing.assert_array_equal(found.history.train, tune().history.train)
 
 
-def test_the_default_estimator_compiles_nothing_anew():
+def test_the_default_estimator_compiles_nothing_anew(compiled):
     """For other numbers: key, lengths, the rule's parameters, and the noise from step to step."""
     optimizer = optax.adam(0.01)
 
@@ -169,17 +169,9 @@ def test_the_default_estimator_compiles_nothing_anew():
         )
 
     run(1)
-    events = []
-
-    def listen(event, duration_secs, **kwargs):
-        events.append(event)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
+    with compiled() as events:
         run(2)
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
-    assert not [event for event in events if "compile" in event]
+    assert not events
 
 
 def test_the_bar_shows_train_validation_and_best(capsys):
