@@ -39,7 +39,7 @@ def _described(value: Any) -> str:
     if isinstance(value, functools.partial):
         return f"partial{_described((value.func, value.args, value.keywords))}"
     if isinstance(value, Mapping):
-        return _described(sorted((str(key), each) for key, each in value.items()))
+        return _described(sorted((str(key), _described(each)) for key, each in value.items()))
     if isinstance(value, (tuple, list)):
         return f"{type(value).__name__}({', '.join(map(_described, value))})"
     if hasattr(value, "__qualname__"):
