@@ -57,7 +57,8 @@ class TangentNoise(Antithetic):
       pairs: :math:`K`; static. Each instance is simulated :math:`2K` times.
       objective: what to make small; static.
       rank: the most directions of parameter space to move in, those along which scores move
-        most; static.
+        most; static. To find them takes three times as many passes over a few instances, which
+        outweighs the simulations where there are thousands of parameters.
 
     Source:
       Ours. Steps of their own for the members of a batch: Wen, Vicol, Ba, Tran, Grosse, *Flipout:
