@@ -1,10 +1,10 @@
 """How far each gradient estimator can be trusted, far from the optimum and near it.
 
-Estimators x rules x parameters on ``mixed``, beside a reference of many simulated samples. None has
-more than six hard evaluations an instance, the time of a relaxation counted in those, but noise
-guided by ``memory_balance``, which comes to about seven.
-``evaluation_s`` is one hard evaluation of the same instances with their scores given, and a row's
-``evaluations`` its whole time in those, scores and gradients of the rule included. Points:
+Estimators x rules x parameters on ``mixed``, beside a reference of many simulated samples. Each
+has at most six hard evaluations an instance, the time of its relaxation counted in those; noise
+guided by ``memory_balance`` would have more and is left out. ``evaluation_s`` is one hard
+evaluation of the same instances with their scores given, and a row's ``evaluations`` its whole time
+in those, scores and gradients of the rule included. Points:
 
 - far: a linear rule set by hand, and a network as drawn.
 - near: on the straight line from the tuned rule back to the far one, the first point whose mean
@@ -42,7 +42,9 @@ ESTIMATORS = {
     "straight_through": tuning.Pathwise(WARM, relaxations.straight_through),
     "score_noise 2 pairs": tuning.ScoreNoise(noise=WARM, pairs=2),
     "score_noise 3 pairs": tuning.ScoreNoise(noise=WARM),
-    "guided_noise 1 pair": tuning.GuidedNoise(noise=WARM, pairs=1),
+    "guided_noise 1 pair, work_ahead": tuning.GuidedNoise(
+        noise=WARM, pairs=1, relaxation=relaxations.work_ahead
+    ),
     "guided_noise 2 pairs, work_ahead": tuning.GuidedNoise(
         noise=WARM, pairs=2, relaxation=relaxations.work_ahead
     ),

@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxsched._simulate import simulate
 from jaxsched.instance import Instance
 from jaxsched.tuning._soft_order import by_rows, soft_sums
+from jaxsched.tuning._turns import starts_by_turn
 
 
 def soft_sort(score: jax.Array, inst: Instance, temperature: Any) -> jax.Array:
@@ -100,12 +100,3 @@ def straight_through(score: jax.Array, inst: Instance, temperature: Any) -> jax.
         score / jnp.asarray(temperature, score.dtype), inst.is_real.astype(score.dtype)
     )
     return start + climb * (turn - lax.stop_gradient(turn)) + inst.output_tokens.astype(jnp.float32)
-
-
-def starts_by_turn(score: jax.Array, inst: Instance) -> tuple[jax.Array, jax.Array]:
-    """Simulate: starts ``[n]`` in order of turn, and who takes it; padding last, as the last."""
-    hard = lax.stop_gradient(score)
-    start = simulate(inst, hard).start
-    order = jnp.argsort(jnp.where(inst.is_real, hard, jnp.inf), stable=True)
-    last = jnp.max(jnp.where(inst.is_real, start, 0))
-    return jnp.where(inst.is_real, start, last)[order].astype(jnp.float32), order

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxsched.instance import Instance
-from jaxsched.tuning._hard_starts import starts_by_turn
 from jaxsched.tuning._soft_order import by_rows
+from jaxsched.tuning._turns import starts_by_turn
 
 
 def memory_balance(score: jax.Array, inst: Instance, temperature: Any) -> jax.Array:

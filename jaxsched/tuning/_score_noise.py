@@ -96,7 +96,7 @@ class GuidedNoise(Antithetic):
         return 2 * self.pairs + hard_evaluations(self.relaxation)
 
     def __call__(self, rule: Any, instances: Instance, key: jax.Array) -> Estimate:
-        """Estimate value and gradient from ``2 pairs`` simulations of each instance."""
+        """Estimate value and gradient from ``2 pairs`` simulations and the relaxation's."""
         score = scores(rule, instances)
         direction, sampled = _sampled(self, score, instances, key)
         values = hard_values(self.objective, instances, sampled)

@@ -180,11 +180,13 @@ def tune(
         best_rule=rule,
         history=History(train=np.zeros(0), step=np.zeros(0, np.int64), validation=np.zeros(0)),
     )
-    run = _checkpoint.fingerprint(
-        *(rule, estimator, objective, temperature, noise, state.optimizer_state, low, high),
-        *(key, train, validation, minibatch_size, validate_every),
-    )
-    resumed = None if folder is None else _checkpoint.load(folder, run, state)
+    run, resumed = "", None
+    if folder is not None:
+        run = _checkpoint.fingerprint(
+            *(rule, estimator, objective, temperature, noise, state.optimizer_state, low, high),
+            *(key, train, validation, minibatch_size, validate_every),
+        )
+        resumed = _checkpoint.load(folder, run, state)
     state = resumed or _validated(state, validation, objective)
 
     def stepped(state: _State) -> _State:

@@ -191,7 +191,7 @@ def test_tangent_noise_takes_rules_of_float64():
         assert {leaf.dtype for leaf in jax.tree.leaves(found.gradient)} == {jnp.dtype("float64")}
 
 
-def test_no_parameter_that_changes_an_order_has_no_slope():
+def test_a_parameter_that_changes_no_order_has_no_slope():
     """One feature alone: its weight scales the scores, which the order ignores."""
     rule = js.policies.linear_score(("log_output",), (2.0,))
     found = js.tuning.TangentNoise(noise=jnp.float32(0.1))(rule, PADDED, KEY)
