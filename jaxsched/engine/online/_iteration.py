@@ -9,7 +9,7 @@ from jax import lax
 from jaxsched.engine.online._clock import decode_steps, seconds, steps_before
 from jaxsched.engine.online._lanes import Writing, any_of, choose, put, take
 from jaxsched.engine.online._seats import (
-    LONGEST_SKIP, NEVER, ROWS, Seats, latest, survey,
+    LONGEST_SKIP, NEVER, ROWS, Seats, latest, seat_stride, survey,
 )
 from jaxsched.engine.online._state import (
     STALLED, STEP_LIMIT, Choices, Filling, Head, Limits, State, Step, Streams, blocks_of,
@@ -21,6 +21,21 @@ class Program(NamedTuple):
     limits: Limits
     choices: Choices
     writing: Writing
+    once: jax.Array
+
+    def stage(self, compute, like):
+        """Materialise."""
+        start = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like)
+        _, out = lax.while_loop(
+            lambda c: c[0] < self.once, lambda c: (c[0] + 1, compute()), (jnp.int32(0), start)
+        )
+        return out
+
+    def phase(self, compute, carry):
+        _, out = lax.while_loop(
+            lambda c: c[0] < self.once, lambda c: (c[0] + 1, compute(c[1])), (jnp.int32(0), carry)
+        )
+        return out
 
     def advance(self, state: State, until: jax.Array) -> State:
         """Run every step that begins before ``until [B]``."""
@@ -31,24 +46,30 @@ class Program(NamedTuple):
         )
 
     def iterate(self, state: State, until: jax.Array) -> State:
-        state, last = self._settle(state)
-        state = self._open(state, last, until)
-        state = self._admit(state)
-        return self._close(state, last, until)
+        last = _Settled(state.is_live, state.head)
+        state, last = self.phase(lambda c: self._settle(c[0]), (state, last))
+        state = self.phase(lambda s: self._open(s, last, until), state)
+        state = self.phase(self._admit, state)
+        closing = self.stage(
+            lambda: self._closing(state, last, until),
+            _Closing(state.is_live, state.is_live, state.head, state.work, state.now),
+        )
+        return self._close(state, closing)
 
     # ---- between steps ----
 
     def _settle(self, state: State) -> tuple[State, _Settled]:
         """Let one request that has ended leave and seat one that has its prompt computed."""
         streams, limits = self.streams, self.limits
-        nobody = jnp.int32(streams.arrival.shape[0] - 1)
-        nowhere = jnp.int32(state.seats.end.shape[0] - 1)
+        nobody = jnp.int32(streams.arrival.shape[0] // state.head.shape[0] - 1)
+        nowhere = jnp.int32(state.seats.end.shape[0] // state.head.shape[0] - 1)
         size = limits.block_size
         records = state.records
         seats, seen = survey(state.seats, state.tick, size, state.pause, state.seat_blocks)
         asked = state.asked + seen.blocks
         leaves = (seen.num_ending > 0) & ~state.step.is_open
-        seat_left = choose(leaves, seen.ending, nowhere)
+        stride = seat_stride(seats, state.head.shape[0])
+        seat_left = choose(leaves, seen.ending & (stride - 1), nowhere)
         left = choose(leaves, take(seats.request, seat_left), nobody)
         gap_left = take(seats.gap, seat_left)
         tokens_left = choose(leaves, take(streams.final, left), 0)
@@ -110,7 +131,10 @@ class Program(NamedTuple):
         )
         busy = (seen.num_ending > leaves) | (seated < state.head - is_partial)
         busy |= enters & (end == state.tick)
-        first_end = jnp.minimum(seen.first_end, choose(enters, end, NEVER))
+        first_end = state.tick + lax.shift_right_logical(
+            seen.ending, jnp.full_like(end, stride.bit_length() - 1)
+        )
+        first_end = jnp.minimum(first_end, choose(enters, end, NEVER))
         return state, _Settled(is_settled=~busy, first_end=first_end)
 
     # ---- a step ----
@@ -188,11 +212,11 @@ class Program(NamedTuple):
 
     def _evict(self, state: State, is_short: jax.Array) -> State:
         streams, size = self.streams, self.limits.block_size
-        nobody = jnp.int32(streams.arrival.shape[0] - 1)
-        nowhere = jnp.int32(state.seats.end.shape[0] - 1)
+        nobody = jnp.int32(streams.arrival.shape[0] // state.head.shape[0] - 1)
+        nowhere = jnp.int32(state.seats.end.shape[0] // state.head.shape[0] - 1)
         records, seats, filling = state.records, state.seats, state.filling
         is_partial = filling.known > 0
-        seat = latest(seats, state.seat_blocks)
+        seat = latest(seats, state.seat_blocks, state.head.shape[0])
         seat = choose(is_short & ~is_partial, seat, nowhere)
         request = choose(
             is_partial, take(state.queue, jnp.maximum(state.head - 1, 0)), take(seats.request, seat)
@@ -300,29 +324,38 @@ class Program(NamedTuple):
             ),
         )
 
-    def _close(self, state: State, last: _Settled, until: jax.Array) -> State:
-        limits, step, totals = self.limits, state.step, state.totals
-        cost = limits.cost
+    def _closing(self, state: State, last: _Settled, until: jax.Array) -> _Closing:
+        step = state.step
         may, _, _ = self._may_admit(state)
         closes = step.is_open & ~may
         is_stalled = (
             closes & (state.decoding == 0) & (step.prefilled == 0) & ~step.has_evicted
         )
         closes &= ~is_stalled
-
         n, cached = state.decoding, state.cached
-        one = jnp.ones_like(n)
-        work = state.work + decode_steps(n, cached, one)
-        work = work._replace(
-            prefilled=work.prefilled + step.prefilled.astype(jnp.int64),
-            half_pairs=work.half_pairs + step.half_pairs,
+        work = decode_steps(n, cached, jnp.ones_like(n))
+        work = state.work + work._replace(
+            prefilled=step.prefilled.astype(jnp.int64), half_pairs=step.half_pairs
         )
-        now = state.origin + seconds(cost, work)
+        now = state.origin + seconds(self.limits.cost, work)
         more = jnp.zeros_like(n)
         if self.choices.can_skip:
-            more, work, now = self._skip(state, last, work, now, until)
+            zero = jnp.zeros_like
+            like = (n, state.work, state.now, state.now)
+            more, before_last, now, stop = self.stage(
+                lambda: self._bound(state, last, work, now, until), like
+            )
+            _ = before_last, zero
+            more, work, now = self._skip(state, more, before_last, work, stop)
+        return _Closing(closes, is_stalled, more, work, now)
+
+    def _close(self, state: State, closing: _Closing) -> State:
+        limits, step, totals = self.limits, state.step, state.totals
+        cost = limits.cost
+        closes, is_stalled, more, work, now = closing
+        n, cached = state.decoding, state.cached
+        one = jnp.ones_like(n)
         count = one + more
-        pause = now - state.now if not self.choices.can_skip else None
         n64, kv64, p64 = (x.astype(jnp.float64) for x in (n, cached, step.prefilled))
         duration = (
             cost.a + cost.b * p64 + cost.c * n64 + cost.d * kv64
@@ -331,9 +364,6 @@ class Program(NamedTuple):
         k = count.astype(jnp.float64)
         rise = cost.d * n64
         pause = duration + (k - 1.0) * rise
-        fills = choose(  # tokens cached by those that are not seated
-            state.filling.known > 0, state.filling.computed, 0
-        )
         return state._replace(
             work=choose(closes, work, state.work),
             now=choose(closes, now, state.now),
@@ -349,7 +379,7 @@ class Program(NamedTuple):
             is_live=state.is_live & ~is_stalled,
         )
 
-    def _skip(self, state, last, work, now, until):
+    def _bound(self, state, last, work, now, until):
         limits, step = self.limits, state.step
         n = state.decoding
         is_plain = (step.prefilled == 0) & ~step.has_evicted & (state.filling.known == 0)
@@ -359,22 +389,36 @@ class Program(NamedTuple):
         by_end = last.first_end - state.tick - 1
         safe_n = jnp.maximum(n, 1)
         rounds = (state.free.astype(jnp.float64) + 0.5) / safe_n.astype(jnp.float64)
-        by_blocks = jnp.minimum(rounds.astype(jnp.int32), LONGEST_SKIP) 
-        by_blocks = jnp.minimum(by_blocks.astype(jnp.int64) * limits.block_size, LONGEST_SKIP).astype(jnp.int32)
+        rounds = jnp.minimum(rounds, LONGEST_SKIP).astype(jnp.int32).astype(jnp.float64)
+        by_blocks = jnp.minimum(rounds * limits.block_size.astype(jnp.float64), LONGEST_SKIP)
         waits = state.next.arrival <= state.now
         stop = jnp.minimum(until, choose(waits, jnp.inf, state.next.arrival))
         room = jnp.maximum(stop - now, 0.0)
-        by_time = steps_before(limits.cost, n, state.cached + n, room) + choose(room > 0, 1.0, 0.0)
-        by_time = jnp.minimum(by_time, jnp.float64(LONGEST_SKIP)).astype(jnp.int32)
-        by_limit = jnp.minimum(limits.max_steps - state.totals.steps - 1, LONGEST_SKIP).astype(jnp.int32)
-        more = jnp.minimum(jnp.minimum(by_end, by_blocks), jnp.minimum(by_time, by_limit))
+        by_time = steps_before(limits.cost, n, state.cached + n, room) + (room > 0)
+        by_limit = jnp.minimum(limits.max_steps - state.totals.steps - 1, LONGEST_SKIP)
+        more = jnp.minimum(
+            jnp.minimum(by_end, by_limit.astype(jnp.int32)),
+            jnp.minimum(jnp.minimum(by_time, by_blocks), LONGEST_SKIP).astype(jnp.int32),
+        )
         more = choose(is_plain, jnp.maximum(more, 0), 0)
+        return more, work, now, stop
+
+    def _skip(self, state, more, work, first_work, stop):
         # Its last step must begin before somebody arrives.
+        n = state.decoding
         before_last = work + decode_steps(n, state.cached + n, jnp.maximum(more - 1, 0))
-        is_early = state.origin + seconds(limits.cost, before_last) < stop
+        is_early = state.origin + seconds(self.limits.cost, before_last) < stop
         more = choose(is_early, more, 0)
         longer = work + decode_steps(n, state.cached + n, more)
-        return more, longer, state.origin + seconds(limits.cost, longer)
+        return more, longer, state.origin + seconds(self.limits.cost, longer)
+
+
+class _Closing(NamedTuple):
+    closes: jax.Array
+    is_stalled: jax.Array
+    more: jax.Array
+    work: object
+    now: jax.Array
 
 
 class _Settled(NamedTuple):

@@ -1,6 +1,6 @@
 """Reading and writing one row a stream, where every stream has a row of its own in mind.
 
-Arrays are ``[rows, B]``, streams in the lanes. Two ways to write: a loop over the streams, which
+Arrays are ``[rows B]``, rows of streams in the lanes, flat. Two ways to write: a loop over the streams, which
 is a handful of instructions a stream inside one compiled CPU kernel, and a scatter, which is one
 call for all streams everywhere else.
 """
@@ -29,13 +29,8 @@ def choose(flag: jax.Array, yes: Any, no: Any) -> Any:
 
 
 def take(array: jax.Array, row: jax.Array) -> jax.Array:
-    """``array[row[l], l]`` for every stream l, ``[B]``."""
-    num_streams = array.shape[1]
-    lane = lax.iota(jnp.int32, num_streams)
-    if array.size < 2**31:
-        flat = array.reshape(-1)
-        return flat.at[row * num_streams + lane].get(mode="promise_in_bounds")
-    return array.at[row, lane].get(mode="promise_in_bounds")
+    """``array[row[l], l]`` for every stream l, ``[B]``; the array is flat, ``[rows B]``."""
+    return array.at[_flat(row)].get(mode="promise_in_bounds")
 
 
 def put(
@@ -45,12 +40,11 @@ def put(
     writing: Writing,
 ) -> tuple[jax.Array, ...]:
     """Each of ``arrays`` with ``array[row[l], l] = value[l]`` for every stream l."""
-    num_streams = arrays[0].shape[1]
+    places = tuple(_flat(row) for row in rows)
     if writing == "scatter":
-        lane = lax.iota(jnp.int32, num_streams)
         return tuple(
-            array.at[row, lane].set(value, mode="promise_in_bounds", unique_indices=True)
-            for array, row, value in zip(arrays, rows, values, strict=True)
+            array.at[place].set(value, mode="promise_in_bounds", unique_indices=True)
+            for array, place, value in zip(arrays, places, values, strict=True)
         )
 
     def one_stream(lane: jax.Array, arrays: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
@@ -58,11 +52,17 @@ def put(
             return lax.dynamic_slice(array, (lane,), (1,))
 
         return tuple(
-            lax.dynamic_update_slice(array, at_lane(value)[None], (at_lane(row)[0], lane))
-            for array, row, value in zip(arrays, rows, values, strict=True)
+            lax.dynamic_update_slice(array, at_lane(value), (at_lane(place)[0],))
+            for array, place, value in zip(arrays, places, values, strict=True)
         )
 
+    num_streams = rows[0].shape[0]
     return lax.fori_loop(jnp.int32(0), jnp.int32(num_streams), one_stream, arrays)
+
+
+def _flat(row: jax.Array) -> jax.Array:
+    num_streams = row.shape[0]
+    return row * num_streams + lax.iota(jnp.int32, num_streams)
 
 
 def any_of(flags: jax.Array) -> jax.Array:

@@ -27,7 +27,10 @@ LONGEST_SKIP = 2**20  # steps; float32 divides what lies within it exactly
 
 
 class Seats(NamedTuple):
-    """``[seats + 1, B]``; the last row takes the writes of streams that have none to make."""
+    """``[(seats + 1) B]``, streams innermost; the last row takes the writes of streams without any.
+
+    Flat, because the CPU compiler unrolls short inner loops before it would vectorise them.
+    """
 
     request: jax.Array  # int32
     admission: jax.Array  # int32, ascending in the order of admission
@@ -39,8 +42,8 @@ class Seats(NamedTuple):
 class Survey(NamedTuple):
     """What the pass learns, ``[B]``."""
 
-    first_end: jax.Array  # the earliest end
-    ending: jax.Array  # a seat with that end
+    ending: jax.Array  # steps to the earliest end, times the power of two that exceeds all seats,
+    # plus the seat with that end
     num_ending: jax.Array  # seats that end at D
     free_seat: jax.Array  # the first free one
     last_seat: jax.Array  # the last one taken, or -1
@@ -49,10 +52,15 @@ class Survey(NamedTuple):
 
 def empty_seats(num_seats: int, num_streams: int) -> Seats:
     """Only free seats, their number rounded up to whole blocks of rows."""
-    shape = (-(-num_seats // ROWS) * ROWS + 1, num_streams)
+    shape = ((-(-num_seats // ROWS) * ROWS + 1) * num_streams,)
     never = jnp.full(shape, NEVER, jnp.int32)
     zero = jnp.zeros(shape, jnp.int32)
     return Seats(zero, zero, never, never, jnp.zeros(shape, jnp.float32))
+
+
+def seat_stride(seats: Seats, num_streams: int) -> int:
+    """The power of two that exceeds all seats."""
+    return 1 << (seats.end.shape[0] // num_streams - 1).bit_length()
 
 
 def survey(
@@ -71,75 +79,82 @@ def survey(
       Seats with ``block > tick``, and what was learnt.
     """
     num_streams = tick.shape[0]
-    full = (ROWS, num_streams)
+    width = ROWS * num_streams
+    own_row = lax.div(lax.iota(jnp.int32, width), jnp.int32(num_streams))
     per_block = 1.0 / block_size.astype(jnp.float32)
 
     def spread(lanes: jax.Array) -> jax.Array:
-        return jnp.broadcast_to(lanes, full)
+        return jnp.broadcast_to(lanes, (ROWS, num_streams)).reshape(width)
 
     tick_rows, size, scale, pauses = map(spread, (tick, block_size, per_block, pause))
     limit = num_blocks * ROWS
+    stride = seat_stride(seats, num_streams)
+    far = NEVER // stride
 
+    def is_never(end: jax.Array) -> jax.Array:
+        return (end == NEVER).astype(jnp.int32)
+
+    # Selects between loads keep the compiler from vectorising; minima and maxima do not.
     def blocks_taken(end: jax.Array, due: jax.Array) -> jax.Array:
-        late = jnp.minimum(tick_rows, end - 1) - due
-        steps = (late.astype(jnp.float32) + jnp.float32(0.5)) * scale
-        return choose(late >= 0, steps.astype(jnp.int32) + 1, 0)
+        late = jnp.maximum(jnp.minimum(tick_rows, end - 1) - due + size, 0)
+        return ((late.astype(jnp.float32) + jnp.float32(0.5)) * scale).astype(jnp.int32)
 
     def look(block: jax.Array, known: Survey) -> Survey:
-        begin = block * ROWS
-        row = begin + lax.broadcasted_iota(jnp.int32, full, 0)
-        end, due = (take_rows(array, begin, ROWS) for array in (seats.end, seats.block))
-        is_free = end == NEVER
+        row = block * ROWS + own_row
+        end, due = (take_rows(array, block * width, width) for array in (seats.end, seats.block))
+        taken_row = row - (row + 1) * is_never(end)
+        free_row = limit - (limit - row) * is_never(end)
         return Survey(
-            first_end=jnp.minimum(known.first_end, end),
-            ending=choose(end < known.first_end, row, known.ending),
+            ending=jnp.minimum(known.ending, jnp.minimum(end - tick_rows, far) * stride + row),
             num_ending=known.num_ending + (end == tick_rows).astype(jnp.int32),
-            free_seat=jnp.minimum(known.free_seat, choose(is_free, row, NEVER)),
-            last_seat=choose(is_free, known.last_seat, row),
+            free_seat=jnp.minimum(known.free_seat, free_row),
+            last_seat=jnp.maximum(known.last_seat, taken_row),
             blocks=known.blocks + blocks_taken(end, due),
         )
 
     def catch_up(block: jax.Array, written: tuple[jax.Array, jax.Array]) -> Any:
-        begin = block * ROWS
+        begin = block * width
         dues, gaps = written
-        end, due, gap = (take_rows(array, begin, ROWS) for array in (seats.end, dues, gaps))
+        end, due, gap = (take_rows(array, begin, width) for array in (seats.end, dues, gaps))
         due += blocks_taken(end, due) * size
         gap = jnp.maximum(gap, pauses)
         return set_rows(dues, begin, due), set_rows(gaps, begin, gap)
 
-    zero = jnp.zeros(full, jnp.int32)
-    start = Survey(zero + NEVER, zero, zero, zero + limit, zero - 1, zero)
+    zero = jnp.zeros(width, jnp.int32)
+    start = Survey(zero + NEVER, zero, zero + limit, zero - 1, zero)
     rows = lax.fori_loop(jnp.int32(0), num_blocks, look, start)
     # The bound makes the second pass wait for the first; else XLA copies what is read and written.
     in_use = lax.div(jnp.max(rows.last_seat) + ROWS, jnp.int32(ROWS))
     dues, gaps = lax.fori_loop(jnp.int32(0), in_use, catch_up, (seats.block, seats.gap))
     seats = seats._replace(block=dues, gap=gaps)
-    first_end = jnp.min(rows.first_end, axis=0)
-    is_first = rows.first_end == first_end[None]
+    ending, num_ending, free_seat, last_seat, blocks = (
+        rows.reshape(ROWS, num_streams) for rows in rows
+    )
     return seats, Survey(
-        first_end=first_end,
-        ending=jnp.max(choose(is_first, rows.ending, -1), axis=0),
-        num_ending=jnp.sum(rows.num_ending, axis=0, dtype=jnp.int32),
-        free_seat=jnp.min(rows.free_seat, axis=0),
-        last_seat=jnp.max(rows.last_seat, axis=0),
-        blocks=jnp.sum(rows.blocks, axis=0, dtype=jnp.int32),
+        ending=jnp.min(ending, axis=0),
+        num_ending=jnp.sum(num_ending, axis=0, dtype=jnp.int32),
+        free_seat=jnp.min(free_seat, axis=0),
+        last_seat=jnp.max(last_seat, axis=0),
+        blocks=jnp.sum(blocks, axis=0, dtype=jnp.int32),
     )
 
 
-def latest(seats: Seats, num_blocks: jax.Array) -> jax.Array:
+def latest(seats: Seats, num_blocks: jax.Array, num_streams: int) -> jax.Array:
     """The seat of the request admitted last, int32 ``[B]``; any seat if none is taken."""
-    full = (ROWS, seats.end.shape[1])
+    width = ROWS * num_streams
+    own_row = lax.div(lax.iota(jnp.int32, width), jnp.int32(num_streams))
 
     def over_block(
         block: jax.Array, carry: tuple[jax.Array, jax.Array]
     ) -> tuple[jax.Array, jax.Array]:
         most, seat = carry
-        begin = block * ROWS
-        row = begin + lax.broadcasted_iota(jnp.int32, full, 0)
-        is_free = take_rows(seats.end, begin, ROWS) == NEVER
-        key = choose(is_free, -1, take_rows(seats.admission, begin, ROWS))
-        return jnp.maximum(most, key), choose(key > most, row, seat)
+        is_free = take_rows(seats.end, block * width, width) == NEVER
+        key = choose(is_free, -1, take_rows(seats.admission, block * width, width))
+        return jnp.maximum(most, key), choose(key > most, block * ROWS + own_row, seat)
 
-    start = jnp.full(full, -1, jnp.int32), jnp.zeros(full, jnp.int32)
-    most, seat = lax.fori_loop(jnp.int32(0), num_blocks, over_block, start)
+    start = jnp.full(width, -1, jnp.int32), jnp.zeros(width, jnp.int32)
+    most, seat = (
+        rows.reshape(ROWS, num_streams)
+        for rows in lax.fori_loop(jnp.int32(0), num_blocks, over_block, start)
+    )
     return jnp.max(choose(most == jnp.max(most, axis=0)[None], seat, 0), axis=0)

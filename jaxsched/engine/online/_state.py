@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxsched.engine.online._clock import Cost, Work, no_work
-from jaxsched.engine.online._lanes import choose
+from jaxsched.engine.online._lanes import choose, take
 from jaxsched.engine.online._seats import Seats, empty_seats
 
 OK, STALLED, STEP_LIMIT = 0, 1, 2
@@ -38,7 +38,7 @@ class Limits(NamedTuple):
 
 
 class Streams(NamedTuple):
-    """Requests ``[n + 1, B]`` by arrival; the last row is nobody, who never arrives."""
+    """Requests ``[(n + 1) B]`` by arrival; the last row is nobody, who never arrives."""
 
     arrival: jax.Array  # float64, seconds
     prompt: jax.Array  # int32
@@ -47,7 +47,7 @@ class Streams(NamedTuple):
 
 
 class Records(NamedTuple):
-    """What becomes of requests, ``[n + 1, B]``; seconds float64, NaN for what has not happened."""
+    """What becomes of requests, ``[(n + 1) B]``; seconds float64, NaN for what has not happened."""
 
     known: jax.Array  # int32, prompt and generated tokens at the last eviction
     first_scheduled: jax.Array
@@ -115,7 +115,7 @@ class State(NamedTuple):
     seats: Seats
     seat_blocks: jax.Array  # int32 []
     # requests that fill stand in queue[seated : head]
-    queue: jax.Array  # int32 [n + 1, B]
+    queue: jax.Array  # int32 [(n + 1) B]
     head: jax.Array  # int32
     seated: jax.Array  # int32
     next: Head
@@ -134,15 +134,14 @@ def blocks_of(tokens: jax.Array, block_size: jax.Array) -> jax.Array:
 
 def initial(streams: Streams, queue: jax.Array, limits: Limits, choices: Choices) -> State:
     """Nobody has arrived."""
-    num_streams = queue.shape[1]
+    num_streams = limits.block_size.shape[0]
     zero = jnp.zeros(num_streams, jnp.int32)
     zero64 = jnp.zeros(num_streams, jnp.float64)
     long = jnp.zeros(num_streams, jnp.int64)
     no = jnp.zeros(num_streams, bool)
     nan = jnp.full(streams.arrival.shape, jnp.nan, jnp.float64)
     zeros = jnp.zeros(streams.arrival.shape, jnp.int32)
-    lane = jnp.arange(num_streams)
-    first = queue[0]
+    first = queue[:num_streams]
     return State(
         origin=zero64,
         work=no_work(num_streams),
@@ -160,7 +159,7 @@ def initial(streams: Streams, queue: jax.Array, limits: Limits, choices: Choices
         queue=queue,
         head=zero,
         seated=zero,
-        next=Head(first, streams.prompt[first, lane], streams.arrival[first, lane]),
+        next=Head(first, take(streams.prompt, first), take(streams.arrival, first)),
         filling=Filling(zero, zero, zero64, zero64 * jnp.nan),
         step=Step(no, zero, zero, long, no),
         records=Records(
