@@ -1,1 +1,0 @@
-"""From decisions to outcomes."""
