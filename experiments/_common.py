@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from jaxsched._manifest import manifest as describe_run
+from jaxsched._lib.manifest import manifest as describe_run
 
 _HERE = Path(__file__).resolve().parent
 

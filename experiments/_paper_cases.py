@@ -11,14 +11,14 @@ import jax
 import numpy as np
 
 import jaxsched as js
-from jaxsched.policies.geometric import geometric
-from jaxsched.policies.lp_guided import (
+from jaxsched.policies.batches.geometric import geometric
+from jaxsched.policies.batches.sorted_f import sorted_f
+from jaxsched.policies.guided.lp_guided import (
     linear_program_starts,
     lp_swap,
     receding_horizon,
     sorted_lp,
 )
-from jaxsched.policies.sorted_f import sorted_f
 
 SEED = 0
 KV_CAPACITY, SERVER = 16492, "llama2_70b_2xa100"

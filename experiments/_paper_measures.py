@@ -11,7 +11,7 @@ import numpy as np
 from scipy.stats import ttest_1samp
 
 import jaxsched as js
-from jaxsched._intervals import Estimate
+from jaxsched.metrics.statistics import Estimate
 
 BASELINES = ("shortest_output", "sorted_f")
 UNITS = ("rounds", "s")

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 import jaxsched as js
-from jaxsched._intervals import estimate_means
+from jaxsched.metrics.statistics import estimate_means
 
 SEED = 0
 DISCIPLINES = ("strict", "earliest_fit")

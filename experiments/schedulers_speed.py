@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 import jaxsched as js
-from jaxsched.policies.geometric import geometric
-from jaxsched.policies.lp_guided import lp_swap, receding_horizon, sorted_lp
-from jaxsched.policies.sorted_f import sorted_f
+from jaxsched.policies.batches.geometric import geometric
+from jaxsched.policies.batches.sorted_f import sorted_f
+from jaxsched.policies.guided.lp_guided import lp_swap, receding_horizon, sorted_lp
 
 SEED = 0
 

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 import jaxsched as js
-from jaxsched._intervals import estimate_means
+from jaxsched.metrics.statistics import estimate_means
 from jaxsched.policies.features import features
 
 SEED = 1  # settings were chosen on draws of seed 0

@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 import jaxsched as js
-from jaxsched._intervals import estimate_means
+from jaxsched.metrics.statistics import estimate_means
 from jaxsched.tuning import estimators
 
 SEED = 0

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 import jaxsched as js
-from jaxsched.policies.sorted_f import sorted_f
+from jaxsched.policies.batches.sorted_f import sorted_f
 
 SEED = 0  # for the manifest; nothing here is random
 CAPACITIES = tuple(4**power for power in range(3, 8))  # 64 to 16,384; their roots are whole

@@ -13,17 +13,17 @@ from jaxsched import (
     tuning,
     workloads,
 )
-from jaxsched._capacity import plan_capacity
-from jaxsched._capacity_plan import CapacityPlan
-from jaxsched._compare import compare
-from jaxsched._comparison import Comparison
-from jaxsched._improve import Improvement, improve
-from jaxsched._improve_rule import improved
-from jaxsched._simulate import simulate
-from jaxsched._verify import Verdict, verify
-from jaxsched.instance import Instance, stack
+from jaxsched.engine.simulate import simulate
+from jaxsched.model.instance import Instance, stack
+from jaxsched.model.schedule import Schedule, Status
+from jaxsched.model.verify import Verdict, verify
 from jaxsched.policies import prioritize
-from jaxsched.schedule import Schedule, Status
+from jaxsched.search.improve import Improvement, improve
+from jaxsched.search.improve_rule import improved
+from jaxsched.studies.capacity.capacity_plan import CapacityPlan
+from jaxsched.studies.capacity.plan_capacity import plan_capacity
+from jaxsched.studies.comparing.compare import compare
+from jaxsched.studies.comparing.comparison import Comparison
 from jaxsched.sweeps import load_sweep, run_sweep
 from jaxsched.tuning import tune
 

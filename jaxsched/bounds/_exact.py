@@ -16,8 +16,8 @@ from jaxsched.bounds._time_indexed import (
     time_indexed_program,
 )
 from jaxsched.bounds._volume import volume
-from jaxsched.instance import Instance
-from jaxsched.schedule import NOT_SCHEDULED, Schedule
+from jaxsched.model.instance import Instance
+from jaxsched.model.schedule import NOT_SCHEDULED, Schedule
 
 MAX_NONZEROS = 500_000  # far beyond what is solved to the end; the time limit still works there
 _TOLERANCE = 1e-6  # of HiGHS, on a bound

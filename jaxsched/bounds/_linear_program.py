@@ -16,7 +16,7 @@ from jaxsched.bounds._time_indexed import (
     silent_solver,
     time_indexed_program,
 )
-from jaxsched.instance import Instance
+from jaxsched.model.instance import Instance
 
 MAX_NONZEROS = 5_000_000  # one million took eight seconds on one core, 60 requests
 

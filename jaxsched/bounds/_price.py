@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxsched._batching import local_devices, map_device_chunks, num_device_calls
-from jaxsched._progress import progress_bar
+from jaxsched._lib.batching import local_devices, map_device_chunks, num_device_calls
+from jaxsched._lib.progress import progress_bar
 from jaxsched.bounds._busy import fluid
 from jaxsched.bounds._price_ascent import STEPS_PER_CYCLE, Problem, ascend, first_step_size
 from jaxsched.bounds._price_blocks import block_edges, lagrangian
-from jaxsched.instance import MAX_INT32, Instance, exact_volume
+from jaxsched.model.instance import MAX_INT32, Instance, exact_volume
 
 _CPU_CELLS_PER_CALL = 2**17  # requests times blocks: half a MB for each array, half a ms a step
 _ACCELERATOR_CELLS_PER_CALL = 2**26

@@ -33,8 +33,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxsched.bounds._busy import ROUNDING, Fluid
-from jaxsched.instance import MAX_INT32, Instance
-from jaxsched.schedule import NOT_SCHEDULED
+from jaxsched.model.instance import MAX_INT32, Instance
+from jaxsched.model.schedule import NOT_SCHEDULED
 
 _HOST_CELLS_PER_CHUNK = 2**18
 

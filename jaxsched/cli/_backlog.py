@@ -7,10 +7,11 @@ from pathlib import Path
 
 import jax
 
-from jaxsched import policies, traces, workloads
-from jaxsched._names import hint
-from jaxsched.clock import PRESET_KV_CAPACITY, PRESETS, LinearClock
-from jaxsched.instance import Instance
+from jaxsched import policies, workloads
+from jaxsched._lib.names import hint
+from jaxsched.model.clock import PRESET_KV_CAPACITY, PRESETS, LinearClock
+from jaxsched.model.instance import Instance
+from jaxsched.workloads import traces
 
 DEFAULT_CAPACITY = 16492
 _DEFAULT_REQUESTS = 1000

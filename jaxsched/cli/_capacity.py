@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from jaxsched._capacity import plan_capacity
-from jaxsched._manifest import manifest
+from jaxsched._lib.manifest import manifest
 from jaxsched.cli import _options as options
 from jaxsched.cli._backlog import make_backlog, make_clock, policy_list
 from jaxsched.cli._output import console_beside, require_targets, save_json, save_plot
-from jaxsched.instance import MAX_INT32
+from jaxsched.model.instance import MAX_INT32
+from jaxsched.studies.capacity.plan_capacity import plan_capacity
 
 _DEFAULT_POLICIES = "fcfs,smallest_volume"
 

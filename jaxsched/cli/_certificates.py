@@ -11,18 +11,11 @@ import numpy as np
 import typer
 from rich.table import Table
 
-from jaxsched import metrics, plots, policies
-from jaxsched._compare import BOUNDS
-from jaxsched._compare import compare as compare_rules
-from jaxsched._improve import Improvement
-from jaxsched._improve import improve as search
-from jaxsched._intervals import Estimate, estimate_means
-from jaxsched._layout import Column, Layout
-from jaxsched._manifest import manifest
-from jaxsched._names import hint
-from jaxsched._simulate import simulate as simulate_rule
-from jaxsched._storage import write_whole
-from jaxsched._tables import interval_caption, rich_table, written
+from jaxsched import metrics, policies
+from jaxsched._lib.files import write_whole
+from jaxsched._lib.layout import Column, Layout
+from jaxsched._lib.manifest import manifest
+from jaxsched._lib.names import hint
 from jaxsched.cli import _options as options
 from jaxsched.cli._backlog import make_backlog, make_clock
 from jaxsched.cli._output import (
@@ -32,8 +25,16 @@ from jaxsched.cli._output import (
     save_json,
     save_plot,
 )
-from jaxsched.instance import Instance
-from jaxsched.schedule import Schedule
+from jaxsched.engine.simulate import simulate as simulate_rule
+from jaxsched.metrics.statistics import Estimate, estimate_means
+from jaxsched.model.instance import Instance
+from jaxsched.model.schedule import Schedule
+from jaxsched.search.improve import Improvement
+from jaxsched.search.improve import improve as search
+from jaxsched.show import plots
+from jaxsched.show.tables import interval_caption, rich_table, written
+from jaxsched.studies.comparing.compare import BOUNDS
+from jaxsched.studies.comparing.compare import compare as compare_rules
 
 _DEFAULT_BOUNDS = ",".join(BOUNDS)
 

@@ -11,13 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxsched import metrics, policies
-from jaxsched._compare import compare as compare_rules
-from jaxsched._comparison import Comparison
-from jaxsched._layout import Column, Layout
-from jaxsched._manifest import manifest
-from jaxsched._simulate import simulate as simulate_rule
-from jaxsched._storage import write_whole
-from jaxsched._tables import interval_caption, rich_table, written
+from jaxsched._lib.files import write_whole
+from jaxsched._lib.layout import Column, Layout
+from jaxsched._lib.manifest import manifest
 from jaxsched.cli import _options as options
 from jaxsched.cli._backlog import make_backlog, make_clock, policy_list
 from jaxsched.cli._output import (
@@ -27,7 +23,11 @@ from jaxsched.cli._output import (
     save_json,
     save_plot,
 )
-from jaxsched.schedule import require_ok
+from jaxsched.engine.simulate import simulate as simulate_rule
+from jaxsched.model.schedule import require_ok
+from jaxsched.show.tables import interval_caption, rich_table, written
+from jaxsched.studies.comparing.compare import compare as compare_rules
+from jaxsched.studies.comparing.comparison import Comparison
 
 DEFAULT_POLICIES = "fcfs,shortest_output,shortest_prompt,total_size,smallest_volume"
 

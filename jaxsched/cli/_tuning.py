@@ -12,13 +12,13 @@ import typer
 from rich.console import Console
 
 from jaxsched import policies
-from jaxsched._manifest import manifest
-from jaxsched._names import hint
-from jaxsched._storage import write_whole
+from jaxsched._lib.files import write_whole
+from jaxsched._lib.manifest import manifest
+from jaxsched._lib.names import hint
 from jaxsched.cli import _options as options
 from jaxsched.cli._backlog import DEFAULT_INSTANCES, make_backlog, make_clock
 from jaxsched.cli._output import console_beside, require_targets, save_json
-from jaxsched.instance import Instance
+from jaxsched.model.instance import Instance
 from jaxsched.tuning import Objective, Tuned, evaluate, mean_latency, p99, p_norm
 from jaxsched.tuning import tune as tune_rule
 

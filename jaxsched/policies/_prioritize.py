@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsched.instance import Instance
+from jaxsched.model.instance import Instance
 from jaxsched.policies._rule import (
     HostRule,
     Rule,

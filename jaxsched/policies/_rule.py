@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from jaxsched.instance import Instance
+from jaxsched.model.instance import Instance
 
 
 class Rule(Protocol):

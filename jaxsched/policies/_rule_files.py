@@ -11,12 +11,12 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsched._names import hint
-from jaxsched._storage import load_arrays, save_arrays
+from jaxsched._lib.files import load_arrays, save_arrays
+from jaxsched._lib.names import hint
 from jaxsched.policies._rule import rule_name
 from jaxsched.policies.features import require_known
-from jaxsched.policies.linear_score import LinearScore
-from jaxsched.policies.mlp_score import MLPScore
+from jaxsched.policies.scores.linear_score import LinearScore
+from jaxsched.policies.scores.mlp_score import MLPScore
 
 _TYPES: dict[str, Any] = {"linear_score": LinearScore, "mlp_score": MLPScore}
 _KIND = "Rule"

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
-from jaxsched._names import hint
-from jaxsched.instance import Instance
+from jaxsched._lib.names import hint
+from jaxsched.model.instance import Instance
 
 
 def _prompt(inst: Instance) -> jax.Array:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from jaxsched._names import hint
+from jaxsched._lib.names import hint
 from jaxsched.policies._rule import Rule
 from jaxsched.policies._rule_files import load
 

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsched._storage import load_arrays, save_arrays
+from jaxsched._lib.files import load_arrays, save_arrays
 
 _FILE = "tuning.npz"
 _KIND = "Tuning"

@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from jaxsched._intervals import Estimate as Interval
-from jaxsched._intervals import estimate_means
-from jaxsched.instance import Instance
+from jaxsched.metrics.statistics import Estimate as Interval
+from jaxsched.metrics.statistics import estimate_means
+from jaxsched.model.instance import Instance
 from jaxsched.policies import rule_name
-from jaxsched.tuning._score_noise import ScoreNoise
-from jaxsched.tuning._tangent import NEGLIGIBLE, moved
+from jaxsched.tuning.estimators.score_noise import ScoreNoise
+from jaxsched.tuning.estimators.tangent import NEGLIGIBLE, moved
 from jaxsched.tuning.objectives import Objective, mean_latency
 
 _PAIRS_PER_CALL = 8

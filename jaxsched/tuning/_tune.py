@@ -14,15 +14,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxsched._progress import progress_bar
-from jaxsched._simulate import simulate
-from jaxsched.instance import Instance
+from jaxsched._lib.progress import progress_bar
+from jaxsched.engine.simulate import simulate
+from jaxsched.model.instance import Instance
+from jaxsched.model.schedule import require_ok
 from jaxsched.policies import prioritize, rule_name
-from jaxsched.schedule import require_ok
 from jaxsched.tuning import _checkpoint
-from jaxsched.tuning._estimate import pulled_back
 from jaxsched.tuning._parameters import as_box, as_parameters, is_finite, require_finite
 from jaxsched.tuning.estimators import Estimator, default_estimator
+from jaxsched.tuning.estimators.estimate import pulled_back
 from jaxsched.tuning.objectives import Objective, mean_latency
 
 Schedulable = float | Callable[[int], Any]

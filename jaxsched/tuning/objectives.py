@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from jaxsched.clock import LinearClock
-from jaxsched.instance import Instance
-from jaxsched.schedule import Schedule, Status
+from jaxsched.model.clock import LinearClock
+from jaxsched.model.instance import Instance
+from jaxsched.model.schedule import Schedule, Status
 
 
 class Objective(Protocol):

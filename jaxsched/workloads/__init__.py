@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from jaxsched.instance import Instance
+from jaxsched.model.instance import Instance
 from jaxsched.workloads.synthetic import chat, mixed, summarization, uniform
 from jaxsched.workloads.worst_case import three_partition, worst_case
 

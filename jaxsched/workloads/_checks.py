@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 
-from jaxsched.instance import MAX_INT32
+from jaxsched.model.instance import MAX_INT32
 
 
 def count(name: str, value: int) -> int:

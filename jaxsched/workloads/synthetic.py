@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxsched.instance import Instance
+from jaxsched.model.instance import Instance
 from jaxsched.workloads import _checks
 from jaxsched.workloads import _quantiles as q
 

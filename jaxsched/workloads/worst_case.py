@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsched._names import hint
-from jaxsched.instance import Instance
+from jaxsched._lib.names import hint
+from jaxsched.model.instance import Instance
 from jaxsched.workloads import _checks
 
 #: ``(count, prompt, output)`` of each class of equal requests, in index order.

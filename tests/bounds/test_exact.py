@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from jaxsched import bounds
-from jaxsched._simulate import simulate
-from jaxsched._verify import verify
 from jaxsched.bounds import _exact
-from jaxsched.instance import Instance, stack
+from jaxsched.engine.simulate import simulate
+from jaxsched.model.instance import Instance, stack
+from jaxsched.model.verify import verify
 from jaxsched.policies import prioritize
 from jaxsched.workloads import three_partition
 from tests.reference import clock_and_metrics as reference

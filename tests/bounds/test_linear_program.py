@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from jaxsched import bounds
-from jaxsched._simulate import simulate
 from jaxsched.bounds import _linear_program
-from jaxsched.instance import Instance, stack
+from jaxsched.engine.simulate import simulate
+from jaxsched.model.instance import Instance, stack
 from jaxsched.policies import prioritize
 from tests.reference import clock_and_metrics as reference
 

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 
 from jaxsched import bounds
-from jaxsched._improve import improve
-from jaxsched._simulate import simulate
 from jaxsched.bounds._price_ascent import ascend
 from jaxsched.bounds._price_blocks import lagrangian
-from jaxsched.instance import Instance, stack
+from jaxsched.engine.simulate import simulate
+from jaxsched.model.instance import Instance, stack
 from jaxsched.policies import prioritize
+from jaxsched.search.improve import improve
 from jaxsched.workloads import mixed, worst_case
 from tests.reference import clock_and_metrics as reference
 

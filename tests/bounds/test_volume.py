@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from jaxsched import bounds
-from jaxsched.instance import Instance, stack
+from jaxsched.model.instance import Instance, stack
 from tests.reference import clock_and_metrics as reference
 
 MAX_INT32 = 2**31 - 1

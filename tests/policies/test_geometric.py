@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from jaxsched.instance import Instance, stack
+from jaxsched.model.instance import Instance, stack
 from jaxsched.policies import prioritize
-from jaxsched.policies.geometric import geometric
-from jaxsched.testing import check_policy
+from jaxsched.policies.batches.geometric import geometric
+from jaxsched.policies.testing import check_policy
 
 lengths = st.one_of(
     st.integers(1, 9),

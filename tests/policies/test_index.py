@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from jaxsched.instance import Instance, stack
+from jaxsched.model.instance import Instance, stack
 from jaxsched.policies import (
     fcfs,
     names,

@@ -8,19 +8,19 @@ import jax
 import numpy as np
 import pytest
 
-from jaxsched._simulate import simulate
 from jaxsched.bounds import _linear_program
 from jaxsched.bounds._linear_program import solve_time_indexed_lp
-from jaxsched.instance import Instance, stack
+from jaxsched.engine.simulate import simulate
+from jaxsched.model.instance import Instance, stack
 from jaxsched.policies import prioritize
-from jaxsched.policies.lp_guided import (
+from jaxsched.policies.guided.lp_guided import (
     linear_program_starts,
     lp_swap,
     receding_horizon,
     sorted_lp,
 )
 from jaxsched.policies.selectors import multiplier_sweep
-from jaxsched.testing import check_policy
+from jaxsched.policies.testing import check_policy
 from tests.reference import sorted_f as reference
 from tests.reference.strict_order import strict_order
 

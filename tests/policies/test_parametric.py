@@ -9,7 +9,7 @@ import pytest
 
 import jaxsched as js
 from jaxsched.policies.features import NAMES, features
-from jaxsched.testing import check_policy
+from jaxsched.policies.testing import check_policy
 
 INST = js.workloads.mixed(jax.random.key(0), num_requests=60, batch=3)
 RULES = {

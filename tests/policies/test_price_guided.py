@@ -2,11 +2,11 @@ import jax
 import numpy as np
 
 from jaxsched import bounds
-from jaxsched._simulate import simulate
-from jaxsched.instance import Instance, exact_volume, stack
+from jaxsched.engine.simulate import simulate
+from jaxsched.model.instance import Instance, exact_volume, stack
 from jaxsched.policies import prioritize
-from jaxsched.policies.price_guided import price_guided
-from jaxsched.testing import check_policy
+from jaxsched.policies.guided.price_guided import price_guided
+from jaxsched.policies.testing import check_policy
 from jaxsched.workloads import mixed
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxsched.instance import Instance, stack
+from jaxsched.model.instance import Instance, stack
 from jaxsched.policies import host_rule, prioritize, rule_name
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jaxsched.instance import Instance
+from jaxsched.model.instance import Instance
 from jaxsched.policies import (
     fcfs,
     info,

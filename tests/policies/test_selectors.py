@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from jaxsched.instance import Instance, stack
+from jaxsched.model.instance import Instance, stack
 from jaxsched.policies.selectors import (
     exact_dp,
     f_metric,

@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxsched._simulate import simulate
-from jaxsched.instance import Instance, stack
+from jaxsched.engine.simulate import simulate
+from jaxsched.model.instance import Instance, stack
+from jaxsched.model.schedule import Status
 from jaxsched.policies import prioritize, smallest_volume
+from jaxsched.policies.batches.sorted_f import form_batches, order_by_batch, sorted_f
 from jaxsched.policies.selectors import exact_dp, greedy, local_swap, resolve_selector
-from jaxsched.policies.sorted_f import form_batches, order_by_batch, sorted_f
-from jaxsched.schedule import Status
-from jaxsched.testing import check_policy
+from jaxsched.policies.testing import check_policy
 from jaxsched.workloads import mixed
 from tests.reference import sorted_f as reference
 from tests.reference.strict_order import strict_order

@@ -7,8 +7,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from jaxsched._order import serving_order
-from jaxsched.instance import Instance
+from jaxsched.engine.order import serving_order
+from jaxsched.model.instance import Instance
 from jaxsched.policies.selectors._prefix import least_f_prefix
 from jaxsched.policies.selectors._protocol import Select, Selector
 

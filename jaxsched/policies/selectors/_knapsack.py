@@ -10,8 +10,8 @@ import numpy as np
 from jax import lax
 from jax.core import Tracer
 
-from jaxsched._order import serving_order
-from jaxsched.instance import MAX_INT32, Instance
+from jaxsched.engine.order import serving_order
+from jaxsched.model.instance import MAX_INT32, Instance
 from jaxsched.policies.selectors._protocol import Select, Selector, f_ratio
 
 _UNREACHED = np.uint32(2**31)  # above any sum of outputs; adding one more stays below 2^32

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsched.instance import Instance
+from jaxsched.model.instance import Instance
 from jaxsched.policies.selectors._prefix import least_f_prefix
 from jaxsched.policies.selectors._protocol import Select, Selector
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from jaxsched._names import hint
+from jaxsched._lib.names import hint
 from jaxsched.policies.selectors._greedy import greedy
 from jaxsched.policies.selectors._knapsack import exact_dp, scaled_dp
 from jaxsched.policies.selectors._local_swap import local_swap

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxsched._order import serving_order
-from jaxsched.instance import Instance
+from jaxsched.engine.order import serving_order
+from jaxsched.model.instance import Instance
 from jaxsched.policies.selectors._protocol import Select, f_ratio
 
 _WINDOW = 128  # places examined at a time; feasible prefixes are rarely longer

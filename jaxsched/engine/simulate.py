@@ -1,0 +1,156 @@
+"""From priorities to start rounds, for one instance or for many."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.core import Tracer
+
+from jaxsched._lib.batching import device_chunk_size, local_devices, map_device_chunks
+from jaxsched.engine.offline.programs import (
+    KERNEL_WIDTH,
+    Discipline,
+    from_order,
+    from_priority,
+    mappable,
+)
+from jaxsched.engine.offline.strict import Admission
+from jaxsched.engine.order import serving_order_on_host
+from jaxsched.model.instance import Instance
+from jaxsched.model.schedule import Schedule
+
+
+def simulate(
+    inst: Instance,
+    priority: Any,
+    *,
+    discipline: Discipline = "strict",
+    admission: Admission = "look_ahead",
+    max_num_seqs: Any = None,
+) -> Schedule:
+    r"""Schedule every request by priority with look-ahead, exact to the round.
+
+    Under strict order, at each round the next requests in order start, as long as no future
+    round would hold more than :math:`M` tokens; the first that does not fit blocks those behind
+    it. A request started at round :math:`p` holds :math:`s + t - p` tokens in rounds
+    :math:`t = p+1 .. p+o`.
+
+    Concrete arrays run in chunks on all cores or devices. Inside ``jit``, ``vmap`` or ``scan``
+    it is one program; nothing compiles anew for other lengths, capacities or priorities.
+
+    Args:
+      inst: the instance, ``[.., n]``.
+      priority: integers or floats ``[.., n]``, lower first, ties by index; compared in their
+        own dtype. Infinities are allowed. Entries of padding rows are ignored.
+      discipline: ``"strict"`` starts requests in order, which a server can do as it goes.
+        ``"earliest_fit"`` places each in turn at the first round at which it fits among those
+        already placed, which needs the plan before the first round.
+      admission: ``"look_ahead"`` counts the tokens a request holds in each round;
+        ``"peak"`` counts :math:`s + o` in all of its rounds.
+      max_num_seqs: most requests active in one round, an integer >= 1, or one for each instance
+        ``[..]``; None for no cap. A number may be traced.
+
+    Returns:
+      The :class:`Schedule`. An instance with a NaN priority for a real request has status
+      ``NAN_PRIORITY`` and no starts.
+
+    Raises:
+      ValueError: shapes or dtypes do not fit, or an option is unknown.
+
+    Example:
+      >>> import jaxsched as js
+      >>> inst = js.Instance.from_lengths([3, 1, 2], [2, 4, 3], kv_capacity=7)
+      >>> js.simulate(inst, [1, 2, 3]).start.tolist()
+      [0, 1, 5]
+
+    Source:
+      Jaillet et al., 2025, arXiv:2502.07115 (the admission test); Wang, Ye, Zhou, *LLM Serving
+      Optimization with Variable Prefill and Decode Lengths*, 2025, arXiv:2508.06133 (the model).
+      Earliest fit is serial schedule generation from project scheduling; on this model ours.
+    """
+    for name, value, choices in (
+        ("discipline", discipline, get_args(Discipline)),
+        ("admission", admission, get_args(Admission)),
+    ):
+        if value not in choices:
+            raise ValueError(f"{name} is {value!r}; expected one of {choices}")
+    priority = _checked_priority(inst, priority)
+    max_num_seqs = _checked_cap(inst, max_num_seqs)
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((inst, priority, max_num_seqs))):
+        inst, priority, max_num_seqs = jax.tree.map(jnp.asarray, (inst, priority, max_num_seqs))
+        return mappable(discipline, admission)(inst, lax.stop_gradient(priority), max_num_seqs)
+    return _concrete(inst, priority, max_num_seqs, discipline, admission)
+
+
+def _checked_priority(inst: Instance, priority: Any) -> Any:
+    if not isinstance(priority, (jax.Array, np.ndarray)):
+        priority = np.asarray(priority)
+    shape = inst.prompt_tokens.shape
+    if priority.shape != shape:
+        raise ValueError(
+            f"priority has shape {priority.shape} but the instance has {shape}; "
+            "give one number for each request (prioritize maps a one-instance rule)"
+        )
+    if not (
+        jnp.issubdtype(priority.dtype, jnp.integer) or jnp.issubdtype(priority.dtype, jnp.floating)
+    ):
+        raise ValueError(f"priority has dtype {priority.dtype}; expected integers or floats")
+    return priority
+
+
+def _checked_cap(inst: Instance, max_num_seqs: Any) -> Any:
+    if max_num_seqs is None:
+        return None
+    leading = inst.kv_capacity.shape
+    if not isinstance(max_num_seqs, Tracer):
+        cap = np.asarray(max_num_seqs)
+        if cap.dtype.kind not in "iu" or (cap < 1).any():
+            raise ValueError(f"max_num_seqs is {max_num_seqs}; expected integers >= 1, or None")
+        max_num_seqs = np.minimum(cap, np.iinfo(np.int32).max)
+    if np.shape(max_num_seqs) not in ((), leading):
+        raise ValueError(
+            f"max_num_seqs has shape {np.shape(max_num_seqs)}; expected one integer, or one for "
+            f"each instance {leading}"
+        )
+    if isinstance(max_num_seqs, Tracer):
+        return jnp.broadcast_to(max_num_seqs.astype(jnp.int32), leading)
+    return np.broadcast_to(max_num_seqs.astype(np.int32), leading)
+
+
+def _concrete(
+    inst: Instance,
+    priority: Any,
+    max_num_seqs: Any,
+    discipline: Discipline,
+    admission: Admission,
+) -> Schedule:
+    devices = local_devices()
+    leading, n = inst.kv_capacity.shape, inst.prompt_tokens.shape[-1]
+    if devices[0].platform == "cpu":
+        inst, priority = jax.tree.map(np.asarray, (inst, priority))
+
+    static = {"discipline": discipline, "admission": admission}
+
+    def run(spread: Any, inst: Instance, priority: Any, max_num_seqs: Any) -> Schedule:
+        if devices[0].platform != "cpu":
+            return spread(from_priority, 3, **static)(inst, priority, max_num_seqs)
+        order = serving_order_on_host(priority)
+        has_nan = np.zeros(len(order), bool)
+        if not jnp.issubdtype(priority.dtype, jnp.integer):
+            has_nan = np.any(np.isnan(priority) & inst.is_real, axis=-1)
+        return spread(from_order, 4, **static)(inst, order, has_nan, max_num_seqs)
+
+    result = map_device_chunks(
+        run,
+        inst,
+        priority,
+        max_num_seqs,
+        leading=leading,
+        chunk_size=device_chunk_size(leading, n, devices, group=KERNEL_WIDTH),
+        devices=devices,
+    )
+    return jax.tree.map(jnp.asarray, result)

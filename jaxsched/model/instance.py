@@ -1,0 +1,316 @@
+"""A backlog of requests and the KV cache it has to fit through."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsched._lib.files import load_arrays, save_arrays
+from jaxsched._lib.pytree import pytree
+from jaxsched._lib.shown import are_numbers, leaves_text, shape_text, span, summary_html, text_html
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MAX_INT32 = 2**31 - 1
+_FIELDS = ("prompt_tokens", "output_tokens", "is_real", "kv_capacity")
+
+
+@pytree
+class Instance:
+    r"""Requests that are all waiting at round 0, and the KV capacity that serves them.
+
+    Request :math:`i` has a prompt of :math:`s_i \ge 1` tokens and produces
+    :math:`o_i \ge 1` output tokens; the cache holds :math:`M \ge s_i + o_i` tokens.
+
+    Build one with :meth:`from_lengths`, which validates; the constructor does not, so that
+    instances can pass through ``jit`` and ``vmap``.
+
+    Attributes:
+      prompt_tokens: int32 ``[.., n]``, :math:`s_i`.
+      output_tokens: int32 ``[.., n]``, :math:`o_i`.
+      is_real: bool ``[.., n]``; False marks padding, which holds 1 token each way.
+      kv_capacity: int32 ``[..]``, :math:`M` in tokens.
+
+    Example:
+      >>> import jaxsched as js
+      >>> js.Instance.from_lengths([3, 1], [2, 4], kv_capacity=8)
+      Instance(n=2, kv_capacity=8)
+    """
+
+    prompt_tokens: jax.Array
+    output_tokens: jax.Array
+    is_real: jax.Array
+    kv_capacity: jax.Array
+
+    @classmethod
+    def from_lengths(cls, prompt_tokens: Any, output_tokens: Any, *, kv_capacity: Any) -> Instance:
+        """Build an instance from request lengths, checking every value on the host.
+
+        Args:
+          prompt_tokens: integers >= 1, ``[n]`` for one instance or ``[.., n]`` for several.
+          output_tokens: integers >= 1, the same shape.
+          kv_capacity: tokens the cache holds: one integer, or one for each instance ``[..]``.
+
+        Returns:
+          The instance; every request is real.
+
+        Raises:
+          ValueError: a length is not an integer >= 1, a request cannot fit the cache even
+            alone, shapes disagree, there are no requests, or one instance's outputs sum to
+            2^31 - 1 tokens or more (its rounds could not be counted in int32). The message
+            names field, position and value.
+
+        Example:
+          >>> import jaxsched as js
+          >>> js.Instance.from_lengths([[3, 1], [2, 2]], [[2, 4], [1, 1]], kv_capacity=[8, 5])
+          Instance(leading=(2,), n=2, kv_capacity=5..8)
+        """
+        prompt = _whole_numbers("prompt_tokens", prompt_tokens)
+        return _validated(
+            prompt,
+            _whole_numbers("output_tokens", output_tokens),
+            np.ones(prompt.shape, bool),
+            _whole_numbers("kv_capacity", kv_capacity),
+        )
+
+    @property
+    def volume(self) -> jax.Array:
+        r"""Memory times time a request takes, float32 ``[.., n]`` in token rounds.
+
+        .. math:: v_i = s_i o_i + \tfrac12 o_i (o_i + 1)
+        """
+        prompt = self.prompt_tokens.astype(jnp.float32)
+        output = self.output_tokens.astype(jnp.float32)
+        return prompt * output + 0.5 * output * (output + 1)
+
+    @property
+    def num_requests(self) -> jax.Array:
+        """Real requests in each instance, int32 ``[..]``."""
+        return jnp.sum(self.is_real, axis=-1, dtype=jnp.int32)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row a real request: instance, request, prompt and output tokens, capacity."""
+        return request_table(
+            self.is_real,
+            kv_capacity=self.kv_capacity,
+            prompt_tokens=self.prompt_tokens,
+            output_tokens=self.output_tokens,
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the instance to ``path`` as npz; :meth:`load` reads it back.
+
+        Args:
+          path: the file, named as it is (nothing is appended).
+        """
+        save_arrays(path, "Instance", {name: getattr(self, name) for name in _FIELDS})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Instance:
+        """Read what :meth:`save` wrote, with the checks of :meth:`from_lengths`.
+
+        Args:
+          path: the file.
+
+        Raises:
+          ValueError: the file holds something else.
+        """
+        return _validated(**load_arrays(path, "Instance", _FIELDS))
+
+    def __repr__(self) -> str:
+        """Shapes and a summary only: also readable for a tracer or a million requests."""
+        shape = shape_text(self.prompt_tokens)
+        if shape is None:
+            return leaves_text("Instance", {name: getattr(self, name) for name in _FIELDS})
+        parts = [shape]
+        if are_numbers(self.is_real, self.kv_capacity) and np.size(self.kv_capacity):
+            real = np.asarray(self.is_real)  # inside a trace, jax would trace this too
+            if not real.all():
+                parts.append(f"num_requests={span(real.sum(axis=-1))}")
+            parts.append(f"kv_capacity={span(self.kv_capacity)}")
+        return f"Instance({', '.join(parts)})"
+
+    def _repr_html_(self) -> str:
+        """How long the requests are, for notebooks."""
+        leaves = [getattr(self, name) for name in _FIELDS]
+        if not are_numbers(*leaves) or not np.asarray(self.is_real).any():
+            return text_html(repr(self))
+        prompt, output, real, capacity = map(np.asarray, leaves)
+        rows = {"prompt": prompt[real], "output": output[real]}
+        rows["prompt + output"] = rows["prompt"].astype(np.int64) + rows["output"]
+        padding = np.count_nonzero(~real)
+        backlogs = f"{capacity.size} backlogs of " if capacity.ndim else ""
+        return summary_html(
+            f"{backlogs}{span(real.sum(axis=-1))} requests, {span(capacity)} KV tokens",
+            corner="tokens",
+            rows=rows,
+            caption=f"rows of padding, not counted: {padding}" if padding else "",
+        )
+
+
+def stack(instances: Sequence[Instance]) -> Instance:
+    """Put instances of the same leading shape side by side, padding them to a common n.
+
+    Padding rows hold prompt = output = 1 with ``is_real`` False and take no part in any
+    simulation or metric.
+
+    Args:
+      instances: each ``[n_k]``, or all ``[.., n_k]`` with equal leading axes.
+
+    Returns:
+      An instance ``[len(instances), .., max n_k]``.
+
+    Raises:
+      ValueError: there are none, or their leading axes differ.
+
+    Example:
+      >>> import jaxsched as js
+      >>> one = js.Instance.from_lengths([3, 1], [2, 4], kv_capacity=8)
+      >>> two = js.Instance.from_lengths([5], [1], kv_capacity=9)
+      >>> js.stack([one, two]).is_real.tolist()
+      [[True, True], [True, False]]
+    """
+    if not instances:
+        raise ValueError("stack needs at least one instance")
+    leading = [np.shape(inst.kv_capacity) for inst in instances]
+    for position, shape in enumerate(leading):
+        if shape != leading[0]:
+            raise ValueError(
+                f"instances[{position}] has leading axes {shape}, instances[0] has {leading[0]}; "
+                "stack takes instances whose leading axes are equal"
+            )
+    n = max(inst.prompt_tokens.shape[-1] for inst in instances)
+
+    def padded(name: str, filler: int) -> jax.Array:
+        parts = [np.asarray(getattr(inst, name)) for inst in instances]
+        widths = [[(0, 0)] * (part.ndim - 1) + [(0, n - part.shape[-1])] for part in parts]
+        return jnp.asarray(
+            np.stack(
+                [
+                    np.pad(part, width, constant_values=filler)
+                    for part, width in zip(parts, widths, strict=True)
+                ]
+            )
+        )
+
+    return Instance(
+        prompt_tokens=padded("prompt_tokens", 1),
+        output_tokens=padded("output_tokens", 1),
+        is_real=padded("is_real", 0),
+        kv_capacity=jnp.asarray(np.stack([np.asarray(inst.kv_capacity) for inst in instances])),
+    )
+
+
+def exact_volume(inst: Instance) -> np.ndarray:
+    r"""Memory times time of each request, :math:`s o + o (o + 1) / 2`, int64 ``[.., n]``.
+
+    Padding takes 0. One instance's volumes sum to at most :math:`M \sum o < 2^{62}`.
+    """
+    prompt = np.asarray(inst.prompt_tokens, np.int64)
+    output = np.asarray(inst.output_tokens, np.int64)
+    return np.where(inst.is_real, prompt * output + output * (output + 1) // 2, 0)
+
+
+def request_table(is_real: Any, *, kv_capacity: Any = None, **columns: Any) -> pd.DataFrame:
+    """Flatten ``[.., n]`` columns to one row a real request, numbered by instance and request."""
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise ImportError('to_pandas needs pandas: pip install "jaxsched[pandas]"') from error
+    real = np.asarray(is_real)
+    flat = real.reshape(-1, real.shape[-1])
+    instance, request = np.nonzero(flat)
+    table = {"instance": instance, "request": request}
+    if kv_capacity is not None:
+        table["kv_capacity"] = np.asarray(kv_capacity).reshape(-1)[instance]
+    for name, column in columns.items():
+        table[name] = np.asarray(column).reshape(flat.shape)[instance, request]
+    return pd.DataFrame(table)
+
+
+def _whole_numbers(field: str, values: Any) -> np.ndarray:
+    """``values`` as int64, or an error that names the first entry that is no whole number."""
+    try:
+        array = np.asarray(values)
+    except ValueError as error:  # ragged nested lists
+        raise ValueError(
+            f"{field} is ragged; build one Instance a backlog and join them with stack"
+        ) from error
+    if array.dtype.kind in "iu":
+        return array.astype(np.int64)
+    if array.dtype.kind != "f":
+        raise ValueError(f"{field} has dtype {array.dtype}; expected integers")
+    with np.errstate(invalid="ignore"):
+        is_whole = np.isfinite(array) & (array == np.floor(array)) & (np.abs(array) < 2.0**62)
+    _reject(field, array, ~is_whole, "expected an integer >= 1")
+    return array.astype(np.int64)
+
+
+def _reject(field: str, array: np.ndarray, is_bad: np.ndarray, expectation: str) -> None:
+    if is_bad.any():
+        position = tuple(int(index) for index in np.argwhere(is_bad)[0])
+        where = f"{field}[{', '.join(map(str, position))}]" if position else field
+        raise ValueError(f"{where} is {array[position]}; {expectation}")
+
+
+def _validated(
+    prompt_tokens: np.ndarray,
+    output_tokens: np.ndarray,
+    is_real: np.ndarray,
+    kv_capacity: np.ndarray,
+) -> Instance:
+    shape = prompt_tokens.shape
+    if not shape or 0 in shape:
+        raise ValueError(f"prompt_tokens has shape {shape}; expected [.., n] with n >= 1 requests")
+    for field, array in {"output_tokens": output_tokens, "is_real": is_real}.items():
+        if array.shape != shape:
+            raise ValueError(f"{field} has shape {array.shape} but prompt_tokens has {shape}")
+    if kv_capacity.shape not in ((), shape[:-1]):
+        raise ValueError(
+            f"kv_capacity has shape {kv_capacity.shape}; expected one integer, or one for each "
+            f"instance {shape[:-1]}"
+        )
+    prompt, output = prompt_tokens.astype(np.int64), output_tokens.astype(np.int64)
+    capacity = np.broadcast_to(kv_capacity, shape[:-1]).astype(np.int64)
+    for field, array in {"prompt_tokens": prompt, "output_tokens": output}.items():
+        _reject(field, array, array < 1, "expected an integer >= 1")
+        _reject(field, array, array > MAX_INT32, "expected an integer below 2^31")
+    _reject("kv_capacity", kv_capacity, kv_capacity < 1, "expected an integer >= 1")
+    _reject("kv_capacity", kv_capacity, kv_capacity > MAX_INT32, "expected an integer below 2^31")
+    _reject_requests_that_never_fit(prompt + output, capacity)
+    total = output.sum(axis=-1)
+    if (total >= MAX_INT32).any():
+        position = np.unravel_index(np.argmax(total), total.shape)
+        named = f"instance {_index_text(position)}" if position else "the instance"
+        raise ValueError(
+            f"output_tokens of {named} sum to {total.max()}; expected less than 2^31 - 1, the most "
+            "rounds that int32 counts; split the backlog"
+        )
+    return Instance(
+        prompt_tokens=jnp.asarray(prompt, jnp.int32),
+        output_tokens=jnp.asarray(output, jnp.int32),
+        is_real=jnp.asarray(is_real, bool),
+        kv_capacity=jnp.asarray(capacity, jnp.int32),
+    )
+
+
+def _reject_requests_that_never_fit(size: np.ndarray, capacity: np.ndarray) -> None:
+    is_too_large = size > capacity[..., None]
+    if is_too_large.any():
+        *instance, request = (int(index) for index in np.argwhere(is_too_large)[0])
+        of_instance = f" of instance {_index_text(tuple(instance))}" if instance else ""
+        raise ValueError(
+            f"request {request}{of_instance} needs {size[(*instance, request)]} tokens at its end "
+            f"but kv_capacity is {capacity[tuple(instance)]}: it can never run; "
+            "raise kv_capacity or leave the request out"
+        )
+
+
+def _index_text(position: tuple[Any, ...]) -> str:
+    return ", ".join(str(int(index)) for index in position)

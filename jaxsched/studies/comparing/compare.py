@@ -1,0 +1,243 @@
+"""Rules side by side on the same instances."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxsched import bounds
+from jaxsched._lib.batching import filled, map_chunks, map_instances
+from jaxsched._lib.names import hint
+from jaxsched._lib.progress import progress_bar
+from jaxsched.engine.offline.programs import Discipline
+from jaxsched.engine.offline.strict import Admission
+from jaxsched.engine.simulate import simulate
+from jaxsched.metrics import summary
+from jaxsched.model.clock import LinearClock
+from jaxsched.model.instance import Instance
+from jaxsched.model.schedule import Schedule, require_ok
+from jaxsched.model.verify import verify
+from jaxsched.policies import HostRule, Rule, prioritize, rule_name
+from jaxsched.policies.registry import resolve
+from jaxsched.studies.comparing.comparison import Comparison
+
+#: A lower bound on total latency in rounds: an instance ``[.., n]`` to float64 ``[..]``.
+Bound = Callable[[Instance], np.ndarray]
+
+
+def _price(inst: Instance) -> np.ndarray:
+    return bounds.price(inst).value
+
+
+#: The bounds that :func:`compare` knows by name.
+BOUNDS: dict[str, Bound] = {
+    "volume": bounds.volume,
+    "mean_busy": bounds.mean_busy,
+    "price": _price,
+}
+
+_REQUESTS_PER_CHUNK = 2**18  # memory of a rule that makes tables, and steps of the progress bar
+_INSTANCES_PER_HOST_CHUNK = 8
+
+
+def compare(
+    inst: Instance,
+    rules: Sequence[Rule | str] | Mapping[str, Rule | str | Schedule],
+    baseline: str | None = None,
+    bound: str | Bound | None = "volume",
+    clock: LinearClock | None = None,
+    key: jax.Array | None = None,
+    *,
+    discipline: Discipline = "strict",
+    admission: Admission = "look_ahead",
+    max_num_seqs: Any = None,
+    deadline_s: float | None = None,
+    progress: bool | None = None,
+) -> Comparison:
+    r"""Run rules on the same instances and say which is best, by how much, how far from optimal.
+
+    Every rule orders and schedules every instance. Means are over instances; changes from the
+    baseline are paired by instance, :math:`x_b / y_b - 1`, and so is the gap to the bound,
+    :math:`\mathrm{TEL}_b / \mathrm{bound}_b - 1`, before they are averaged.
+
+    Args:
+      inst: the instances, ``[n]`` or ``[.., n]``.
+      rules: rules or names of registered ones, or a dict that names them; rules in a sequence
+        go by the name of their function or class. The dict may also hold schedules, such as
+        those of :func:`jaxsched.improve`, which are measured as they are.
+      baseline: name of the rule to compare the others with; None for none.
+      bound: lower bound on total latency: a name in ``BOUNDS``, a function of the instance
+        ``[.., n]`` that returns ``[..]``, or None.
+      clock: the length of each round; latencies are then shown in seconds.
+      key: a jax random key: intervals then come from 2000 bootstrap resamples of the instances
+        instead of Student's t.
+      discipline: see :func:`simulate`.
+      admission: see :func:`simulate`.
+      max_num_seqs: see :func:`simulate`.
+      deadline_s: see :func:`jaxsched.metrics.summary`.
+      progress: True or False to show a progress bar or not; None shows it on a terminal.
+
+    Returns:
+      A :class:`Comparison`; print it, or see its methods.
+
+    Raises:
+      ValueError: no rules, two of one name, an unknown name, a rule that gave NaN (rule and
+        instance are named), a schedule that does not fit the cache, or what :func:`simulate`
+        and ``summary`` reject.
+
+    Example:
+      >>> import jaxsched as js
+      >>> inst = js.Instance.from_lengths([[7, 1, 1], [5, 2, 1]], [[1, 2, 2], [3, 1, 2]],
+      ...                                 kv_capacity=8)
+      >>> found = js.compare(inst, ["fcfs", "smallest_volume"], baseline="fcfs")
+      >>> found
+      Comparison(fcfs, smallest_volume; 2 instances of 3 requests, 8 KV tokens; best: ...)
+      >>> found.metrics["smallest_volume"]["total_latency_rounds"].tolist()
+      [7.0, 8.0]
+      >>> round(found.change("mean_latency_rounds")["smallest_volume"].mean, 3)
+      -0.167
+    """
+    named = named_rules(rules)
+    if baseline is not None and baseline not in named:
+        raise ValueError(
+            f"the baseline {baseline!r} is not among the rules; {hint(baseline, named)}"
+        )
+    inst = jax.tree.map(np.asarray, inst)
+    count = np.size(inst.kv_capacity)
+    schedule = functools.partial(simulate, discipline=discipline, admission=admission)
+    measure = functools.partial(summary, clock=clock, deadline_s=deadline_s)
+    found = {}
+    with progress_bar(count * len(named), "instances", progress) as bar:
+        width = max(map(len, ("bound", *named)))
+        bar.set_description(f"{'bound':{width}}")
+        bound_name, bound_value = _evaluated(bound, inst)
+        for name, rule in named.items():
+            bar.set_description(f"{name:{width}}")
+            if isinstance(rule, Schedule):
+                found[name] = _metrics_of_schedule(inst, name, rule, measure)
+                bar.update(count)
+                continue
+            found[name] = measured(inst, name, rule, max_num_seqs, schedule, measure, bar.update)
+    for metrics in found.values():
+        metrics["kv_use"] = metrics["mean_kv_tokens"] / inst.kv_capacity
+        if bound_value is not None:
+            metrics["gap"] = metrics["total_latency_rounds"] / bound_value - 1
+    return Comparison(
+        metrics=found,
+        num_requests=np.asarray(inst.is_real.sum(axis=-1)),
+        kv_capacity=np.asarray(inst.kv_capacity),
+        baseline=baseline,
+        bound=bound_value,
+        bound_name=bound_name,
+        key=key,
+    )
+
+
+def named_rules(
+    rules: Sequence[Rule | str] | Mapping[str, Rule | str | Schedule],
+) -> dict[str, Rule | Schedule]:
+    """Resolve rules, schedules as they are, by the names they go by; or raise."""
+    if isinstance(rules, str) or callable(rules):
+        raise TypeError(f"rules is {rules!r}; expected a list of rules, or a dict that names them")
+    if isinstance(rules, Mapping):
+        named = {
+            name: rule if isinstance(rule, Schedule) else resolve(rule)
+            for name, rule in rules.items()
+        }
+    else:
+        named = {}
+        for rule in rules:
+            if (name := rule_name(rule)) in named:
+                raise ValueError(
+                    f"two rules are called {name!r}; tell them apart with a dict {{name: rule}}"
+                )
+            named[name] = resolve(rule)
+    if not named:
+        raise ValueError("there are no rules to compare; give at least one")
+    return named
+
+
+def _evaluated(bound: str | Bound | None, inst: Instance) -> tuple[str | None, np.ndarray | None]:
+    """Name and values ``[..]`` of a bound."""
+    if bound is None:
+        return None, None
+    if isinstance(bound, str):
+        if bound not in BOUNDS:
+            raise ValueError(f"no bound is called {bound!r}; {hint(bound, BOUNDS)}")
+        name, bound = bound, BOUNDS[bound]
+    else:
+        name = getattr(bound, "__name__", type(bound).__name__)
+    value = np.asarray(bound(inst), np.float64)
+    if value.shape != inst.kv_capacity.shape:
+        raise ValueError(
+            f"the bound {name!r} has shape {value.shape}; expected one number for each instance, "
+            f"{inst.kv_capacity.shape}"
+        )
+    return name, value
+
+
+def measured(
+    inst: Instance,
+    name: str,
+    rule: Rule,
+    max_num_seqs: Any,
+    schedule: Callable[..., Schedule],
+    measure: Callable[..., dict[str, np.ndarray]],
+    on_done: Callable[[int], Any],
+) -> dict[str, np.ndarray]:
+    """Schedule every instance by one rule and measure it, chunk by chunk."""
+    *leading, n = inst.prompt_tokens.shape
+    number = np.arange(math.prod(leading)).reshape(leading)
+    size = _chunk_size(rule, number.size, n)
+    status = np.zeros(number.size, np.int32)
+
+    def schedule_and_measure(
+        chunk: Instance, number: np.ndarray, caps: Any
+    ) -> dict[str, np.ndarray]:
+        padded, caps = jax.tree.map(lambda leaf: filled(leaf, size), (chunk, caps))
+        cap = max_num_seqs if caps is None else caps
+        padded_sched = schedule(padded, prioritize(rule, padded), max_num_seqs=cap)
+        sched = jax.tree.map(lambda leaf: np.asarray(leaf)[: len(number)], padded_sched)
+        status[number] = sched.status
+        require_ok(dataclasses.replace(sched, status=status.reshape(leading)), f"rule {name!r}")
+        found = measure(chunk, sched)
+        on_done(len(number))
+        return found
+
+    caps = np.broadcast_to(max_num_seqs, leading) if np.ndim(max_num_seqs) else None
+    return map_chunks(
+        schedule_and_measure, inst, number, caps, leading=tuple(leading), chunk_size=size
+    )
+
+
+def _metrics_of_schedule(
+    inst: Instance,
+    name: str,
+    sched: Schedule,
+    measure: Callable[..., dict[str, np.ndarray]],
+) -> dict[str, np.ndarray]:
+    """Measure a schedule that is there already, once it has been judged."""
+    require_ok(sched, f"schedule {name!r}")
+    verdict = verify(inst, sched)
+    for index in map(tuple, np.argwhere(~verdict.is_feasible)):
+        where = f" in instance {', '.join(map(str, index))}" if index else ""
+        raise ValueError(
+            f"schedule {name!r} holds {verdict.tokens_held[index]} tokens in round "
+            f"{verdict.first_violated_round[index]}{where}; expected at most the capacity of "
+            f"{verdict.kv_capacity[index]}"
+        )
+    return map_instances(measure, inst, sched)
+
+
+def _chunk_size(rule: Rule, num_instances: int, num_requests: int) -> int:
+    """Instances in a chunk; all chunks are about as large, so that little is filled up."""
+    most = max(1, _REQUESTS_PER_CHUNK // num_requests)
+    if isinstance(rule, HostRule):
+        most = min(most, _INSTANCES_PER_HOST_CHUNK)
+    return -(-num_instances // -(-num_instances // most))

@@ -1,0 +1,83 @@
+"""Gradients through a relaxation: no noise, but a bias."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxsched.model.instance import Instance
+from jaxsched.model.schedule import Schedule, Status
+from jaxsched.tuning.estimators.estimate import (
+    Estimate,
+    Relaxation,
+    pulled_back,
+    scores,
+    units,
+    within_orders,
+)
+from jaxsched.tuning.objectives import Objective, mean_latency
+from jaxsched.tuning.relaxations import hard_evaluations, memory_balance
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pathwise:
+    r"""Gradient through a relaxation from :mod:`jaxsched.tuning.relaxations`.
+
+    .. math:: \hat g = \operatorname{mean}_b \nabla_\theta \ln f_b\big(c(z_b / \sigma_b, \tau)\big)
+
+    with the relaxed completions :math:`c` and the standard deviation :math:`\sigma_b` of an
+    instance's scores :math:`z_b`.
+
+    Attributes:
+      temperature: :math:`\tau > 0`, in standard deviations of the scores.
+      relaxation: how completions depend on scores; static.
+      objective: what to make small; static.
+
+    Source:
+      Ours.
+    """
+
+    temperature: Any
+    relaxation: Relaxation = dataclasses.field(default=memory_balance, metadata={"static": True})
+    objective: Objective = dataclasses.field(default=mean_latency, metadata={"static": True})
+
+    @property
+    def simulations(self) -> int:
+        """Hard evaluations of each instance in a call."""
+        return hard_evaluations(self.relaxation)
+
+    def __call__(self, rule: Any, instances: Instance, key: jax.Array) -> Estimate:
+        """Estimate value and gradient; the key is not used."""
+        del key
+        score = scores(rule, instances)
+        values, slopes = score_slopes(
+            self.relaxation, self.objective, self.temperature, score, instances
+        )
+        return Estimate(jnp.mean(values), pulled_back(rule, instances, slopes), {})
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def score_slopes(
+    relaxation: Relaxation,
+    objective: Objective,
+    temperature: Any,
+    score: jax.Array,
+    instances: Instance,
+) -> tuple[jax.Array, jax.Array]:
+    """Values ``[B]`` of the relaxed objective and the slopes ``[B, n]`` of its logarithm."""
+    warmth = jnp.asarray(temperature, jnp.float32) * units(score, instances)
+
+    def value(score: jax.Array, inst: Instance, warmth: jax.Array) -> tuple[jax.Array, jax.Array]:
+        completion = relaxation(score, inst, warmth)
+        start = completion - inst.output_tokens.astype(jnp.float32)
+        relaxed = Schedule(start=start, completion=completion, status=jnp.int32(int(Status.OK)))
+        found = objective(inst, relaxed)
+        return jnp.log(found), found
+
+    slopes, values = jax.vmap(jax.grad(value, has_aux=True))(score, instances, warmth)
+    return values, within_orders(slopes, score, instances)
