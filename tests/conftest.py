@@ -12,6 +12,7 @@ from jaxsched.cli import main
 from jaxsched.policies import registry
 
 ROOT = Path(__file__).resolve().parent.parent
+_LONGEST_ID = 40
 
 hypothesis.settings.register_profile("jaxsched", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("jaxsched")
@@ -29,6 +30,18 @@ def pytest_configure(config):
     )
     jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("xla")))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def pytest_make_parametrize_id(config, val, argname):
+    """Number parameters that are bytes or long: a test's name tells no content apart.
+
+    The processes of ``pytest -n 2`` must collect the same names.
+    """
+    return (
+        argname
+        if isinstance(val, bytes) or (isinstance(val, str) and len(val) > _LONGEST_ID)
+        else None
+    )
 
 
 @pytest.fixture(autouse=True)
