@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsched._lib.errors import InputError
 from jaxsched.model.instance import Instance
 from jaxsched.policies.features import features as describe
 from jaxsched.policies.features import require_known
@@ -61,9 +62,10 @@ def linear_score(features: Sequence[str] = DEFAULT_FEATURES, weights: Any = None
     names = require_known(features)
     given = np.zeros(len(names)) if weights is None else np.asarray(weights, np.float32)
     if given.shape != (len(names),) or not np.isfinite(given).all():
-        raise ValueError(
-            f"weights is {weights}; expected {len(names)} finite numbers, one for each of "
-            f"{', '.join(names)}"
+        raise InputError(
+            "weights",
+            weights,
+            f"expected {len(names)} finite numbers, one for each of {', '.join(names)}",
         )
     return LinearScore(weights=jnp.asarray(given, jnp.float32), features=names)
 

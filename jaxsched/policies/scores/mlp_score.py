@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from jaxsched._lib.errors import integer
 from jaxsched.model.instance import Instance
 from jaxsched.policies.features import features as describe
 from jaxsched.policies.features import require_known
@@ -66,8 +67,7 @@ def mlp_score(
       (2,)
     """
     names = require_known(features)
-    if hidden < 1:
-        raise ValueError(f"hidden is {hidden}; expected an integer >= 1")
+    hidden = integer("hidden", hidden)
     inner, bias, outer = jax.random.split(jax.random.key(seed), 3)
     scale = jnp.float32(len(names) ** -0.5)
     hidden_weights = scale * jax.random.normal(inner, (len(names), hidden), jnp.float32)

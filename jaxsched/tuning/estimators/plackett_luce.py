@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 from jax.core import Tracer
 
+from jaxsched._lib.errors import InputError
 from jaxsched.engine.order import serving_order, serving_order_on_host
 from jaxsched.model.instance import Instance
 from jaxsched.tuning.estimators.estimate import (
@@ -60,7 +61,7 @@ class PlackettLuce:
     def __call__(self, rule: Any, instances: Instance, key: jax.Array) -> Estimate:
         """Estimate value and gradient from ``samples`` simulations of each instance."""
         if self.samples < 2:
-            raise ValueError(f"samples is {self.samples}; a leave-one-out baseline needs 2 or more")
+            raise InputError("samples", self.samples, "a leave-one-out baseline needs 2 or more")
         sampled = _sampled(self, rule, instances, key)
         values = hard_values(self.objective, instances, sampled)
         order = _serving_orders(instances, sampled)
