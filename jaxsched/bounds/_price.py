@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from jaxsched._lib.batching import local_devices, map_device_chunks, num_device_calls
+from jaxsched._lib.chunks import ACCELERATOR_CELLS, CPU_CELLS, map_device_chunks, num_device_calls
+from jaxsched._lib.devices import Device, MappedProgram, local_devices
 from jaxsched._lib.errors import InputError, integer, wrong_shape
 from jaxsched._lib.progress import progress_bar
 from jaxsched.bounds._busy import fluid
@@ -16,8 +18,7 @@ from jaxsched.bounds._price_ascent import STEPS_PER_CYCLE, Problem, ascend, firs
 from jaxsched.bounds._price_blocks import block_edges, lagrangian
 from jaxsched.model.instance import MAX_INT32, Instance, exact_volume
 
-_CPU_CELLS_PER_CALL = 2**17  # requests times blocks: half a MB for each array, half a ms a step
-_ACCELERATOR_CELLS_PER_CALL = 2**26
+_ASCENT = MappedProgram(ascend, num_mapped=3)
 
 
 class PriceBound(NamedTuple):
@@ -108,14 +109,14 @@ def price(
 
     devices = local_devices()
     is_cpu = devices[0].platform == "cpu"
-    cells = _CPU_CELLS_PER_CALL if is_cpu else _ACCELERATOR_CELLS_PER_CALL
+    cells = CPU_CELLS if is_cpu else ACCELERATOR_CELLS
     size = 1 << max(0, (cells // (n * num_blocks)).bit_length() - 1)
     size = min(size, 1 << max(0, horizon.size - 1).bit_length())
     total = num_device_calls(horizon.size, size, devices) * num_steps
     with progress_bar(total, "step", progress) as bar:
 
-        def run(spread: Any, inst: Instance, horizon: np.ndarray) -> PriceBound:
-            climb = spread(ascend, 3)
+        def run(devices: tuple[Device, ...], inst: Instance, horizon: np.ndarray) -> PriceBound:
+            climb = functools.partial(_ASCENT, devices)
             return _priced(inst, horizon, num_blocks, num_steps, tolerance, climb, bar)
 
         cut = {"leading": leading, "chunk_size": size, "devices": devices}

@@ -10,7 +10,8 @@ import numpy as np
 from jax import lax
 from jax.core import Tracer
 
-from jaxsched._lib.batching import device_chunk_size, local_devices, map_device_chunks
+from jaxsched._lib.chunks import device_chunk_size, map_device_chunks
+from jaxsched._lib.devices import Device, MappedProgram, local_devices
 from jaxsched._lib.errors import InputError, choice, wrong_dtype, wrong_shape
 from jaxsched.engine.offline.programs import (
     KERNEL_WIDTH,
@@ -133,16 +134,20 @@ def _concrete(
     if devices[0].platform == "cpu":
         inst, priority = jax.tree.map(np.asarray, (inst, priority))
 
-    static = {"discipline": discipline, "admission": admission}
+    static = ("discipline", discipline), ("admission", admission)
+    schedule_in_order = MappedProgram(from_order, num_mapped=4, static=static)
+    schedule_by_priority = MappedProgram(from_priority, num_mapped=3, static=static)
 
-    def run(spread: Any, inst: Instance, priority: Any, max_num_seqs: Any) -> Schedule:
+    def run(
+        devices: tuple[Device, ...], inst: Instance, priority: Any, max_num_seqs: Any
+    ) -> Schedule:
         if devices[0].platform != "cpu":
-            return spread(from_priority, 3, **static)(inst, priority, max_num_seqs)
+            return schedule_by_priority(devices, inst, priority, max_num_seqs)
         order = serving_order_on_host(priority)
         has_nan = np.zeros(len(order), bool)
         if not jnp.issubdtype(priority.dtype, jnp.integer):
             has_nan = np.any(np.isnan(priority) & inst.is_real, axis=-1)
-        return spread(from_order, 4, **static)(inst, order, has_nan, max_num_seqs)
+        return schedule_in_order(devices, inst, order, has_nan, max_num_seqs)
 
     result = map_device_chunks(
         run,

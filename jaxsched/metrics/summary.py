@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxsched._lib.batching import map_instances
+from jaxsched._lib.chunks import map_instances
 from jaxsched._lib.errors import InputError, first_true, index_text
 from jaxsched.model.clock import LinearClock
 from jaxsched.model.instance import Instance, exact_volume

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxsched._lib.batching import map_instances
+from jaxsched._lib.chunks import map_instances
 from jaxsched._lib.errors import InputError, wrong_dtype, wrong_shape
 from jaxsched._lib.pytree import pytree
 from jaxsched._lib.registry import Registry

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxsched._lib.batching import map_instances
+from jaxsched._lib.chunks import map_instances
 from jaxsched._lib.errors import reject, wrong_shape
 from jaxsched.model.instance import Instance
 from jaxsched.model.schedule import Schedule, require_ok

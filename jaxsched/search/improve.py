@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from jaxsched._lib.batching import device_chunk_size, local_devices, map_device_chunks
+from jaxsched._lib.chunks import device_chunk_size, map_device_chunks
+from jaxsched._lib.devices import Device, MappedProgram, local_devices
 from jaxsched._lib.errors import InputError, integer, wrong_shape
 from jaxsched._lib.progress import progress_bar
 from jaxsched._lib.pytree import pytree
@@ -223,11 +224,15 @@ def _walker(
     work = n * STEPS_PER_ROUND  # of a chain, in a call
     chunk_size = device_chunk_size(lanes, work, devices, group=KERNEL_WIDTH)
 
+    static = ("discipline", discipline), ("admission", admission)
+    annealed = MappedProgram(anneal, num_mapped=len(of_instance) + 2, static=static)
+
     def walk(chains: Chains, begin: int, end: int) -> tuple[Chains, Total]:
-        def run(spread: Any, of_instance: Any, number: Any, chains: Chains) -> tuple[Chains, Total]:
-            trees = *of_instance, number, chains
-            program = spread(anneal, len(trees), discipline=discipline, admission=admission)
-            return program(*trees, key, np.int32(begin), np.int32(end))
+        def run(
+            devices: tuple[Device, ...], of_instance: Any, number: Any, chains: Chains
+        ) -> tuple[Chains, Total]:
+            whole = key, np.int32(begin), np.int32(end)
+            return annealed(devices, *of_instance, number, chains, *whole)
 
         trees = of_instance, number, chains
         cut = {"leading": lanes, "chunk_size": chunk_size, "devices": devices}

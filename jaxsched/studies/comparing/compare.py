@@ -12,7 +12,13 @@ import jax
 import numpy as np
 
 from jaxsched import bounds
-from jaxsched._lib.batching import filled, map_chunks, map_instances
+from jaxsched._lib.chunks import (
+    INSTANCES_PER_HOST_CHUNK,
+    REQUESTS_PER_CHUNK,
+    filled,
+    map_chunks,
+    map_instances,
+)
 from jaxsched._lib.errors import in_instance, wrong_shape
 from jaxsched._lib.progress import progress_bar
 from jaxsched._lib.registry import Registry
@@ -40,9 +46,6 @@ def _price(inst: Instance) -> np.ndarray:
 BOUNDS: Registry[Bound] = Registry(
     "bound", {"volume": bounds.volume, "mean_busy": bounds.mean_busy, "price": _price}
 )
-
-_REQUESTS_PER_CHUNK = 2**18  # memory of a rule that makes tables, and steps of the progress bar
-_INSTANCES_PER_HOST_CHUNK = 8
 
 
 def compare(
@@ -233,7 +236,7 @@ def _metrics_of_schedule(
 
 def _chunk_size(rule: Rule, num_instances: int, num_requests: int) -> int:
     """Instances in a chunk; all chunks are about as large, so that little is filled up."""
-    most = max(1, _REQUESTS_PER_CHUNK // num_requests)
+    most = max(1, REQUESTS_PER_CHUNK // num_requests)
     if isinstance(rule, HostRule):
-        most = min(most, _INSTANCES_PER_HOST_CHUNK)
+        most = min(most, INSTANCES_PER_HOST_CHUNK)
     return -(-num_instances // -(-num_instances // most))
