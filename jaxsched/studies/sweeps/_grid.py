@@ -11,7 +11,7 @@ import jax
 from jaxsched import policies
 from jaxsched._lib.names import hint
 from jaxsched.engine.offline.programs import Discipline
-from jaxsched.model import clock
+from jaxsched.servers.named import PRESETS
 from jaxsched.studies.comparing.compare import BOUNDS
 from jaxsched.studies.sweeps._shards import OWN_AXES, WORKLOAD_NAMES, Shard, cells, draw, label
 
@@ -87,7 +87,7 @@ def _require_integer(name: str, value: Any, least: int) -> None:
 def _require_names(grid: dict[str, Any]) -> None:
     for kind, asked, known in (
         *(("workload", options["name"], WORKLOAD_NAMES) for options in grid["workloads"]),
-        *(("server", server, clock.PRESETS) for server in grid["servers"]),
+        *(("server", server, PRESETS) for server in grid["servers"]),
         ("bound", grid["bound"], (*BOUNDS, "none")),
         ("discipline", grid["discipline"], get_args(Discipline)),
         ("value of keep", grid["keep"], get_args(Keep)),

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxsched import workloads
-from jaxsched.model.clock import PRESET_KV_CAPACITY
 from jaxsched.model.instance import Instance
+from jaxsched.servers.named import PRESET_KV_CAPACITY
 
 #: Workloads that settle some of the axes themselves.
 OWN_AXES = {"uniform": ("num_requests", "kv_capacity"), "worst_case": ("num_requests",)}
