@@ -22,16 +22,12 @@ from jaxsched.model.server import Server
 from jaxsched.model.verify import Verdict, verify
 from jaxsched.policies import prioritize
 from jaxsched.search.improve import Improvement, improve
-from jaxsched.search.improve_rule import improved
 from jaxsched.studies.capacity.capacity_plan import CapacityPlan
 from jaxsched.studies.capacity.plan_capacity import plan_capacity
 from jaxsched.studies.comparing.compare import compare
 from jaxsched.studies.comparing.comparison import Comparison
 from jaxsched.sweeps import load_sweep, run_sweep
 from jaxsched.tuning import tune
-
-# A rule that needs the simulator cannot be registered by policies, which know the instance only.
-policies.register("improve", factory=improved)
 
 __all__ = [
     "CapacityPlan",
