@@ -7,6 +7,7 @@ from jaxsched import (
     metrics,
     plots,
     policies,
+    servers,
     sweeps,
     testing,
     traces,
@@ -15,7 +16,9 @@ from jaxsched import (
 )
 from jaxsched.engine.simulate import simulate
 from jaxsched.model.instance import Instance, stack
+from jaxsched.model.outcome import Outcome
 from jaxsched.model.schedule import Schedule, Status
+from jaxsched.model.server import Server
 from jaxsched.model.verify import Verdict, verify
 from jaxsched.policies import prioritize
 from jaxsched.search.improve import Improvement, improve
@@ -31,7 +34,9 @@ __all__ = [
     "Comparison",
     "Improvement",
     "Instance",
+    "Outcome",
     "Schedule",
+    "Server",
     "Status",
     "Verdict",
     "bounds",
@@ -46,6 +51,7 @@ __all__ = [
     "policies",
     "prioritize",
     "run_sweep",
+    "servers",
     "simulate",
     "stack",
     "sweeps",

@@ -17,7 +17,7 @@ PACKAGE = Path(jaxsched.__file__).parent
 ROOMS = (
     {"_lib"},
     {"model"},
-    {"engine", "bounds", "metrics", "workloads"},
+    {"engine", "bounds", "metrics", "workloads", "servers"},
     {"policies", "show"},
     {"tuning", "search"},
     {"studies"},

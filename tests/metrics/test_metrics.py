@@ -87,7 +87,7 @@ def test_a_hand_worked_schedule():
             "throughput_tokens_per_round": 1,
         }
     )
-    one_second_a_round = LinearClock(a=1000.0, b=0.0, c=0.0, d=0.0, e=0.0)
+    one_second_a_round = LinearClock(1000.0, 0.0, 0.0, 0.0, 0.0)
     late = metrics.summary(inst, Schedule.from_starts(inst, [0, 2]), one_second_a_round, 5)
     assert late["share_within_deadline"] == 0.5
     assert late["throughput_tokens_per_s"] == 1.0
