@@ -38,7 +38,7 @@ def latency_cdf(
       >>> from matplotlib.figure import Figure
       >>> inst = js.Instance.from_lengths([7, 1, 1], [1, 2, 2], kv_capacity=8)
       >>> latencies = {
-      ...     rule: js.metrics.latency(inst, js.simulate(inst, js.prioritize(rule, inst)))
+      ...     rule: js.metrics.latency(inst, js.simulate(inst, js.prioritize(inst, rule)))
       ...     for rule in ("fcfs", "smallest_volume")
       ... }
       >>> ax = js.plots.latency_cdf(latencies, ax=Figure().subplots())
