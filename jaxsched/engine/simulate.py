@@ -72,7 +72,7 @@ def simulate(
     choice("discipline", discipline, get_args(Discipline))
     choice("admission", admission, get_args(Admission))
     priority = _checked_priority(inst, priority)
-    max_num_seqs = _checked_cap(inst, max_num_seqs)
+    max_num_seqs = checked_cap(inst, max_num_seqs)
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((inst, priority, max_num_seqs))):
         inst, priority, max_num_seqs = jax.tree.map(jnp.asarray, (inst, priority, max_num_seqs))
         return mappable(discipline, admission)(inst, lax.stop_gradient(priority), max_num_seqs)
@@ -97,7 +97,8 @@ def _checked_priority(inst: Instance, priority: Any) -> Any:
     return priority
 
 
-def _checked_cap(inst: Instance, max_num_seqs: Any) -> Any:
+def checked_cap(inst: Instance, max_num_seqs: Any) -> Any:
+    """Take a cap as int32, one for each instance ``[..]``, or None where there is none."""
     if max_num_seqs is None:
         return None
     leading = inst.kv_capacity.shape

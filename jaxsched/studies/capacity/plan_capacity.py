@@ -129,9 +129,11 @@ def plan_capacity(
             curves[name] = _curve(flat, run, goal, vary, clock, tolerance, key)
             _require_met(name, curves[name], goal, vary)
             bar.update()
-    bound_curve = None
-    if bound is not None and vary == "kv_capacity" and goal[::2] == ("mean", "rounds"):
-        bound_curve = _bound_curve(flat, BOUNDS[bound], goal, key)
+    bound_name, bound_curve, bound_capacity = None, None, None
+    is_bounded = vary == "kv_capacity" and goal.metric == "mean" and goal.unit == "rounds"
+    if bound is not None and is_bounded:
+        bound_name, bound_curve = bound, _bound_curve(flat, BOUNDS[bound], goal, key)
+        bound_capacity = _crossing(bound_curve, "mean", goal.value)
     count = flat.kv_capacity.size
     return CapacityPlan(
         capacity={name: _crossing(curve, "mean", goal.value) for name, curve in curves.items()},
@@ -145,9 +147,9 @@ def plan_capacity(
         target=goal,
         vary=vary,
         description=_description(flat, vary),
-        bound_name=bound_curve and bound,
+        bound_name=bound_name,
         bound_curve=bound_curve,
-        bound_capacity=bound_curve and _crossing(bound_curve, "mean", goal.value),
+        bound_capacity=bound_capacity,
         interval_name=None if count < 2 else "95% t" if key is None else "95% bootstrap",
     )
 
@@ -266,5 +268,6 @@ def _description(inst: Instance, vary: Vary) -> str:
         return str(low) if low == high else f"{low}..{high}"
 
     count = inst.kv_capacity.size
-    text = f"{count} instance{'s' * (count > 1)} of {span(inst.num_requests)} requests"
+    instances = "1 instance" if count == 1 else f"{count} instances"
+    text = f"{instances} of {span(inst.num_requests)} requests"
     return f"{text}, {span(inst.kv_capacity)} KV tokens a server" if vary == "servers" else text
