@@ -15,10 +15,12 @@ from jaxsched import (
     workloads,
 )
 from jaxsched.engine.simulate import simulate
-from jaxsched.model.instance import Instance, stack
+from jaxsched.model.instance import Instance
 from jaxsched.model.outcome import Outcome
+from jaxsched.model.requests import Requests
 from jaxsched.model.schedule import Schedule, Status
 from jaxsched.model.server import Server
+from jaxsched.model.stack import stack
 from jaxsched.model.verify import Verdict, verify
 from jaxsched.policies import prioritize
 from jaxsched.search.improve import Improvement, improve
@@ -35,6 +37,7 @@ __all__ = [
     "Improvement",
     "Instance",
     "Outcome",
+    "Requests",
     "Schedule",
     "Server",
     "Status",

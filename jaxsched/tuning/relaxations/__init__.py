@@ -1,9 +1,10 @@
 r"""Outcomes that are smooth in the priorities, in place of simulated ones.
 
 Each takes the scores ``z`` ``[n]`` of one instance ``[n]`` and a temperature :math:`\tau`, and
-returns an :class:`~jaxsched.Outcome` in rounds, float32 ``[n]``. :math:`P_{ij} = \sigma((z_i - z_j)/\tau)` is the soft fact that
-:math:`j` goes before :math:`i`. Rows of :math:`P` are formed in blocks, also on the way back, so
-that memory grows with ``n`` rather than with its square.
+returns an :class:`~jaxsched.Outcome` in rounds, float32 ``[n]``.
+:math:`P_{ij} = \sigma((z_i - z_j)/\tau)` is the soft fact that :math:`j` goes before :math:`i`.
+Rows of :math:`P` are formed in blocks, also on the way back, so that memory grows with ``n``
+rather than with its square.
 
 :func:`work_ahead` knows volumes alone. :func:`memory_balance` starts from the simulated schedule,
 and is the nearer to the simulator. :func:`soft_sort` and :func:`straight_through` are experiments.
