@@ -24,17 +24,7 @@ victim ranks is status "nan_priority", with no steps.
 
 **Options beyond vLLM.**
 
-``admission``: what must fit before the head of the queue is admitted, next to the blocks of its
-first chunk. While somebody runs, ``watermark_blocks`` more must be free on either count.
-  "prompt": the blocks of all its known tokens are free. "chunk": nothing else.
-  "peak": ``ceil(max(prompt + predicted, known + 1) / block_size)`` summed over the running and
-  the head is at most the usable blocks.
-  "look_ahead": a request has ``R = max(prompt + predicted - known, 1)`` steps to go, and holds
-  ``ceil((known + k) / block_size)`` blocks k steps from now, k = 1 .. R, as if it were filled in
-  this step and then computed one token a step. Summed over the running and the head that is at
-  most the usable blocks for every k (the sum only falls when a request ends, so k = R suffices).
-  "peak" and "look_ahead" count ``known`` before this step, include those admitted earlier in this
-  step, and ask nothing while nobody runs.
+``admission`` and ``victim``: see ``online_rules``.
 
 ``preemption``: what happens to a victim. Its blocks are free at once, tokens granted to it in this
 step return to the budget, and it rejoins the queue: at its front (fcfs) or by its key (priority).
@@ -46,16 +36,6 @@ step return to the budget, and it rejoins the queue: at its front (fcfs) or by i
   of the run that completes; the first admission stays the first.
   "never": a running request without blocks gets nothing in this step, and pass 1 goes on with the
   next. As after an eviction, nobody is admitted in such a step.
-
-``victim``: who is evicted while a running request lacks blocks. Any of the running, the asking
-request included; the first of equals in running order. If it is the asking request, pass 1 goes on
-with the next one.
-  "last_admitted" (fcfs): the last in running order.
-  "worst_priority" (priority): the largest (priority, arrival).
-  "least_computed": the fewest computed tokens before this step.
-  "most_memory": the most blocks held, those taken in this step included.
-  "longest_remaining": the largest ``max(prompt + predicted - known, 1)``.
-  "rule": the largest of the numbers given, one a request.
 
 ``prefill_first``: pass 1 first serves only those that are filling, and pass 2 admits. If that
 grants any token, the step is over (a prefill step). Else pass 1 serves those that decode (a decode
@@ -75,6 +55,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from tests.reference.online_rules import choose_victim, fits
 from tests.reference.online_settings import Log, Settings
 
 Duration = Callable[[int, int, int, float], float]
@@ -150,27 +131,20 @@ class _Stream:
 
         refused = [self._can_never_finish(r) for r in range(n)]
         self.to_come = deque(r for r in range(n) if not refused[r])
-        self.log = Log(
-            out_status=["refused" if bad else "unfinished" for bad in refused],
-            out_sampled=[0] * n,
-            out_preemptions=[0] * n,
-            out_recomputed=[0] * n,
-            out_first_sched_step=[-1] * n,
-            out_first_sched_time=[math.nan] * n,
-            out_first_token_step=[-1] * n,
-            out_first_token_time=[math.nan] * n,
-            out_finish_step=[-1] * n,
-            out_finish_time=[math.nan] * n,
-        )
+        self.log = Log.before_the_first_step(refused)
 
-    def _blocks(self, tokens: int) -> int:
+    def blocks(self, tokens: int) -> int:
         return -(-tokens // self.settings.block_size)
+
+    def remaining(self, r: int) -> int:
+        """Tokens r is believed to generate yet, at least 1."""
+        return max(self.prompt[r] + self.predicted[r] - self.known[r], 1)
 
     def _can_never_finish(self, r: int) -> bool:
         most = self.prompt[r] + self.output[r] - 1  # the last token is never stored
         return (
             self.output[r] < 1
-            or self._blocks(most) > self.settings.usable_blocks
+            or self.blocks(most) > self.settings.usable_blocks
             or (
                 not self.settings.enable_chunked_prefill
                 and most > self.settings.max_num_batched_tokens
@@ -194,12 +168,7 @@ class _Stream:
                 log.status = "stalled"
                 break
             self._finish_step(arrived)
-        log.num_preemptions = len(log.pre_req)
-        log.recomputed_tokens = sum(log.out_recomputed)
-        log.peak_tokens = max(log.step_tokens, default=0)
-        log.peak_blocks = self.settings.usable_blocks - min(
-            log.step_free_mid, default=self.settings.usable_blocks
-        )
+        log.add_totals(self.settings)
         return log
 
     def _arrivals(self) -> int:
@@ -276,7 +245,7 @@ class _Stream:
         return min(left, self.threshold) if self.threshold else left
 
     def _grant(self, r: int, tokens: int) -> None:
-        blocks = self._blocks(self.computed[r] + tokens)
+        blocks = self.blocks(self.computed[r] + tokens)
         self.free -= blocks - self.held[r]
         self.held[r] = blocks
         self.budget -= tokens
@@ -294,10 +263,10 @@ class _Stream:
                 i += 1
                 continue
             tokens = min(self._wanted(r), self.budget)
-            need = self._blocks(self.computed[r] + tokens) - self.held[r]
+            need = self.blocks(self.computed[r] + tokens) - self.held[r]
             if self.settings.preemption != "never":
                 while need > self.free and r in self.running:
-                    victim = self._victim()
+                    victim = choose_victim(self)
                     i -= self.running.index(victim) < i
                     self._evict(victim)
             if r not in self.running:
@@ -320,7 +289,7 @@ class _Stream:
             if tokens > self.budget and not self.settings.enable_chunked_prefill:
                 break
             tokens = min(tokens, self.budget)
-            if not self._fits(r, tokens):
+            if not fits(self, r, tokens):
                 break
             self._dequeue()
             self.swapped += self.computed[r]
@@ -331,41 +300,7 @@ class _Stream:
         if not self.is_held:
             self.is_saturated = bool(self.waiting)
 
-    def _fits(self, r: int, tokens: int) -> bool:
-        settings = self.settings
-        extra = settings.watermark_blocks if self.running else 0
-        if self._blocks(self.computed[r] + tokens) + extra > self.free:
-            return False
-        if settings.admission == "prompt":
-            return self._blocks(self.known[r]) + extra <= self.free
-        if settings.admission == "chunk" or not self.running:
-            return True
-        together = [*self.running, r]
-        if settings.admission == "peak":
-            demand = sum(self._blocks(self.known[q] + self._remaining(q)) for q in together)
-        else:
-            demand = max(
-                sum(self._blocks(self.known[q] + k) for q in together if self._remaining(q) >= k)
-                for k in {self._remaining(q) for q in together}
-            )
-        return demand + extra <= settings.usable_blocks
-
-    def _remaining(self, r: int) -> int:
-        return max(self.prompt[r] + self.predicted[r] - self.known[r], 1)
-
     # ---- evictions ----
-
-    def _victim(self) -> int:
-        if self.settings.victim_rule == "last_admitted":
-            return self.running[-1]
-        worst = {
-            "worst_priority": lambda r: (self.priority[r], self.arrival[r]),
-            "least_computed": lambda r: -self.computed[r],
-            "most_memory": lambda r: self.held[r],
-            "longest_remaining": self._remaining,
-            "rule": lambda r: self.rank[r],
-        }[self.settings.victim_rule]
-        return max(self.running, key=worst)  # the first of equals
 
     def _evict(self, r: int) -> None:
         log = self.log
@@ -385,59 +320,50 @@ class _Stream:
             log.out_first_token_step[r], log.out_first_token_time[r] = -1, math.nan
         self._enqueue(r, is_evicted=True)
         self.evicted.append(r)
-        log.pre_step.append(self.step)
-        log.pre_req.append(r)
+        log.add("pre", step=self.step, req=r)
         log.out_preemptions[r] += 1
 
     # ---- what a step yields ----
 
     def _note_admission(self, r: int) -> None:
         log = self.log
-        log.adm_step.append(self.step)
-        log.adm_req.append(r)
-        log.adm_resumed.append(log.out_preemptions[r] > 0)
+        log.add("adm", step=self.step, req=r, resumed=log.out_preemptions[r] > 0)
         if log.out_first_sched_step[r] < 0:
             log.out_first_sched_step[r] = self.step
             log.out_first_sched_time[r] = self.clock
 
     def _finish_step(self, arrived: int) -> None:
-        log = self.log
         chunks = {r: t for r, t in self.grants.items() if self.filling[r]}
         decoding = [r for r in self.grants if not self.filling[r]]
         prefilled, held_kv = sum(chunks.values()), sum(self.computed[r] for r in decoding)
         attended = sum(t * (2 * self.computed[r] + t) for r, t in chunks.items()) / 2
         duration = self.duration(prefilled, len(decoding), held_kv, attended)
         end = self.clock + (duration + self.settings.swap_s_per_token * self.swapped)
-
-        log.step_clock.append(self.clock)
-        log.step_end.append(end)
-        log.step_arrived.append(arrived)
-        log.step_P.append(prefilled)
-        log.step_B.append(len(decoding))
-        log.step_KV.append(held_kv)
-        log.step_free_mid.append(self.free)
-        log.step_running.append(len(self.running))
-        log.step_waiting.append(len(self.waiting))
-        log.step_entries.append(len(self.grants))
-        log.step_swapped.append(self.swapped)
-        log.busy_s += end - self.clock
-        self._compute(end)
-        log.step_free_end.append(self.free)
-        self.clock = end
-        self.step += 1
-
-    def _compute(self, end: float) -> None:
-        log = self.log
         for r, tokens in self.grants.items():
             self.computed[r] += tokens
-        log.step_tokens.append(sum(self.computed[r] for r in self.running))
+        self.log.add(
+            "step",
+            clock=self.clock,
+            end=end,
+            arrived=arrived,
+            P=prefilled,
+            B=len(decoding),
+            KV=held_kv,
+            free_mid=self.free,
+            running=len(self.running),
+            waiting=len(self.waiting),
+            entries=len(self.grants),
+            tokens=sum(self.computed[r] for r in self.running),
+            swapped=self.swapped,
+        )
         for r, tokens in self.grants.items():
             samples = self.computed[r] == self.known[r]
-            log.ent_req.append(r)
-            log.ent_tok.append(tokens)
-            log.ent_sampled.append(samples)
+            self.log.add("ent", req=r, tok=tokens, sampled=samples)
             if samples:
                 self._sample(r, end)
+        self.log.step_free_end.append(self.free)
+        self.clock = end
+        self.step += 1
 
     def _sample(self, r: int, end: float) -> None:
         log = self.log
@@ -452,5 +378,4 @@ class _Stream:
             self.held[r] = 0
             log.out_status[r] = "finished"
             log.out_finish_step[r], log.out_finish_time[r] = self.step, end
-            log.fin_step.append(self.step)
-            log.fin_req.append(r)
+            log.add("fin", step=self.step, req=r)

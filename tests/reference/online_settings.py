@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 NO_LIMIT = 2**30
@@ -79,15 +80,18 @@ class Settings:
 class Log:
     """Everything one stream did. Columns are lists; steps and requests are counted from 0.
 
-    The columns of ``step_entries`` entries each (``ent_``) are split by its running sum. Clocks
-    are seconds. Steps and times of what never happened are -1 and NaN.
+    Columns ``ent_*`` are split among the steps by the running sum of ``step_entries``. Clocks are
+    seconds. Steps and times of what never happened are -1 and NaN. ``out_sampled`` counts the
+    tokens that a restart did not lose; ``out_recomputed`` the computed tokens that evictions threw
+    away; ``step_tokens`` what the cache holds after the step, before finishes give theirs back;
+    ``step_swapped`` the tokens swapped out and in; ``step_arrived`` leaves refused requests out.
     """
 
-    status: str = "ok"  # or "step_limit", "stalled", "nan_priority"
+    status: str = "ok"  # or step_limit, stalled, nan_priority
 
     step_clock: list[float] = field(default_factory=list)
     step_end: list[float] = field(default_factory=list)
-    step_arrived: list[int] = field(default_factory=list)  # refused requests do not count
+    step_arrived: list[int] = field(default_factory=list)
     step_P: list[int] = field(default_factory=list)
     step_B: list[int] = field(default_factory=list)
     step_KV: list[int] = field(default_factory=list)
@@ -114,7 +118,7 @@ class Log:
     fin_step: list[int] = field(default_factory=list)
     fin_req: list[int] = field(default_factory=list)
 
-    out_status: list[str] = field(default_factory=list)  # "finished", "refused" or "unfinished"
+    out_status: list[str] = field(default_factory=list)  # finished, refused, unfinished
     out_sampled: list[int] = field(
         default_factory=list
     )  # tokens that count: those lost by a restart do not
@@ -134,3 +138,34 @@ class Log:
     busy_s: float = 0.0
     peak_tokens: int = 0
     peak_blocks: int = 0
+
+    @classmethod
+    def before_the_first_step(cls, refused: list[bool]) -> Log:
+        n = len(refused)
+        return cls(
+            out_status=["refused" if is_refused else "unfinished" for is_refused in refused],
+            out_sampled=[0] * n,
+            out_preemptions=[0] * n,
+            out_recomputed=[0] * n,
+            out_first_sched_step=[-1] * n,
+            out_first_sched_time=[math.nan] * n,
+            out_first_token_step=[-1] * n,
+            out_first_token_time=[math.nan] * n,
+            out_finish_step=[-1] * n,
+            out_finish_time=[math.nan] * n,
+        )
+
+    def add(self, kind: str, **row) -> None:
+        """Append one row to the columns ``{kind}_*``."""
+        for name, value in row.items():
+            getattr(self, f"{kind}_{name}").append(value)
+
+    def add_totals(self, settings: Settings) -> None:
+        usable = settings.usable_blocks
+        self.num_preemptions = len(self.pre_req)
+        self.recomputed_tokens = sum(self.out_recomputed)
+        self.busy_s = sum(
+            end - start for start, end in zip(self.step_clock, self.step_end, strict=True)
+        )
+        self.peak_tokens = max(self.step_tokens, default=0)
+        self.peak_blocks = usable - min(self.step_free_mid, default=usable)
