@@ -151,8 +151,8 @@ def stored():
 
 
 def by_vllm(folder):
-    for name in vllm_logs.NAMES:
-        yield vllm_logs.load(folder / f"{name}.npz")
+    for path in sorted(folder.glob("d*.npz"), key=lambda path: path.stat().st_size):
+        yield vllm_logs.load(path)
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS)
