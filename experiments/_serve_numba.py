@@ -1,7 +1,8 @@
 """The rival of ``js.serve``: vLLM's scheduler written by hand for one core at a time, on all cores.
 
-Every step is taken, and every running request is looked at in every step. Settings and rules are
-vLLM's, first come first served or by a static priority; the clock is float64 seconds.
+Every step is taken, and every running request is looked at in every step; decodes that stand before
+the first prefill share one pass without branches. Settings and rules are vLLM's, first come first
+served or by a static priority; the clock is float64 seconds.
 """
 
 from typing import NamedTuple
@@ -152,14 +153,17 @@ def _serve_one(b, arrival_s, prompt, output, servers, place, badness, max_steps,
             to_come[num_to_come] = r
             num_to_come += 1
 
-    # The running, in order of admission. A slot knows its request's state; `known` outlives it.
+    # The running, in order of admission; `room` is tokens in the blocks held, and a request ends
+    # with `last` tokens computed. While it decodes, it knows one token more than it computed.
     most_running = min(max_num_seqs, n)
-    slot = np.empty(most_running, np.int64)
-    computed = np.empty(most_running, np.int64)
-    held = np.empty(most_running, np.int64)
-    grant = np.zeros(most_running, np.int64)
+    request = np.empty(most_running, np.int32)
+    computed = np.empty(most_running, np.int32)
+    room = np.empty(most_running, np.int32)
+    last = np.empty(most_running, np.int32)
+    grant = np.empty(most_running, np.int32)
     is_filling = np.empty(most_running, np.bool_)
     known = prompt.astype(np.int64)
+    num_leading = 0  # those that decode before the first that is filling
     # The waiting: the evicted (fcfs: a stack) or all (priority: a heap), then the arrived in order.
     apart = np.empty(n, np.int64)
     num_running, num_apart, next_arrived, next_to_come = 0, 0, 0, 0
@@ -193,31 +197,44 @@ def _serve_one(b, arrival_s, prompt, output, servers, place, badness, max_steps,
             for i in range(num_running):
                 is_held |= not is_filling[i]
 
-        # Pass 1: the running.
-        for i in range(num_running):
+        # Pass 1: the running. Leading decodes that all find blocks are served at once, unless
+        # somebody behind them could evict one.
+        num_plain = num_leading
+        if num_plain > budget or (by_priority and num_plain < num_running):
+            num_plain = 0
+        need = 0
+        for i in range(num_plain):
+            need += computed[i] == room[i]
+        if need > free:
+            num_plain, need = 0, 0
+        free -= need
+        budget -= num_plain
+        for i in range(num_plain, num_running):
             grant[i] = 0
-        i = 0
+        i = num_plain
         while i < num_running and budget > 0:
             if is_held and is_filling[i]:
                 i += 1
                 continue
-            want = known[slot[i]] - computed[i]
+            want = known[request[i]] - computed[i] if is_filling[i] else 1
             if 0 < threshold < want:
                 want = threshold
             want = min(want, budget)
             need = 0
-            if computed[i] + want > held[i] * block_size:
-                need = -(-(computed[i] + want) // block_size) - held[i]
+            if computed[i] + want > room[i]:
+                need = -(-(computed[i] + want - room[i]) // block_size)
             is_evicted = False
             while need > free and not is_evicted:
                 v = num_running - 1
                 if by_priority:
                     v = 0
                     for k in range(1, num_running):
-                        if badness[slot[k]] > badness[slot[v]]:
+                        if badness[request[k]] > badness[request[v]]:
                             v = k
-                r = slot[v]
-                free += held[v]
+                r = request[v]
+                if not is_filling[v]:
+                    known[r] = computed[v] + 1
+                free += room[v] // block_size
                 budget += grant[v]
                 outcomes.num_preemptions[b, r] += 1
                 outcomes.recomputed_tokens[b, r] += computed[v]
@@ -229,15 +246,15 @@ def _serve_one(b, arrival_s, prompt, output, servers, place, badness, max_steps,
                 num_evicted += 1
                 num_running -= 1
                 for k in range(v, num_running):
-                    slot[k], computed[k], held[k] = slot[k + 1], computed[k + 1], held[k + 1]
-                    grant[k], is_filling[k] = grant[k + 1], is_filling[k + 1]
+                    request[k], computed[k], room[k] = request[k + 1], computed[k + 1], room[k + 1]
+                    last[k], grant[k], is_filling[k] = last[k + 1], grant[k + 1], is_filling[k + 1]
                 is_evicted = v == i
                 if v < i:
                     i -= 1
             if is_evicted:
                 continue
             free -= need
-            held[i] += need
+            room[i] += need * block_size
             grant[i] = want
             budget -= want
             i += 1
@@ -272,7 +289,8 @@ def _serve_one(b, arrival_s, prompt, output, servers, place, badness, max_steps,
                 else:
                     next_arrived += 1
                 i = num_running
-                slot[i], computed[i], held[i], grant[i], is_filling[i] = r, 0, need, want, True
+                request[i], computed[i], room[i], last[i] = r, 0, need * block_size, final[r] - 1
+                grant[i], is_filling[i] = want, True
                 num_running += 1
                 free -= need
                 budget -= want
@@ -287,36 +305,51 @@ def _serve_one(b, arrival_s, prompt, output, servers, place, badness, max_steps,
         # The model, and what it yields.
         prefilled, decoding, kv, attended = 0, 0, 0, 0
         has_chunk = False
-        kept, num_first, num_finished = 0, 0, 0
-        for i in range(num_running):
-            r, tokens = slot[i], grant[i]
-            before = computed[i]
-            if tokens > 0:
-                if is_filling[i]:
-                    prefilled += tokens
-                    attended += tokens * (2 * before + tokens)
-                    has_chunk |= i < num_before
-                else:
-                    decoding += 1
-                    kv += before
-            after = before + tokens
+        kept, num_first, num_finished, num_leading = num_plain, 0, 0, -1
+        num_ended = 0
+        for i in range(num_plain):
+            kv += computed[i]
+            room[i] += block_size if computed[i] == room[i] else 0
+            computed[i] += 1
+            num_ended += computed[i] == last[i]
+        decoding = num_plain
+        if num_ended > 0:
+            kept = 0
+            while computed[kept] < last[kept]:
+                kept += 1
+        for i in range(kept, num_running):
+            r, tokens = request[i], grant[i]
+            if i < num_plain:
+                tokens = 0
+            elif is_filling[i] and tokens > 0:
+                prefilled += tokens
+                attended += tokens * (2 * np.int64(computed[i]) + tokens)
+                has_chunk |= i < num_before
+            elif tokens > 0:
+                decoding += 1
+                kv += computed[i]
+            after = computed[i] + tokens
             filling = is_filling[i]
-            if after == known[r]:
-                known[r] += 1
+            if filling and after == known[r]:
                 filling = False
                 if outcomes.first_token_step[b, r] < 0:
                     outcomes.first_token_step[b, r] = step
                     yields_first[num_first] = r
                     num_first += 1
-                if known[r] == final[r]:
-                    outcomes.finish_step[b, r] = step
-                    free += held[i]
-                    finishes[num_finished] = r
-                    num_finished += 1
-                    continue
-            slot[kept], computed[kept], held[kept], is_filling[kept] = r, after, held[i], filling
+            if after == last[i] and not filling:
+                outcomes.finish_step[b, r] = step
+                free += room[i] // block_size
+                finishes[num_finished] = r
+                num_finished += 1
+                continue
+            request[kept], computed[kept], room[kept], last[kept] = r, after, room[i], last[i]
+            is_filling[kept] = filling
+            if filling and num_leading < 0:
+                num_leading = kept
             kept += 1
         num_running = kept
+        if num_leading < 0:
+            num_leading = num_running
         duration = a + per_prefill * prefilled + per_decode * decoding + per_kv * kv
         end = clock + (duration + per_attended * (attended / 2))
         for k in range(num_first):
