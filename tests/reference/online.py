@@ -44,10 +44,10 @@ a prompt here.
 
 ``prefill_schedule_interval`` N is vLLM's. A step is held if N > 1, somebody decodes, the engine is
 not saturated, and ``executed + 1 - last_prefill < N``. Then pass 1 skips those that are filling,
-and pass 2 stops at a head with more than one token to compute. ``executed`` counts steps with tokens;
-``last_prefill`` (first -N) is its value at the last step that served a running request that was
-filling, or admitted one with more than one token to compute. Saturated: somebody still waited after
-the last pass 2 of a step that was not held.
+and pass 2 stops at a head with more than one token to compute. ``executed`` counts steps with
+tokens. ``last_prefill`` (first -N) is its value at the last step that served a running request that
+was filling, or admitted one with more than one token to compute. Saturated: somebody still waited
+after the last pass 2 of a step that was not held.
 """
 
 from __future__ import annotations
