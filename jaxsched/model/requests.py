@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -155,7 +156,7 @@ class Requests(Batched):
         inst = Instance.from_lengths(
             self.prompt_tokens, self.output_tokens, kv_capacity=kv_capacity
         )
-        return inst.replace(is_real=jnp.asarray(self.is_real, bool))
+        return dataclasses.replace(inst, is_real=jnp.asarray(self.is_real, bool))
 
     @property
     def num_requests(self) -> jax.Array:
