@@ -10,21 +10,34 @@ import jax
 T = TypeVar("T")
 
 
-def static(**settings: Any) -> Any:
-    """Make a field that is no leaf: a choice that a program is compiled for.
+def static(**options: Any) -> Any:
+    """Make a field that is part of the structure of a pytree: a shape, a name, a function.
 
     Args:
-      settings: those of :func:`dataclasses.field`, such as ``default``.
+      options: those of ``dataclasses.field``, such as ``default``.
     """
-    return dataclasses.field(metadata={"static": True}, **settings)
+    return dataclasses.field(metadata={"static": True}, **options)
 
 
-@dataclass_transform(frozen_default=True, field_specifiers=(static, dataclasses.field))
+@dataclass_transform(
+    frozen_default=True, eq_default=False, field_specifiers=(static, dataclasses.field)
+)
 def pytree(cls: type[T]) -> type[T]:
-    """Make ``cls`` a frozen dataclass whose fields are the leaves of a pytree, but for static ones.
+    """Make ``cls`` a frozen dataclass whose fields are the leaves of a pytree, or :func:`static`.
 
-    Compared by identity, since arrays have no single truth value. ``value.replace(field=..)``
-    makes a copy with other fields.
+    Compared by identity, since arrays have no single truth value. ``replace(**changes)`` of an
+    instance is ``dataclasses.replace``.
+
+    Example:
+      >>> import jax
+      >>> from jaxsched._lib.pytree import pytree, static
+      >>> @pytree
+      ... class Line:
+      ...     slope: float
+      ...     name: str = static(default="")
+      >>> line = Line(slope=2.0, name="steep")
+      >>> jax.tree.map(lambda leaf: leaf + 1, line)
+      Line(slope=3.0, name='steep')
     """
     made: Any = dataclasses.dataclass(frozen=True, eq=False)(cls)
     made.replace = _replace
@@ -32,5 +45,5 @@ def pytree(cls: type[T]) -> type[T]:
 
 
 def _replace(self: Any, **changes: Any) -> Any:
-    """Make a copy with other fields."""
+    """Copy with other values in some fields."""
     return dataclasses.replace(self, **changes)

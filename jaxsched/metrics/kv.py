@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxsched._lib.batching import map_instances
+from jaxsched._lib.chunks import map_instances
 from jaxsched.metrics.latency import in_rounds, makespan
 from jaxsched.model.instance import Instance, exact_volume
 from jaxsched.model.outcome import Outcome

@@ -33,9 +33,7 @@ def real_numbers(field: str, values: Any) -> np.ndarray:
 def require_shape(field: str, array: np.ndarray, shape: tuple[int, ...], like: str) -> None:
     """Raise unless ``array`` has the shape of the field ``like``."""
     if array.shape != shape:
-        raise InputError(
-            field, array.shape, "", finding=f"has shape {array.shape} but {like} has {shape}"
-        )
+        raise wrong_shape(field, array.shape, beside=f"{like} has {shape}")
 
 
 def require_requests(field: str, shape: tuple[int, ...]) -> None:

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxsched._lib.batching import map_instances
+from jaxsched._lib.chunks import map_instances
+from jaxsched._lib.errors import InputError, wrong_dtype, wrong_shape
 from jaxsched._lib.pytree import pytree
 from jaxsched.model.instance import MAX_INT32, Instance
 from jaxsched.model.schedule import Schedule, Status
@@ -79,11 +80,12 @@ class LinearClock:
         rounds = np.asarray(round)
         leading = inst.prompt_tokens.shape[:-1]
         if rounds.dtype.kind not in "iu":
-            raise ValueError(f"round has dtype {rounds.dtype}; expected integers")
+            raise wrong_dtype("round", rounds.dtype)
         if rounds.shape[:-1] != leading or not rounds.ndim:
-            raise ValueError(
-                f"round has shape {rounds.shape}; expected [.., q] with the leading axes "
-                f"{leading} of the instance"
+            raise wrong_shape(
+                "round",
+                rounds.shape,
+                f"expected [.., q] with the leading axes {leading} of the instance",
             )
         coefficients = _checked_coefficients(self)
 
@@ -102,9 +104,10 @@ def _checked_coefficients(clock: LinearClock) -> tuple[float, ...]:
     for field in dataclasses.fields(clock):
         value = np.asarray(getattr(clock, field.name))
         if value.ndim or not (math.isfinite(value) and value >= 0):
-            raise ValueError(
-                f"{field.name} of the clock is {value}; expected one finite number >= 0, in "
-                "milliseconds"
+            raise InputError(
+                f"{field.name} of the clock",
+                value,
+                "expected one finite number >= 0, in milliseconds",
             )
         coefficients.append(float(value))
     return tuple(coefficients)

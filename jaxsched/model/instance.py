@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsched._lib.errors import MAX_INT32, first_true, index_text, wrong_shape
+from jaxsched._lib.errors import MAX_INT32, InputError, first_true, index_text, wrong_shape
 from jaxsched._lib.files import load_arrays, save_arrays
 from jaxsched._lib.pytree import pytree
 from jaxsched._lib.shown import are_numbers, leaves_text, shape_text, span, summary_html, text_html
@@ -227,12 +227,13 @@ def _validated(
     require_tokens("kv_capacity", kv_capacity)
     _reject_requests_that_never_fit(prompt + output, capacity)
     total = output.sum(axis=-1)
-    if (total >= MAX_INT32).any():
-        position = np.unravel_index(np.argmax(total), total.shape)
+    if (position := first_true(total >= MAX_INT32)) is not None:
         named = f"instance {index_text(position)}" if position else "the instance"
-        raise ValueError(
-            f"output_tokens of {named} sum to {total.max()}; expected less than 2^31 - 1, the most "
-            "rounds that int32 counts; split the backlog"
+        raise InputError(
+            "output_tokens",
+            total[position],
+            "expected less than 2^31 - 1, the most rounds that int32 counts; split the backlog",
+            finding=f"of {named} sum to {total[position]}",
         )
     return Instance(
         prompt_tokens=jnp.asarray(prompt, jnp.int32),
@@ -247,8 +248,10 @@ def _reject_requests_that_never_fit(size: np.ndarray, capacity: np.ndarray) -> N
     if position is not None:
         *instance, request = position
         of_instance = f" of instance {index_text(tuple(instance))}" if instance else ""
-        raise ValueError(
-            f"request {request}{of_instance} needs {size[(*instance, request)]} tokens at its end "
-            f"but kv_capacity is {capacity[tuple(instance)]}: it can never run; "
-            "raise kv_capacity or leave the request out"
+        raise InputError(
+            f"request {request}{of_instance}",
+            size[position],
+            "raise kv_capacity or leave the request out",
+            finding=f"needs {size[position]} tokens at its end but kv_capacity is "
+            f"{capacity[tuple(instance)]}: it can never run",
         )

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from jaxsched._lib.names import hint
+from jaxsched._lib.errors import choice
 from jaxsched._lib.pytree import pytree, static
 from jaxsched._lib.shown import are_numbers, span
 from jaxsched.model.clock import LinearClock
@@ -96,9 +96,7 @@ class Server:
     def __post_init__(self) -> None:
         """Refuse choices that there are not; numbers may be traced and are checked on use."""
         for name, choices in _CHOICES.items():
-            value = getattr(self, name)
-            if value not in get_args(choices):
-                raise ValueError(f"{name} is {value!r}; {hint(str(value), get_args(choices))}")
+            choice(name, getattr(self, name), get_args(choices))
 
     def __repr__(self) -> str:
         """Memory and limits, and the settings that are not vLLM's defaults."""

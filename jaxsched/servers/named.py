@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from jaxsched._lib.names import hint
+from jaxsched._lib.registry import Registry
 from jaxsched.model.clock import LinearClock
 from jaxsched.model.server import Server
-from jaxsched.servers._fits import FITS
+from jaxsched.servers._fits import FITS, Fit
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+_FITS: Registry[Fit] = Registry("server", FITS)
 
 
 class NamedServer(NamedTuple):
@@ -68,15 +71,15 @@ def info(name: str) -> NamedServer:
       >>> js.servers.info("llama3.1_8b_h100").mean_error
       0.07
     """
-    if name not in FITS:
-        raise ValueError(f"no server is called {name!r}; {hint(name, FITS)}")
-    fit = FITS[name]
-    server = Server(
-        kv_capacity=fit.kv_capacity, clock=LinearClock(*map(np.float64, fit.coefficients))
-    )
+    fit = _FITS[name]
+    server = Server(kv_capacity=fit.kv_capacity, clock=_clock(fit))
     return NamedServer(
         name, fit.model, fit.hardware, server, fit.mean_error, fit.max_error, fit.source
     )
+
+
+def _clock(fit: Fit) -> LinearClock:
+    return LinearClock(*map(np.float64, fit.coefficients))
 
 
 def get(name: str) -> Server:
@@ -136,6 +139,10 @@ def table() -> pd.DataFrame:
 
 
 #: Iteration times of named servers, by name.
-PRESETS: dict[str, LinearClock] = {name: get(name).clock for name in FITS}  # pyright: ignore
+PRESETS: Registry[LinearClock] = Registry(
+    "server", {name: _clock(fit) for name, fit in FITS.items()}
+)
 #: Tokens the KV cache of each of these servers holds.
-PRESET_KV_CAPACITY: dict[str, int] = {name: fit.kv_capacity for name, fit in FITS.items()}
+PRESET_KV_CAPACITY: Registry[int] = Registry(
+    "server", {name: fit.kv_capacity for name, fit in FITS.items()}
+)

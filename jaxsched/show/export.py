@@ -11,8 +11,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from jaxsched import metrics
+from jaxsched._lib.errors import choice
 from jaxsched._lib.files import write_whole
-from jaxsched._lib.names import hint
 from jaxsched.metrics.latency import in_rounds
 from jaxsched.model.clock import LinearClock
 from jaxsched.model.instance import Instance
@@ -71,8 +71,7 @@ def chrome_trace(
             f"there are {np.size(inst.kv_capacity)} instances; expected one, such as "
             "jax.tree.map(lambda leaf: leaf[0], (inst, sched))"
         )
-    if tracks not in get_args(Tracks):
-        raise ValueError(f"tracks is {tracks!r}; {hint(str(tracks), get_args(Tracks))}")
+    choice("tracks", tracks, get_args(Tracks))
     require_ok(sched, "the schedule")
     out = in_rounds(inst, sched)
     held = metrics.kv_profile(inst, out)
