@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import re
 from collections.abc import Callable, Sequence
@@ -40,6 +41,9 @@ class _Entry(NamedTuple):
 _FILE = "file:"
 _ENTRIES: dict[str, _Entry] = {}
 _ALIASES: dict[str, str] = {}
+
+# A rule that needs the simulator lives above this room, and loads when rules are asked for.
+_ABOVE = {"improve": ("jaxsched.search.improve_rule", "improved")}
 
 
 def register(
@@ -109,6 +113,7 @@ def names() -> tuple[str, ...]:
       >>> js.policies.names()[:2]
       ('fcfs', 'shortest_output')
     """
+    _register_those_above()
     return tuple(_ENTRIES)
 
 
@@ -178,7 +183,14 @@ def resolve(rule: Rule | str) -> Rule:
     return rule
 
 
+def _register_those_above() -> None:
+    for name, (module, factory) in _ABOVE.items():
+        if name not in _ENTRIES:
+            register(name, factory=getattr(importlib.import_module(module), factory))
+
+
 def _find(name: str) -> _Entry:
+    _register_those_above()
     entry = _ENTRIES.get(_ALIASES.get(name, name))
     if entry is None:
         raise ValueError(f"no policy is called {name!r}; {hint(name, _ENTRIES, _ALIASES)}")

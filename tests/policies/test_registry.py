@@ -58,7 +58,7 @@ def test_a_plain_rule_takes_no_options():
 
 def test_a_registered_rule_is_found_by_name_and_alias(inst):
     register("longest_output", longest_output, aliases=["lo"])
-    assert names()[-1] == "longest_output"
+    assert "longest_output" in names()
     assert make("lo") is longest_output
     assert prioritize("longest_output", inst).tolist() == [-2, -4]
 
