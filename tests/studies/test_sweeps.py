@@ -235,7 +235,7 @@ def test_the_capacity_of_a_server(tmp_path):
         ({"workloads": [{"name": "chat", "mean": 3}]}, r"workloads\[0\]: .*'mean'"),
         ({"bound": "volum"}, "no bound is called 'volum'; did you mean 'volume'"),
         ({"discipline": "eager"}, "no discipline is called 'eager'; known: strict, earliest_fit"),
-        ({"rules": [{"name": "fcfs", "weight": 2}]}, "policy 'fcfs' has no option 'weight'"),
+        ({"rules": [{"name": "fcfs", "weight": 2}]}, "rule 'fcfs' has no option 'weight'"),
         ({"servers": ["llama"]}, "no server is called 'llama'; did you mean"),
         ({"keep": "moment"}, "no value of keep is called 'moment'; did you mean 'moments'"),
         ({"kv_capacity": ["server"]}, '"server" needs servers, to say whose'),
