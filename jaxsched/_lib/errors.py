@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxsched._lib.names import hint
+from jaxsched._lib.names import did_you_mean, hint, nearest
 
 MAX_INT32 = 2**31 - 1
 _LONGEST_VALUE = 80  # characters of a value in a message
@@ -132,7 +132,13 @@ def reject(argument: str, values: Any, is_bad: Any, expectation: str) -> None:
         raise InputError(argument, np.asarray(values)[position], expectation, position)
 
 
-def integer(argument: str, value: Any, least: int = 1, most: int | None = None) -> int:
+def integer(
+    argument: str,
+    value: Any,
+    least: int = 1,
+    most: int | None = None,
+    position: tuple[int, ...] = (),
+) -> int:
     """Take ``value`` as an int of at least ``least`` and at most ``most``, or raise.
 
     Floats are refused even where they are whole, and so are truth values.
@@ -151,7 +157,7 @@ def integer(argument: str, value: Any, least: int = 1, most: int | None = None) 
             number = None
     if number is None or number < least or (most is not None and number > most):
         bounds = f">= {least}" if most is None else f"from {least} to {_bound_text(most)}"
-        raise InputError(argument, value, f"expected an integer {bounds}")
+        raise InputError(argument, value, f"expected an integer {bounds}", position)
     return number
 
 
@@ -169,12 +175,23 @@ def choice(argument: str, value: Any, known: Collection[str]) -> None:
       jaxsched._lib.errors.InputError: vary is 'server'; did you mean 'servers'?
     """
     if value not in known:
-        raise InputError(argument, value, hint(str(value), known))
+        near = nearest(str(value), known)
+        all_known = f"expected one of {', '.join(known)}"
+        raise InputError(argument, value, did_you_mean(near) if near else all_known)
 
 
-def wrong_shape(argument: str, shape: tuple[int, ...], expectation: str) -> InputError:
-    """Make the error for an array whose shape does not fit."""
-    return InputError(argument, shape, expectation, finding=f"has shape {shape}")
+def wrong_shape(
+    argument: str, shape: tuple[int, ...], expectation: str = "", beside: str = ""
+) -> InputError:
+    """Make the error for an array whose shape does not fit, perhaps ``beside`` another's.
+
+    Example:
+      >>> from jaxsched._lib.errors import wrong_shape
+      >>> str(wrong_shape("start", (3,), beside="the instance has (2,)"))
+      'start has shape (3,) but the instance has (2,)'
+    """
+    but = f" but {beside}" if beside else ""
+    return InputError(argument, shape, expectation, finding=f"has shape {shape}{but}")
 
 
 def wrong_dtype(argument: str, dtype: Any, expectation: str = "expected integers") -> InputError:

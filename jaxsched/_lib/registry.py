@@ -61,6 +61,10 @@ class Registry(MutableMapping[str, T]):
         self._entries[name] = entry
         self._aliases.update(dict.fromkeys(aliases, name))
 
+    def require(self, name: str) -> None:
+        """Raise if nothing has this name."""
+        self[name]
+
     def copy(self) -> Registry[T]:
         """Make another with the same entries; what is added to one is not in the other."""
         other: Registry[T] = Registry(self.kind, self._entries)

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxsched._lib.batching import map_instances
+from jaxsched._lib.chunks import map_instances
+from jaxsched._lib.errors import InputError, first_true, index_text
 from jaxsched.model.clock import LinearClock
 from jaxsched.model.instance import Instance, exact_volume
 from jaxsched.model.schedule import Schedule
@@ -362,18 +363,19 @@ def _total_output(inst: Instance) -> np.ndarray:
 
 
 def _require_requests(inst: Instance) -> None:
-    is_empty = ~np.asarray(inst.is_real).any(axis=-1)
-    if is_empty.any():
-        position = np.argwhere(is_empty)[0]
-        named = f"instance {', '.join(map(str, position))}" if position.size else "the instance"
+    position = first_true(~np.asarray(inst.is_real).any(axis=-1))
+    if position is not None:
+        named = f"instance {index_text(position)}" if position else "the instance"
         raise ValueError(f"{named} has no real requests, so no latency; leave it out")
 
 
 def _require_deadline_is_usable(clock: LinearClock | None, deadline_s: float) -> None:
     if clock is None:
-        raise ValueError(
-            f"deadline_s is {deadline_s} but there is no clock to tell seconds by; pass "
-            'clock=js.clock.PRESETS["llama2_70b_2xa100"] or a LinearClock of your own'
+        raise InputError(
+            "deadline_s",
+            deadline_s,
+            'pass clock=js.clock.PRESETS["llama2_70b_2xa100"] or a LinearClock of your own',
+            finding=f"is {deadline_s} but there is no clock to tell seconds by",
         )
     if not (math.isfinite(deadline_s) and deadline_s > 0):
-        raise ValueError(f"deadline_s is {deadline_s}; expected a finite number of seconds > 0")
+        raise InputError("deadline_s", deadline_s, "expected a finite number of seconds > 0")

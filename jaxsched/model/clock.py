@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxsched._lib.batching import map_instances
+from jaxsched._lib.chunks import map_instances
+from jaxsched._lib.errors import InputError, wrong_dtype, wrong_shape
 from jaxsched._lib.pytree import pytree
+from jaxsched._lib.registry import Registry
 from jaxsched.model.instance import MAX_INT32, Instance
 from jaxsched.model.schedule import Schedule, Status
 from jaxsched.model.usage import events_in_order, usage_pieces
@@ -77,11 +79,12 @@ class LinearClock:
         rounds = np.asarray(round)
         leading = inst.prompt_tokens.shape[:-1]
         if rounds.dtype.kind not in "iu":
-            raise ValueError(f"round has dtype {rounds.dtype}; expected integers")
+            raise wrong_dtype("round", rounds.dtype)
         if rounds.shape[:-1] != leading or not rounds.ndim:
-            raise ValueError(
-                f"round has shape {rounds.shape}; expected [.., q] with the leading axes "
-                f"{leading} of the instance"
+            raise wrong_shape(
+                "round",
+                rounds.shape,
+                f"expected [.., q] with the leading axes {leading} of the instance",
             )
         coefficients = _checked_coefficients(self)
 
@@ -106,13 +109,18 @@ _SERVERS = {
     "llama2_70b_4xh100": (24.5, 0.0560, 0.0117, 3.33e-5, 5.9e-6, 524_288),
 }
 
-PRESETS: dict[str, LinearClock] = {
-    name: LinearClock(*map(np.float64, coefficients))
-    for name, (*coefficients, _) in _SERVERS.items()
-}
+PRESETS: Registry[LinearClock] = Registry(
+    "server",
+    {
+        name: LinearClock(*map(np.float64, coefficients))
+        for name, (*coefficients, _) in _SERVERS.items()
+    },
+)
 """Iteration times of named servers."""
 
-PRESET_KV_CAPACITY: dict[str, int] = {name: server[-1] for name, server in _SERVERS.items()}
+PRESET_KV_CAPACITY: Registry[int] = Registry(
+    "server", {name: server[-1] for name, server in _SERVERS.items()}
+)
 """Tokens the KV cache of each of these servers holds."""
 
 
@@ -120,8 +128,8 @@ def _checked_coefficients(clock: LinearClock) -> tuple[float, ...]:
     named = {name: np.asarray(getattr(clock, name)) for name in "abcde"}
     for name, value in named.items():
         if value.ndim or not (math.isfinite(value) and value >= 0):
-            raise ValueError(
-                f"{name} of the clock is {value}; expected one finite number >= 0, in milliseconds"
+            raise InputError(
+                f"{name} of the clock", value, "expected one finite number >= 0, in milliseconds"
             )
     return tuple(float(value) for value in named.values())
 

@@ -10,6 +10,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsched._lib.errors import (
+    MAX_INT32,
+    InputError,
+    first_true,
+    index_text,
+    reject,
+    wrong_dtype,
+    wrong_shape,
+)
 from jaxsched._lib.files import load_arrays, save_arrays
 from jaxsched._lib.pytree import pytree
 from jaxsched._lib.shown import are_numbers, leaves_text, shape_text, span, summary_html, text_html
@@ -17,7 +26,6 @@ from jaxsched._lib.shown import are_numbers, leaves_text, shape_text, span, summ
 if TYPE_CHECKING:
     import pandas as pd
 
-MAX_INT32 = 2**31 - 1
 _FIELDS = ("prompt_tokens", "output_tokens", "is_real", "kv_capacity")
 
 
@@ -239,24 +247,20 @@ def _whole_numbers(field: str, values: Any) -> np.ndarray:
     try:
         array = np.asarray(values)
     except ValueError as error:  # ragged nested lists
-        raise ValueError(
-            f"{field} is ragged; build one Instance a backlog and join them with stack"
+        raise InputError(
+            field,
+            values,
+            "build one Instance a backlog and join them with stack",
+            finding="is ragged",
         ) from error
     if array.dtype.kind in "iu":
         return array.astype(np.int64)
     if array.dtype.kind != "f":
-        raise ValueError(f"{field} has dtype {array.dtype}; expected integers")
+        raise wrong_dtype(field, array.dtype)
     with np.errstate(invalid="ignore"):
         is_whole = np.isfinite(array) & (array == np.floor(array)) & (np.abs(array) < 2.0**62)
-    _reject(field, array, ~is_whole, "expected an integer >= 1")
+    reject(field, array, ~is_whole, "expected an integer >= 1")
     return array.astype(np.int64)
-
-
-def _reject(field: str, array: np.ndarray, is_bad: np.ndarray, expectation: str) -> None:
-    if is_bad.any():
-        position = tuple(int(index) for index in np.argwhere(is_bad)[0])
-        where = f"{field}[{', '.join(map(str, position))}]" if position else field
-        raise ValueError(f"{where} is {array[position]}; {expectation}")
 
 
 def _validated(
@@ -267,30 +271,32 @@ def _validated(
 ) -> Instance:
     shape = prompt_tokens.shape
     if not shape or 0 in shape:
-        raise ValueError(f"prompt_tokens has shape {shape}; expected [.., n] with n >= 1 requests")
+        raise wrong_shape("prompt_tokens", shape, "expected [.., n] with n >= 1 requests")
     for field, array in {"output_tokens": output_tokens, "is_real": is_real}.items():
         if array.shape != shape:
-            raise ValueError(f"{field} has shape {array.shape} but prompt_tokens has {shape}")
+            raise wrong_shape(field, array.shape, beside=f"prompt_tokens has {shape}")
     if kv_capacity.shape not in ((), shape[:-1]):
-        raise ValueError(
-            f"kv_capacity has shape {kv_capacity.shape}; expected one integer, or one for each "
-            f"instance {shape[:-1]}"
+        raise wrong_shape(
+            "kv_capacity",
+            kv_capacity.shape,
+            f"expected one integer, or one for each instance {shape[:-1]}",
         )
     prompt, output = prompt_tokens.astype(np.int64), output_tokens.astype(np.int64)
     capacity = np.broadcast_to(kv_capacity, shape[:-1]).astype(np.int64)
     for field, array in {"prompt_tokens": prompt, "output_tokens": output}.items():
-        _reject(field, array, array < 1, "expected an integer >= 1")
-        _reject(field, array, array > MAX_INT32, "expected an integer below 2^31")
-    _reject("kv_capacity", kv_capacity, kv_capacity < 1, "expected an integer >= 1")
-    _reject("kv_capacity", kv_capacity, kv_capacity > MAX_INT32, "expected an integer below 2^31")
+        reject(field, array, array < 1, "expected an integer >= 1")
+        reject(field, array, array > MAX_INT32, "expected an integer below 2^31")
+    reject("kv_capacity", kv_capacity, kv_capacity < 1, "expected an integer >= 1")
+    reject("kv_capacity", kv_capacity, kv_capacity > MAX_INT32, "expected an integer below 2^31")
     _reject_requests_that_never_fit(prompt + output, capacity)
     total = output.sum(axis=-1)
-    if (total >= MAX_INT32).any():
-        position = np.unravel_index(np.argmax(total), total.shape)
-        named = f"instance {_index_text(position)}" if position else "the instance"
-        raise ValueError(
-            f"output_tokens of {named} sum to {total.max()}; expected less than 2^31 - 1, the most "
-            "rounds that int32 counts; split the backlog"
+    if (position := first_true(total >= MAX_INT32)) is not None:
+        named = f"instance {index_text(position)}" if position else "the instance"
+        raise InputError(
+            "output_tokens",
+            total[position],
+            "expected less than 2^31 - 1, the most rounds that int32 counts; split the backlog",
+            finding=f"of {named} sum to {total[position]}",
         )
     return Instance(
         prompt_tokens=jnp.asarray(prompt, jnp.int32),
@@ -301,16 +307,14 @@ def _validated(
 
 
 def _reject_requests_that_never_fit(size: np.ndarray, capacity: np.ndarray) -> None:
-    is_too_large = size > capacity[..., None]
-    if is_too_large.any():
-        *instance, request = (int(index) for index in np.argwhere(is_too_large)[0])
-        of_instance = f" of instance {_index_text(tuple(instance))}" if instance else ""
-        raise ValueError(
-            f"request {request}{of_instance} needs {size[(*instance, request)]} tokens at its end "
-            f"but kv_capacity is {capacity[tuple(instance)]}: it can never run; "
-            "raise kv_capacity or leave the request out"
+    position = first_true(size > capacity[..., None])
+    if position is not None:
+        *instance, request = position
+        of_instance = f" of instance {index_text(tuple(instance))}" if instance else ""
+        raise InputError(
+            f"request {request}{of_instance}",
+            size[position],
+            "raise kv_capacity or leave the request out",
+            finding=f"needs {size[position]} tokens at its end but kv_capacity is "
+            f"{capacity[tuple(instance)]}: it can never run",
         )
-
-
-def _index_text(position: tuple[Any, ...]) -> str:
-    return ", ".join(str(int(index)) for index in position)

@@ -11,8 +11,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from jaxsched import metrics
+from jaxsched._lib.errors import choice
 from jaxsched._lib.files import write_whole
-from jaxsched._lib.names import hint
 from jaxsched.model.clock import LinearClock
 from jaxsched.model.instance import Instance
 from jaxsched.model.schedule import Schedule, require_ok
@@ -70,8 +70,7 @@ def chrome_trace(
             f"there are {np.size(inst.kv_capacity)} instances; expected one, such as "
             "jax.tree.map(lambda leaf: leaf[0], (inst, sched))"
         )
-    if tracks not in get_args(Tracks):
-        raise ValueError(f"tracks is {tracks!r}; {hint(str(tracks), get_args(Tracks))}")
+    choice("tracks", tracks, get_args(Tracks))
     require_ok(sched, "the schedule")
     held = metrics.kv_profile(inst, sched)
     rounds = np.arange(len(held) + 1)

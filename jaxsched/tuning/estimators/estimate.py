@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
+from jaxsched._lib.pytree import pytree, static
 from jaxsched.engine.simulate import simulate
 from jaxsched.model.instance import Instance
 from jaxsched.policies import rule_name
@@ -52,7 +52,7 @@ class Estimator(Protocol):
         ...
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@pytree
 class Antithetic:
     """What estimators have in common that simulate on both sides of the rule.
 
@@ -63,8 +63,8 @@ class Antithetic:
     """
 
     noise: Any
-    pairs: int = dataclasses.field(default=3, metadata={"static": True})
-    objective: Objective = dataclasses.field(default=mean_latency, metadata={"static": True})
+    pairs: int = static(default=3)
+    objective: Objective = static(default=mean_latency)
 
     @property
     def simulations(self) -> int:

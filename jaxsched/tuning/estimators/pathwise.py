@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from jaxsched._lib.pytree import pytree, static
 from jaxsched.model.instance import Instance
 from jaxsched.model.schedule import Schedule, Status
 from jaxsched.tuning.estimators.estimate import (
@@ -23,8 +23,7 @@ from jaxsched.tuning.objectives import Objective, mean_latency
 from jaxsched.tuning.relaxations import hard_evaluations, memory_balance
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False)
+@pytree
 class Pathwise:
     r"""Gradient through a relaxation from :mod:`jaxsched.tuning.relaxations`.
 
@@ -43,8 +42,8 @@ class Pathwise:
     """
 
     temperature: Any
-    relaxation: Relaxation = dataclasses.field(default=memory_balance, metadata={"static": True})
-    objective: Objective = dataclasses.field(default=mean_latency, metadata={"static": True})
+    relaxation: Relaxation = static(default=memory_balance)
+    objective: Objective = static(default=mean_latency)
 
     @property
     def simulations(self) -> int:
