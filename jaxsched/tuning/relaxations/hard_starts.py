@@ -86,8 +86,8 @@ def straight_through(score: jax.Array, inst: Instance, temperature: Any) -> Outc
       >>> import jax.numpy as jnp
       >>> import jaxsched as js
       >>> inst = js.Instance.from_lengths([3, 1], [2, 4], kv_capacity=8)
-      >>> score = jnp.array([0.0, 1.0])
-      >>> js.tuning.relaxations.straight_through(score, inst, 0.5).completion.tolist()
+      >>> out = js.tuning.relaxations.straight_through(jnp.array([0.0, 1.0]), inst, 0.5)
+      >>> out.completion.tolist()
       [2.0, 4.0]
 
     Source:
