@@ -7,6 +7,7 @@ from jaxsched import (
     metrics,
     plots,
     policies,
+    servers,
     sweeps,
     testing,
     traces,
@@ -14,12 +15,15 @@ from jaxsched import (
     workloads,
 )
 from jaxsched.engine.simulate import simulate
-from jaxsched.model.instance import Instance, stack
+from jaxsched.model.instance import Instance
+from jaxsched.model.outcome import Outcome
+from jaxsched.model.requests import Requests
 from jaxsched.model.schedule import Schedule, Status
+from jaxsched.model.server import Server
+from jaxsched.model.stack import stack
 from jaxsched.model.verify import Verdict, verify
 from jaxsched.policies import prioritize
 from jaxsched.search.improve import Improvement, improve
-from jaxsched.search.improve_rule import improved
 from jaxsched.studies.capacity.capacity_plan import CapacityPlan
 from jaxsched.studies.capacity.plan_capacity import plan_capacity
 from jaxsched.studies.comparing.compare import compare
@@ -27,15 +31,15 @@ from jaxsched.studies.comparing.comparison import Comparison
 from jaxsched.sweeps import load_sweep, run_sweep
 from jaxsched.tuning import tune
 
-# A rule that needs the simulator cannot be registered by policies, which know the instance only.
-policies.register("improve", factory=improved)
-
 __all__ = [
     "CapacityPlan",
     "Comparison",
     "Improvement",
     "Instance",
+    "Outcome",
+    "Requests",
     "Schedule",
+    "Server",
     "Status",
     "Verdict",
     "bounds",
@@ -50,6 +54,7 @@ __all__ = [
     "policies",
     "prioritize",
     "run_sweep",
+    "servers",
     "simulate",
     "stack",
     "sweeps",
