@@ -9,8 +9,9 @@ import jax
 
 from jaxsched import policies, workloads
 from jaxsched._lib.names import hint
-from jaxsched.model.clock import PRESET_KV_CAPACITY, PRESETS, LinearClock
+from jaxsched.model.clock import LinearClock
 from jaxsched.model.instance import Instance
+from jaxsched.servers.named import PRESET_KV_CAPACITY, PRESETS
 from jaxsched.workloads import traces
 
 DEFAULT_CAPACITY = 16492

@@ -1,19 +1,12 @@
-"""The one place that cuts many instances into chunks and spreads them over threads and devices.
+"""The one place that cuts many instances into chunks, on the host and for devices.
 
-Memory, beside the trees that are given and returned: a chunk on the host holds at most
-:data:`_HOST_BYTES`, a call on each device of a CPU :data:`_CPU_BYTES` (and as many calls run as
-there are cores), a call on an accelerator a quarter of its memory.
-
-One device takes chunks from threads, which is what keeps the cores of a CPU busy. Of several,
-each takes its share of a chunk under ``shard_map``: programs loop until the slowest of their
-instances is done, and so no device waits for the instances of another.
+One device takes chunks from threads, which is what keeps the cores of a CPU busy; several share
+each chunk, see :mod:`jaxsched._lib.devices`.
 """
 
 from __future__ import annotations
 
-import functools
 import math
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -21,19 +14,25 @@ from typing import Any
 import jax
 import numpy as np
 from jax.core import eval_context
-from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
 
-# Type checkers take jax.Device for a variable and do not know the flags of jax.config.
-Device = Any
-_config: Any = jax.config
+from jaxsched._lib.devices import Device, config, num_cores
 
+# Memory, beside the trees that are given and returned: what a chunk on the host holds at most, a
+# call on each device of a CPU (and as many calls run as there are cores), one on an accelerator.
 _HOST_BYTES = 2**25
 _HOST_BYTES_PER_REQUEST = 128  # a dozen of int64 and float64 temporaries
 _CPU_BYTES = 2**20, 2**22  # one to five milliseconds: worth a thread, easy to share
 _DEVICE_BYTES_PER_REQUEST = 64  # lengths, keys and slots, each held twice for a while
-_ACCELERATOR_SHARE = 4
-_INSTANCES = P("instances")
+_ACCELERATOR_SHARE = 4  # a call takes one part in so many of its memory
+
+# Sizes that those set who cut their work themselves.
+REQUESTS_PER_CHUNK = 2**18  # of rules, which may make tables: a step of a progress bar
+REQUESTS_PER_SHARD = 2**18  # of a sweep: a second of work or less, tens of MB
+REQUESTS_PER_DRAW = 2**20  # of a synthetic workload
+INSTANCES_PER_HOST_CHUNK = 8  # of rules that run on the host, which may take seconds for each
+HOST_CELLS = 2**18  # requests times blocks of prices, float64
+CPU_CELLS = 2**17  # the same in a call: half a MB for each array, half a ms a step
+ACCELERATOR_CELLS = 2**26
 
 
 def map_chunks(
@@ -63,9 +62,9 @@ def map_device_chunks(
     """Apply ``function``, which runs jax programs, to chunks of instances on all ``devices``.
 
     Args:
-      function: given :func:`spread` for the devices in use and chunks ``[rows, ..]`` of the
-        trees, returns a pytree of ``[rows, ..]``. The last chunk is filled up by repeating its
-        last instance, so that every call has one shape.
+      function: given the devices in use and chunks ``[rows, ..]`` of the trees, returns a pytree
+        of ``[rows, ..]``, perhaps by a :class:`~jaxsched._lib.devices.MappedProgram`. The last
+        chunk is filled up by repeating its last instance, so that every call has one shape.
       trees: pytrees whose leaves all have the leading axes ``leading``.
       leading: shape of the axes to map over.
       chunk_size: instances in a call, for each device.
@@ -75,57 +74,23 @@ def map_device_chunks(
       The pytree of results as numpy arrays, with the leading axes put back.
     """
     num_instances = math.prod(leading)
-    devices = _in_use(devices, num_instances, chunk_size)
-    rows_of_call = chunk_size * len(devices)
-    call = functools.partial(function, functools.partial(spread, tuple(devices)))
-    is_x64 = _config.jax_enable_x64  # a caller's setting ends at its own thread
+    in_use = tuple(_in_use(devices, num_instances, chunk_size))
+    rows_of_call = chunk_size * len(in_use)
+    is_x64 = config.jax_enable_x64  # a caller's setting ends at its own thread
 
     def run(chunk: Any) -> Any:
         # Also under a caller's trace the arrays here are numbers, to be computed with now.
-        with jax.default_device(devices[0]), jax.enable_x64(is_x64), eval_context():
+        with jax.default_device(in_use[0]), jax.enable_x64(is_x64), eval_context():
             rows = jax.tree.leaves(chunk)[0].shape[0]
-            result = call(*jax.tree.map(lambda leaf: filled(leaf, rows_of_call), chunk))
+            full = jax.tree.map(lambda leaf: filled(leaf, rows_of_call), chunk)
+            result = function(in_use, *full)
             return jax.tree.map(lambda leaf: np.asarray(leaf)[:rows], result)
 
     chunks = _chunks(trees, leading, rows_of_call)
     if num_instances <= rows_of_call:
         return _joined(map(run, chunks), leading)
-    with ThreadPoolExecutor(_num_cores() if devices[0].platform == "cpu" else 1) as pool:
+    with ThreadPoolExecutor(num_cores() if in_use[0].platform == "cpu" else 1) as pool:
         return _joined(pool.map(run, chunks), leading)
-
-
-@functools.cache
-def spread(
-    devices: tuple[Device, ...], program: Callable[..., Any], num_mapped: int, **static: Any
-) -> Callable[..., Any]:
-    """Have every device run ``program`` on its own share of the instances.
-
-    Args:
-      devices: where to run it.
-      program: a jitted function of arrays.
-      num_mapped: arguments that come first and have instances as their leading axis; every
-        device gets the others whole.
-      static: the program's static arguments, by name.
-
-    Returns:
-      A function of the program's arrays, the number of instances a multiple of the devices.
-    """
-    program = functools.partial(program, **static)
-    if len(devices) == 1:
-        return program
-    mesh = Mesh(np.asarray(devices), ("instances",))
-
-    def call(*args: Any) -> Any:
-        specs = tuple(_INSTANCES if place < num_mapped else P() for place in range(len(args)))
-        placed = jax.device_put(args, tuple(NamedSharding(mesh, spec) for spec in specs))
-        return on_shares(specs)(*placed)
-
-    @functools.cache
-    def on_shares(specs: tuple[P, ...]) -> Any:
-        shares = {"mesh": mesh, "in_specs": specs, "out_specs": _INSTANCES}
-        return jax.jit(jax.shard_map(program, **shares, check_vma=False))
-
-    return call
 
 
 def num_device_calls(num_instances: int, chunk_size: int, devices: list[Device]) -> int:
@@ -166,7 +131,7 @@ def device_chunk_size(
     if devices[0].platform == "cpu":
         bytes_per_instance = _DEVICE_BYTES_PER_REQUEST * _power_of_two(n)
         least, most = (max(group, size // bytes_per_instance) for size in _CPU_BYTES)
-        num_workers = max(len(devices), _num_cores())  # virtual devices of a CPU share its cores
+        num_workers = max(len(devices), num_cores())  # virtual devices of a CPU share its cores
     else:
         stats = devices[0].memory_stats() or {}
         budget = stats.get("bytes_limit", 2**32) // _ACCELERATOR_SHARE
@@ -183,19 +148,6 @@ def device_chunk_size(
 
 def _power_of_two(at_least: int) -> int:
     return 1 << (at_least - 1).bit_length()
-
-
-def _num_cores() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
-
-
-def local_devices() -> list[Device]:
-    """List the device that the user has made the default, otherwise all local ones."""
-    chosen = _config.jax_default_device
-    if chosen is None:
-        return jax.local_devices()
-    return [jax.local_devices(backend=chosen)[0] if isinstance(chosen, str) else chosen]
 
 
 def _chunks(trees: Any, leading: tuple[int, ...], size: int) -> Iterator[Any]:
