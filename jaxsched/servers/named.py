@@ -72,12 +72,14 @@ def info(name: str) -> NamedServer:
       0.07
     """
     fit = _FITS[name]
-    server = Server(
-        kv_capacity=fit.kv_capacity, clock=LinearClock(*map(np.float64, fit.coefficients))
-    )
+    server = Server(kv_capacity=fit.kv_capacity, clock=_clock(fit))
     return NamedServer(
         name, fit.model, fit.hardware, server, fit.mean_error, fit.max_error, fit.source
     )
+
+
+def _clock(fit: Fit) -> LinearClock:
+    return LinearClock(*map(np.float64, fit.coefficients))
 
 
 def get(name: str) -> Server:
@@ -138,7 +140,7 @@ def table() -> pd.DataFrame:
 
 #: Iteration times of named servers, by name.
 PRESETS: Registry[LinearClock] = Registry(
-    "server", {name: LinearClock(*map(np.float64, fit.coefficients)) for name, fit in FITS.items()}
+    "server", {name: _clock(fit) for name, fit in FITS.items()}
 )
 #: Tokens the KV cache of each of these servers holds.
 PRESET_KV_CAPACITY: Registry[int] = Registry(

@@ -5,8 +5,9 @@ import pytest
 
 from jaxsched import metrics
 from jaxsched.model.clock import LinearClock
-from jaxsched.model.instance import Instance, stack
+from jaxsched.model.instance import Instance
 from jaxsched.model.schedule import Schedule, Status
+from jaxsched.model.stack import stack
 from tests.reference import clock_and_metrics as reference
 
 COEFFICIENTS = (55.4, 0.299, 0.156, 0.112, 0.0027)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from jaxsched.clock import PRESET_KV_CAPACITY, PRESETS, LinearClock
-from jaxsched.model.instance import Instance, stack
+from jaxsched.model.instance import Instance
 from jaxsched.model.schedule import Schedule, Status
+from jaxsched.model.stack import stack
 from tests.reference import clock_and_metrics as reference
 
 COEFFICIENTS = (55.4, 0.299, 0.156, 0.112, 0.0027)
