@@ -28,7 +28,7 @@ class Target(NamedTuple):
     """What is not to be exceeded.
 
     Attributes:
-      metric: ``"mean"``, ``"p95"``, ``"p99"`` or ``"makespan"``.
+      metric: ``"mean_latency"``, ``"p95_latency"``, ``"p99_latency"`` or ``"makespan"``.
       value: the most it may be, as a mean over instances.
       unit: ``"rounds"`` or ``"s"``.
     """
@@ -40,7 +40,7 @@ class Target(NamedTuple):
     @property
     def label(self) -> str:
         """The metric in words."""
-        return self.metric if self.metric == "makespan" else f"{self.metric} latency"
+        return self.metric.replace("_", " ")
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
