@@ -86,7 +86,9 @@ def _drawn(
 
 def picture_title(workload: str | None, trace: Path | None, server: str | None) -> str:
     """Say what these options describe, above a picture of it."""
-    backlog = f"workload {workload or _DEFAULT_WORKLOAD}" if trace is None else f"trace {trace.name}"
+    backlog = (
+        f"workload {workload or _DEFAULT_WORKLOAD}" if trace is None else f"trace {trace.name}"
+    )
     return backlog if server is None else f"{backlog}, server {server}"
 
 

@@ -29,7 +29,7 @@ class HostRule:
         if leading := np.shape(inst.kv_capacity):
             raise ValueError(
                 f"host rule {name!r} takes one instance but was given leading axes {leading}; "
-                "js.prioritize(rule, inst) maps it over them"
+                "js.prioritize(inst, rule) maps it over them"
             )
         priority = np.asarray(self._function(jax.tree.map(np.asarray, inst)))
         require_priorities(name, priority, inst.prompt_tokens.shape[-1])
@@ -91,7 +91,7 @@ def require_concrete(name: str, inst: Instance) -> None:
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(inst)):
         raise TypeError(
             f"host rule {name!r} needs concrete numbers and cannot run inside jax.jit or "
-            "jax.vmap; call js.prioritize(rule, inst) outside and pass the priorities in"
+            "jax.vmap; call js.prioritize(inst, rule) outside and pass the priorities in"
         )
 
 

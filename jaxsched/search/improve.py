@@ -182,7 +182,7 @@ def _outset(
     if n > MAX_REQUESTS:
         raise ValueError(f"the instance has {n} requests; improve takes at most {MAX_REQUESTS}")
     is_rule = isinstance(start, str) or callable(start)
-    priority = np.asarray(prioritize(start, inst) if is_rule else start)
+    priority = np.asarray(prioritize(inst, start) if is_rule else start)
     sched = schedule(priority)
     require_ok(sched, f"rule {rule_name(start)!r}" if is_rule else "the start")
 

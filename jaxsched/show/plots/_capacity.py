@@ -79,9 +79,7 @@ def capacity(
             label=f"{name}, needs {told}",
             **style,
         )
-        ax.fill_between(
-            place, curve.low, curve.high, color=style["color"], alpha=0.15, linewidth=0
-        )
+        ax.fill_between(place, curve.low, curve.high, color=style["color"], alpha=0.15, linewidth=0)
     if bound is not None:
         ax.plot(bound.at, bound.mean, color=LIMIT, linestyle=":", label=bound_label)
     ax.axhline(target, color=TARGET, linestyle="--", label=f"target {written(target)}")

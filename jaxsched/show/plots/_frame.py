@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -131,10 +132,10 @@ def _legend_below(ax: Axes, centre: float, title: str | None) -> None:
 
 
 def _entries(ax: Axes) -> tuple[list[Any], list[str]]:
-    """Handles and labels of the axes and of those within them."""
+    """Collect handles and labels of the axes and of those within them."""
     entries = [each.get_legend_handles_labels() for each in (ax, *ax.child_axes)]
     handles, labels = zip(*entries, strict=True)
-    return sum(handles, []), sum(labels, [])
+    return list(itertools.chain(*handles)), list(itertools.chain(*labels))
 
 
 def room(ax: Axes) -> tuple[float, float]:

@@ -200,7 +200,7 @@ def measured(
     ) -> dict[str, np.ndarray]:
         padded, caps = jax.tree.map(lambda leaf: filled(leaf, size), (chunk, caps))
         cap = max_num_seqs if caps is None else caps
-        padded_sched = schedule(padded, prioritize(rule, padded), max_num_seqs=cap)
+        padded_sched = schedule(padded, prioritize(padded, rule), max_num_seqs=cap)
         sched = jax.tree.map(lambda leaf: np.asarray(leaf)[: len(number)], padded_sched)
         status[number] = sched.status
         require_ok(dataclasses.replace(sched, status=status.reshape(leading)), f"rule {name!r}")
