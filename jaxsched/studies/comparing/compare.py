@@ -23,11 +23,12 @@ from jaxsched._lib.errors import in_instance, wrong_shape
 from jaxsched._lib.progress import progress_bar
 from jaxsched._lib.registry import Registry
 from jaxsched.engine.contract import Admission, Discipline
-from jaxsched.engine.simulate import simulate
+from jaxsched.engine.simulate import backlog_server, schedule_on
 from jaxsched.metrics import summary
 from jaxsched.model.clock import LinearClock
 from jaxsched.model.instance import Instance
 from jaxsched.model.schedule import Schedule, require_ok
+from jaxsched.model.server import Server
 from jaxsched.model.verify import verify
 from jaxsched.policies import HostRule, Rule, prioritize, rule_name
 from jaxsched.policies.registry import resolve
@@ -109,8 +110,8 @@ def compare(
         raise not_among_rules(baseline, named)
     inst = jax.tree.map(np.asarray, inst)
     count = np.size(inst.kv_capacity)
-    schedule = functools.partial(simulate, discipline=discipline, admission=admission)
-    measure = functools.partial(summary, clock=clock, deadline_s=deadline_s)
+    server = backlog_server(inst, discipline, admission, max_num_seqs, clock)
+    measure = functools.partial(summary, clock=server.clock, deadline_s=deadline_s)
     found = {}
     with progress_bar(count * len(named), "instances", progress) as bar:
         width = max(map(len, ("bound", *named)))
@@ -122,7 +123,7 @@ def compare(
                 found[name] = _metrics_of_schedule(inst, name, rule, measure)
                 bar.update(count)
                 continue
-            found[name] = measured(inst, name, rule, max_num_seqs, schedule, measure, bar.update)
+            found[name] = measured(inst, name, rule, server, measure, bar.update)
     for metrics in found.values():
         metrics["kv_use"] = metrics["mean_kv_tokens"] / inst.kv_capacity
         if bound_value is not None:
@@ -184,8 +185,7 @@ def measured(
     inst: Instance,
     name: str,
     rule: Rule,
-    max_num_seqs: Any,
-    schedule: Callable[..., Schedule],
+    server: Server,
     measure: Callable[..., dict[str, np.ndarray]],
     on_done: Callable[[int], Any],
 ) -> dict[str, np.ndarray]:
@@ -199,8 +199,9 @@ def measured(
         chunk: Instance, number: np.ndarray, caps: Any
     ) -> dict[str, np.ndarray]:
         padded, caps = jax.tree.map(lambda leaf: filled(leaf, size), (chunk, caps))
-        cap = max_num_seqs if caps is None else caps
-        padded_sched = schedule(padded, prioritize(padded, rule), max_num_seqs=cap)
+        memory = {"kv_capacity": padded.kv_capacity, "max_num_seqs": caps}
+        own = dataclasses.replace(server, **memory)
+        padded_sched = schedule_on(own, padded, prioritize(padded, rule))
         sched = jax.tree.map(lambda leaf: np.asarray(leaf)[: len(number)], padded_sched)
         status[number] = sched.status
         require_ok(dataclasses.replace(sched, status=status.reshape(leading)), f"rule {name!r}")
@@ -208,7 +209,8 @@ def measured(
         on_done(len(number))
         return found
 
-    caps = np.broadcast_to(max_num_seqs, leading) if np.ndim(max_num_seqs) else None
+    caps = server.max_num_seqs
+    caps = None if caps is None else np.broadcast_to(caps, leading)
     return map_chunks(
         schedule_and_measure, inst, number, caps, leading=tuple(leading), chunk_size=size
     )
