@@ -97,7 +97,7 @@ def backlog_server(
 def schedule_on(server: Server, inst: Instance, priority: Any) -> Schedule:
     """Schedule backlogs on a server, whose KV capacity is that of the instance."""
     priority = _checked_priority(inst, priority)
-    max_num_seqs = _checked_cap(inst, server.max_num_seqs)
+    max_num_seqs = checked_cap(inst, server.max_num_seqs)
     words: Any = server.discipline, server.admission  # those of backlogs
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((inst, priority, max_num_seqs))):
         inst, priority, max_num_seqs = jax.tree.map(jnp.asarray, (inst, priority, max_num_seqs))
@@ -123,7 +123,8 @@ def _checked_priority(inst: Instance, priority: Any) -> Any:
     return priority
 
 
-def _checked_cap(inst: Instance, max_num_seqs: Any) -> Any:
+def checked_cap(inst: Instance, max_num_seqs: Any) -> Any:
+    """Take a cap as int32, one for each instance ``[..]``, or None where there is none."""
     if max_num_seqs is None:
         return None
     leading = inst.kv_capacity.shape

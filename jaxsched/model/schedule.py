@@ -204,8 +204,24 @@ def _sentence(code: int) -> str:
     return Status(code).sentence if code in _SENTENCES else _name(code)
 
 
-def require_ok(sched: Schedule, name: str = "the rule") -> None:
-    """Raise for the first instance that was not scheduled, naming rule, instance and remedy."""
+def require_ok(
+    sched: Schedule,
+    name: str = "the rule",
+    *,
+    first: int = 0,
+    leading: tuple[int, ...] | None = None,
+) -> None:
+    """Raise for the first instance that was not scheduled, naming rule, instance and remedy.
+
+    Args:
+      sched: the schedule, ``[.., n]``; or a chunk ``[rows, n]`` of a larger one.
+      name: who made it.
+      first: number of the chunk's first instance in the larger schedule.
+      leading: leading axes of that.
+    """
     status = np.asarray(sched.status)
-    if (position := first_true(status != Status.OK)) is not None:
-        raise ValueError(f"{name}{in_instance(position)}: {Status(status[position]).sentence}")
+    position = first_true(status != Status.OK)
+    if position is None:
+        return
+    in_whole = position if leading is None else np.unravel_index(first + position[0], leading)
+    raise ValueError(f"{name}{in_instance(in_whole)}: {Status(status[position]).sentence}")

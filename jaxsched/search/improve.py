@@ -20,8 +20,8 @@ from jaxsched.bounds import volume
 from jaxsched.engine.contract import Admission, Discipline
 from jaxsched.engine.offline.kernels import KERNEL_WIDTH
 from jaxsched.engine.order import serving_order_on_host
-from jaxsched.engine.simulate import backlog_server, schedule_on
-from jaxsched.model.instance import MAX_INT32, Instance
+from jaxsched.engine.simulate import backlog_server, checked_cap, schedule_on
+from jaxsched.model.instance import Instance
 from jaxsched.model.schedule import Schedule, require_ok
 from jaxsched.model.server import Server
 from jaxsched.policies import Rule, prioritize, rule_name
@@ -212,10 +212,7 @@ def _walker(
     It returns the chains and the sums of start rounds ``[.., C]`` by their orders.
     """
     leading, n = inst.kv_capacity.shape, inst.prompt_tokens.shape[-1]
-    max_num_seqs = server.max_num_seqs
-    if max_num_seqs is not None:
-        cap = np.minimum(max_num_seqs, MAX_INT32).astype(np.int32)
-        max_num_seqs = np.broadcast_to(cap, leading)
+    max_num_seqs = checked_cap(inst, server.max_num_seqs)
     mean_latency = (start.history[..., 0] / inst.is_real.sum(axis=-1)).astype(np.float32)
     of_instance = _for_each_chain((inst, max_num_seqs, mean_latency), inst, start.num_chains)
     lanes = (*leading, start.num_chains)

@@ -80,7 +80,8 @@ def test_seconds_come_from_the_clock():
     plan = js.plan_capacity(instance(*backlogs(1)), "fcfs", ("mean", target), clock=CLOCK)
     assert plan.curve["fcfs"].mean == pytest.approx(list(curve.values()))
     assert plan.capacity["fcfs"] == next(c for c, value in curve.items() if value <= target)
-    assert (plan.target.unit, plan.bound_capacity) == ("s", None)
+    assert plan.target == ("mean_latency", target, "s")
+    assert plan.bound_capacity is None
 
 
 @pytest.mark.parametrize("seed", [0, 1])

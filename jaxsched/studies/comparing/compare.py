@@ -23,7 +23,7 @@ from jaxsched._lib.errors import in_instance, wrong_shape
 from jaxsched._lib.progress import progress_bar
 from jaxsched._lib.registry import Registry
 from jaxsched.engine.contract import Admission, Discipline
-from jaxsched.engine.simulate import backlog_server, schedule_on
+from jaxsched.engine.simulate import backlog_server, checked_cap, schedule_on
 from jaxsched.metrics import summary
 from jaxsched.model.clock import LinearClock
 from jaxsched.model.instance import Instance
@@ -112,7 +112,7 @@ def compare(
     count = np.size(inst.kv_capacity)
     server = backlog_server(inst, discipline, admission, max_num_seqs, clock)
     measure = functools.partial(summary, clock=server.clock, deadline_s=deadline_s)
-    found = {}
+    metrics: dict[str, dict[str, np.ndarray]] = {}
     with progress_bar(count * len(named), "instances", progress) as bar:
         width = max(map(len, ("bound", *named)))
         bar.set_description(f"{'bound':{width}}")
@@ -120,16 +120,16 @@ def compare(
         for name, rule in named.items():
             bar.set_description(f"{name:{width}}")
             if isinstance(rule, Schedule):
-                found[name] = _metrics_of_schedule(inst, name, rule, measure)
+                metrics[name] = _metrics_of_schedule(inst, name, rule, measure)
                 bar.update(count)
                 continue
-            found[name] = measured(inst, name, rule, server, measure, bar.update)
-    for metrics in found.values():
-        metrics["kv_use"] = metrics["mean_kv_tokens"] / inst.kv_capacity
+            metrics[name] = measured(inst, name, rule, server, measure, bar.update)
+    for of_rule in metrics.values():
+        of_rule["kv_use"] = of_rule["mean_kv_tokens"] / inst.kv_capacity
         if bound_value is not None:
-            metrics["gap"] = metrics["total_latency_rounds"] / bound_value - 1
+            of_rule["gap"] = of_rule["total_latency_rounds"] / bound_value - 1
     return Comparison(
-        metrics=found,
+        metrics=metrics,
         num_requests=np.asarray(inst.is_real.sum(axis=-1)),
         kv_capacity=np.asarray(inst.kv_capacity),
         baseline=baseline,
@@ -190,30 +190,25 @@ def measured(
     on_done: Callable[[int], Any],
 ) -> dict[str, np.ndarray]:
     """Schedule every instance by one rule and measure it, chunk by chunk."""
-    *leading, n = inst.prompt_tokens.shape
+    leading, n = inst.kv_capacity.shape, inst.prompt_tokens.shape[-1]
     number = np.arange(math.prod(leading)).reshape(leading)
     size = _chunk_size(rule, number.size, n)
-    status = np.zeros(number.size, np.int32)
 
     def schedule_and_measure(
-        chunk: Instance, number: np.ndarray, caps: Any
+        number: np.ndarray, chunk: Instance, caps: np.ndarray | None
     ) -> dict[str, np.ndarray]:
-        padded, caps = jax.tree.map(lambda leaf: filled(leaf, size), (chunk, caps))
-        memory = {"kv_capacity": padded.kv_capacity, "max_num_seqs": caps}
-        own = dataclasses.replace(server, **memory)
-        padded_sched = schedule_on(own, padded, prioritize(padded, rule))
-        sched = jax.tree.map(lambda leaf: np.asarray(leaf)[: len(number)], padded_sched)
-        status[number] = sched.status
-        require_ok(dataclasses.replace(sched, status=status.reshape(leading)), f"rule {name!r}")
-        found = measure(chunk, sched)
-        on_done(len(number))
-        return found
+        rows = len(number)
+        full, full_caps = jax.tree.map(lambda leaf: filled(leaf, size), (chunk, caps))
+        own = dataclasses.replace(server, kv_capacity=full.kv_capacity, max_num_seqs=full_caps)
+        full_sched = schedule_on(own, full, prioritize(full, rule))
+        sched = jax.tree.map(lambda leaf: np.asarray(leaf)[:rows], full_sched)
+        require_ok(sched, f"rule {name!r}", first=number[0], leading=leading)
+        metrics = measure(chunk, sched)
+        on_done(rows)
+        return metrics
 
-    caps = server.max_num_seqs
-    caps = None if caps is None else np.broadcast_to(caps, leading)
-    return map_chunks(
-        schedule_and_measure, inst, number, caps, leading=tuple(leading), chunk_size=size
-    )
+    caps = checked_cap(inst, server.max_num_seqs)
+    return map_chunks(schedule_and_measure, number, inst, caps, leading=leading, chunk_size=size)
 
 
 def _metrics_of_schedule(
@@ -229,8 +224,7 @@ def _metrics_of_schedule(
         raise ValueError(
             f"schedule {name!r} holds {verdict.tokens_held[index]} tokens in round "
             f"{verdict.first_violated_round[index]}{in_instance(index)}; expected at most the "
-            f"capacity of "
-            f"{verdict.kv_capacity[index]}"
+            f"capacity of {verdict.kv_capacity[index]}"
         )
     return map_instances(measure, inst, sched)
 
