@@ -88,7 +88,7 @@ def test_a_distribution_ships_rules_that_are_loaded_when_asked_for():
     info = policies.info("longest_prompt")
     assert (info.summary, info.options) == ("Longest prompt first.", ("sign",))
     inst = Instance.from_lengths([3, 1], [2, 4], kv_capacity=8)
-    assert policies.prioritize("longest_prompt", inst).tolist() == [-3, -1]
+    assert policies.prioritize(inst, "longest_prompt").tolist() == [-3, -1]
     assert policies.make("longest_prompt", sign=-1)(inst).tolist() == [3, 1]
 
 

@@ -15,7 +15,7 @@ MIXED = js.workloads.mixed(jax.random.key(1), num_requests=50, batch=4)
 
 
 def schedule(inst):
-    return js.simulate(inst, js.prioritize("smallest_volume", inst))
+    return js.simulate(inst, js.prioritize(inst, "smallest_volume"))
 
 
 @pytest.mark.parametrize("clock", [None, CLOCK], ids=["rounds", "seconds"])

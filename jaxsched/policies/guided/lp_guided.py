@@ -80,7 +80,7 @@ def sorted_lp(fractional_starts: FractionalStarts = linear_program_starts) -> Ho
     Example:
       >>> import jaxsched as js
       >>> inst = js.Instance.from_lengths([1, 1, 1], [8, 2, 4], kv_capacity=9)
-      >>> js.prioritize(js.policies.sorted_lp(), inst).tolist()
+      >>> js.prioritize(inst, js.policies.sorted_lp()).tolist()
       [2, 0, 1]
 
     Source:
@@ -111,7 +111,7 @@ def lp_swap(fractional_starts: FractionalStarts = linear_program_starts) -> Host
     Example:
       >>> import jaxsched as js
       >>> inst = js.Instance.from_lengths([1, 1, 1], [8, 2, 4], kv_capacity=9)
-      >>> js.prioritize(js.policies.lp_swap(), inst).tolist()
+      >>> js.prioritize(inst, js.policies.lp_swap()).tolist()
       [2, 0, 1]
 
     Source:

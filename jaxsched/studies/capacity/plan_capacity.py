@@ -12,8 +12,7 @@ import numpy as np
 
 from jaxsched._lib.errors import InputError, choice, integer
 from jaxsched._lib.progress import progress_bar
-from jaxsched.engine.offline.programs import Discipline
-from jaxsched.engine.offline.strict import Admission
+from jaxsched.engine.contract import Admission, Discipline
 from jaxsched.engine.simulate import simulate
 from jaxsched.model.clock import LinearClock
 from jaxsched.model.instance import Instance

@@ -22,8 +22,7 @@ from jaxsched._lib.chunks import (
 from jaxsched._lib.errors import in_instance, wrong_shape
 from jaxsched._lib.progress import progress_bar
 from jaxsched._lib.registry import Registry
-from jaxsched.engine.offline.programs import Discipline
-from jaxsched.engine.offline.strict import Admission
+from jaxsched.engine.contract import Admission, Discipline
 from jaxsched.engine.simulate import simulate
 from jaxsched.metrics import summary
 from jaxsched.model.clock import LinearClock
@@ -201,7 +200,7 @@ def measured(
     ) -> dict[str, np.ndarray]:
         padded, caps = jax.tree.map(lambda leaf: filled(leaf, size), (chunk, caps))
         cap = max_num_seqs if caps is None else caps
-        padded_sched = schedule(padded, prioritize(rule, padded), max_num_seqs=cap)
+        padded_sched = schedule(padded, prioritize(padded, rule), max_num_seqs=cap)
         sched = jax.tree.map(lambda leaf: np.asarray(leaf)[: len(number)], padded_sched)
         status[number] = sched.status
         require_ok(dataclasses.replace(sched, status=status.reshape(leading)), f"rule {name!r}")
