@@ -73,12 +73,16 @@ def test_every_capacity_is_tried_where_there_are_few(rule, metric):
 
 
 def test_seconds_come_from_the_clock():
-    coefficients = tuple(getattr(CLOCK, name) for name in "abcde")
-    curve = oracle_curve(backlogs(1), "fcfs", "mean", coefficients)
-    target = float(np.median([*curve.values()]))
-    plan = js.plan_capacity(instance(*backlogs(1)), "fcfs", ("mean", target), clock=CLOCK)
-    assert plan.curve["fcfs"].mean == pytest.approx(list(curve.values()))
+    # Milliseconds that make binary fractions of a second, and means over four of four: all sums
+    # and quotients are exact in float64, in any order. The target is a tie, not nearly one.
+    clock = js.clock.LinearClock(a=3000.0, b=500.0, c=125.0, d=15.625, e=3.90625)
+    lengths = backlogs(1, count=4)
+    curve = oracle_curve(lengths, "fcfs", "mean", [getattr(clock, name) for name in "abcde"])
+    target = sorted(curve.values())[len(curve) // 2]
+    plan = js.plan_capacity(instance(*lengths), "fcfs", ("mean", target), clock=clock)
+    assert plan.curve["fcfs"].mean.tolist() == list(curve.values())
     assert plan.capacity["fcfs"] == next(c for c, value in curve.items() if value <= target)
+    assert curve[plan.capacity["fcfs"]] == target
     assert (plan.target.unit, plan.bound_capacity) == ("s", None)
 
 
