@@ -39,11 +39,11 @@ shutil.copytree(
 )
 
 
-def _skip_what_dataclasses_add(app, kind, name, member, skip, options):
-    """Leave out the methods that chex writes into every dataclass."""
-    return True if name in ("from_tuple", "replace", "to_tuple") else None
+def _skip_what_pytrees_add(app, kind, name, member, skip, options):
+    """Leave out the method that every pytree has."""
+    return True if name == "replace" else None
 
 
 def setup(app):
     """Tell autodoc what to leave out."""
-    app.connect("autodoc-skip-member", _skip_what_dataclasses_add)
+    app.connect("autodoc-skip-member", _skip_what_pytrees_add)

@@ -61,8 +61,7 @@ def _jax_settings(request):
 @pytest.fixture(autouse=True)
 def _registry(monkeypatch):
     """Forget what a test registers."""
-    monkeypatch.setattr(registry, "_ENTRIES", dict(registry._ENTRIES))
-    monkeypatch.setattr(registry, "_ALIASES", dict(registry._ALIASES))
+    monkeypatch.setattr(registry, "_RULES", registry._RULES.copy())
 
 
 @pytest.fixture(params=[False, True], ids=["x32", "x64"])

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 
-def hint(name: str, known: Iterable[str], aliases: Iterable[str] = ()) -> str:
+def hint(name: str, known: Collection[str], aliases: Collection[str] = ()) -> str:
     """Offer the names nearest to ``name``, or all ``known`` ones where none is near.
 
     Example:
@@ -18,10 +18,18 @@ def hint(name: str, known: Iterable[str], aliases: Iterable[str] = ()) -> str:
       >>> hint("simplex", ["volume", "price"])
       'known: volume, price'
     """
-    known = list(known)
-    asked, by_lower_case = name.lower(), {each.lower(): each for each in (*known, *aliases)}
+    near = nearest(name, (*known, *aliases))
+    return did_you_mean(near) if near else f"known: {', '.join(known)}"
+
+
+def nearest(name: str, known: Iterable[str]) -> list[str]:
+    """Names that look like ``name``, or hold it, the nearest first."""
+    asked, by_lower_case = name.lower(), {each.lower(): each for each in known}
     near = difflib.get_close_matches(asked, by_lower_case)
     near = near or [each for each in by_lower_case if asked and asked in each]
-    if not near:
-        return f"known: {', '.join(known)}"
-    return f"did you mean {' or '.join(repr(by_lower_case[each]) for each in near)}?"
+    return [by_lower_case[each] for each in near]
+
+
+def did_you_mean(names: Iterable[str]) -> str:
+    """Offer some names."""
+    return f"did you mean {' or '.join(map(repr, names))}?"

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 import jax
 import numpy as np
 
+from jaxsched._lib.errors import InputError
 from jaxsched.bounds._time_indexed import (
     import_highspy,
     real_lengths,
@@ -74,7 +75,7 @@ def exact(inst: Instance, *, time_limit_s: float = 60.0) -> Optimum:
     if not output.size:
         raise ValueError("the instance has no real requests, so nothing to schedule")
     if not time_limit_s > 0:
-        raise ValueError(f"time_limit_s is {time_limit_s}; expected seconds > 0")
+        raise InputError("time_limit_s", time_limit_s, "expected seconds > 0")
     horizon = int(output.sum())
     require_small(output, horizon, MAX_NONZEROS)
 

@@ -32,11 +32,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxsched._lib.chunks import HOST_CELLS
 from jaxsched.bounds._busy import ROUNDING, Fluid
 from jaxsched.model.instance import MAX_INT32, Instance
 from jaxsched.model.schedule import NOT_SCHEDULED
-
-_HOST_CELLS_PER_CHUNK = 2**18
 
 
 class TailSums(NamedTuple):
@@ -143,7 +142,7 @@ def least_costs(
       start, int64 ``[n]``.
     """
     tails = tail_sums(np, prices, np.diff(edges).astype(np.float64))
-    size = max(1, _HOST_CELLS_PER_CHUNK // edges.size)
+    size = max(1, HOST_CELLS // edges.size)
     chunks = [slice(begin, begin + size) for begin in range(0, prompt.size, size)]
     found = [
         _least_costs(edges, tails, prompt[chunk, None], output[chunk, None]) for chunk in chunks

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from jaxsched._lib.batching import map_instances
+from jaxsched._lib.chunks import map_instances
 from jaxsched.model.instance import Instance, exact_volume
 
 

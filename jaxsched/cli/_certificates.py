@@ -11,13 +11,13 @@ import numpy as np
 import typer
 from rich.table import Table
 
-from jaxsched import metrics, policies
+from jaxsched import policies
 from jaxsched._lib.files import write_whole
 from jaxsched._lib.layout import Column, Layout
 from jaxsched._lib.manifest import manifest
 from jaxsched._lib.names import hint
 from jaxsched.cli import _options as options
-from jaxsched.cli._backlog import make_backlog, make_clock
+from jaxsched.cli._backlog import make_backlog, make_clock, picture_title
 from jaxsched.cli._output import (
     console_beside,
     require_targets,
@@ -181,7 +181,8 @@ def improve(
         write_whole(save_path, better.schedule.save)
         console.print(f"schedule saved to {save_path}", soft_wrap=True)
     if plot_path is not None:
-        save_plot(plot_path, lambda: _picture(inst, policy, before, better, lower), console)
+        title = picture_title(workload, trace, server)
+        save_plot(plot_path, lambda: _picture(inst, policy, before, better, lower, title), console)
     if csv_path is not None:
         save_csv(csv_path, found.records(), console)
     if json_target is not None:
@@ -207,20 +208,28 @@ def _mean_latency(inst: Instance, total: np.ndarray) -> np.ndarray:
 
 
 def _picture(
-    inst: Instance, policy: str, before: Schedule, better: Improvement, lower: np.ndarray
+    inst: Instance,
+    policy: str,
+    before: Schedule,
+    better: Improvement,
+    lower: np.ndarray,
+    title: str,
 ) -> Any:
     """Draw the search above, and the memory use of the first instance below."""
     above, below = plots.stacked_axes(2)
     least = float(_mean_latency(inst, lower[..., None])[0])
-    plots.search(better.steps, _mean_latency(inst, better.history), bound=least, ax=above)
     count = np.size(inst.kv_capacity)
-    above.set_title(f"mean of {count} instances" if count > 1 else "", fontsize="medium")
-
+    plots.search(
+        better.steps,
+        _mean_latency(inst, better.history),
+        bound=least,
+        title=f"{title}, mean of {count} instances" if count > 1 else title,
+        ax=above,
+    )
     leading = np.ndim(inst.kv_capacity)
     first, old, new = (_first(tree, leading) for tree in (inst, before, better.schedule))
-    profiles = {policy: metrics.kv_profile(first, old), "improved": metrics.kv_profile(first, new)}
-    plots.memory(profiles, kv_capacity=float(first.kv_capacity), ax=below)
-    below.set_title("first instance" if count > 1 else "", fontsize="medium")
+    schedules = {policy: old, "improved": new}
+    plots.memory(first, schedules, title="first instance" if count > 1 else "", ax=below)
     return above
 
 

@@ -15,7 +15,7 @@ from jaxsched._lib.files import write_whole
 from jaxsched._lib.layout import Column, Layout
 from jaxsched._lib.manifest import manifest
 from jaxsched.cli import _options as options
-from jaxsched.cli._backlog import make_backlog, make_clock, policy_list
+from jaxsched.cli._backlog import make_backlog, make_clock, picture_title, policy_list
 from jaxsched.cli._output import (
     console_beside,
     require_targets,
@@ -82,7 +82,8 @@ def compare(
     )
     console.print(found.table())
     if plot_path is not None:
-        save_plot(plot_path, found.plot, console)
+        title = picture_title(workload, trace, server)
+        save_plot(plot_path, lambda: found.plot(title=title), console)
     _save_numbers(found, csv_path, json_target, console, manifest(context.obj, seed))
 
 

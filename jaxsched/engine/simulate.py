@@ -10,15 +10,12 @@ import numpy as np
 from jax import lax
 from jax.core import Tracer
 
-from jaxsched._lib.batching import device_chunk_size, local_devices, map_device_chunks
-from jaxsched.engine.offline.programs import (
-    KERNEL_WIDTH,
-    Discipline,
-    from_order,
-    from_priority,
-    mappable,
-)
-from jaxsched.engine.offline.strict import Admission
+from jaxsched._lib.chunks import device_chunk_size, map_device_chunks
+from jaxsched._lib.devices import Device, MappedProgram, local_devices
+from jaxsched._lib.errors import InputError, choice, wrong_dtype, wrong_shape
+from jaxsched.engine.contract import Admission, Discipline
+from jaxsched.engine.offline.kernels import KERNEL_WIDTH
+from jaxsched.engine.offline.programs import from_order, from_priority, mappable
 from jaxsched.engine.order import serving_order_on_host
 from jaxsched.model.instance import Instance
 from jaxsched.model.schedule import Schedule
@@ -72,12 +69,8 @@ def simulate(
       Optimization with Variable Prefill and Decode Lengths*, 2025, arXiv:2508.06133 (the model).
       Earliest fit is serial schedule generation from project scheduling; on this model ours.
     """
-    for name, value, choices in (
-        ("discipline", discipline, get_args(Discipline)),
-        ("admission", admission, get_args(Admission)),
-    ):
-        if value not in choices:
-            raise ValueError(f"{name} is {value!r}; expected one of {choices}")
+    choice("discipline", discipline, get_args(Discipline))
+    choice("admission", admission, get_args(Admission))
     priority = _checked_priority(inst, priority)
     max_num_seqs = _checked_cap(inst, max_num_seqs)
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((inst, priority, max_num_seqs))):
@@ -91,14 +84,16 @@ def _checked_priority(inst: Instance, priority: Any) -> Any:
         priority = np.asarray(priority)
     shape = inst.prompt_tokens.shape
     if priority.shape != shape:
-        raise ValueError(
-            f"priority has shape {priority.shape} but the instance has {shape}; "
-            "give one number for each request (prioritize maps a one-instance rule)"
+        raise wrong_shape(
+            "priority",
+            priority.shape,
+            "give one number for each request (prioritize maps a one-instance rule)",
+            beside=f"the instance has {shape}",
         )
     if not (
         jnp.issubdtype(priority.dtype, jnp.integer) or jnp.issubdtype(priority.dtype, jnp.floating)
     ):
-        raise ValueError(f"priority has dtype {priority.dtype}; expected integers or floats")
+        raise wrong_dtype("priority", priority.dtype, "expected integers or floats")
     return priority
 
 
@@ -109,12 +104,13 @@ def _checked_cap(inst: Instance, max_num_seqs: Any) -> Any:
     if not isinstance(max_num_seqs, Tracer):
         cap = np.asarray(max_num_seqs)
         if cap.dtype.kind not in "iu" or (cap < 1).any():
-            raise ValueError(f"max_num_seqs is {max_num_seqs}; expected integers >= 1, or None")
+            raise InputError("max_num_seqs", max_num_seqs, "expected integers >= 1, or None")
         max_num_seqs = np.minimum(cap, np.iinfo(np.int32).max)
     if np.shape(max_num_seqs) not in ((), leading):
-        raise ValueError(
-            f"max_num_seqs has shape {np.shape(max_num_seqs)}; expected one integer, or one for "
-            f"each instance {leading}"
+        raise wrong_shape(
+            "max_num_seqs",
+            np.shape(max_num_seqs),
+            f"expected one integer, or one for each instance {leading}",
         )
     if isinstance(max_num_seqs, Tracer):
         return jnp.broadcast_to(max_num_seqs.astype(jnp.int32), leading)
@@ -133,16 +129,20 @@ def _concrete(
     if devices[0].platform == "cpu":
         inst, priority = jax.tree.map(np.asarray, (inst, priority))
 
-    static = {"discipline": discipline, "admission": admission}
+    static = ("discipline", discipline), ("admission", admission)
+    schedule_in_order = MappedProgram(from_order, num_mapped=4, static=static)
+    schedule_by_priority = MappedProgram(from_priority, num_mapped=3, static=static)
 
-    def run(spread: Any, inst: Instance, priority: Any, max_num_seqs: Any) -> Schedule:
+    def run(
+        devices: tuple[Device, ...], inst: Instance, priority: Any, max_num_seqs: Any
+    ) -> Schedule:
         if devices[0].platform != "cpu":
-            return spread(from_priority, 3, **static)(inst, priority, max_num_seqs)
+            return schedule_by_priority(devices, inst, priority, max_num_seqs)
         order = serving_order_on_host(priority)
         has_nan = np.zeros(len(order), bool)
         if not jnp.issubdtype(priority.dtype, jnp.integer):
             has_nan = np.any(np.isnan(priority) & inst.is_real, axis=-1)
-        return spread(from_order, 4, **static)(inst, order, has_nan, max_num_seqs)
+        return schedule_in_order(devices, inst, order, has_nan, max_num_seqs)
 
     result = map_device_chunks(
         run,

@@ -10,9 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsched._lib.errors import first_true, in_instance, reject, wrong_dtype, wrong_shape
 from jaxsched._lib.files import load_arrays, save_arrays
 from jaxsched._lib.pytree import pytree
 from jaxsched._lib.shown import are_numbers, leaves_text, shape_text, span, summary_html, text_html
+from jaxsched.model.batch import Batched
 from jaxsched.model.instance import MAX_INT32, Instance, request_table
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ _SENTENCES = {
 
 
 @pytree
-class Schedule:
+class Schedule(Batched):
     """Start and completion rounds of every request.
 
     A request started at round :math:`p` computes in rounds :math:`p+1 .. p+o` and completes at
@@ -92,24 +94,29 @@ class Schedule:
         real = np.asarray(inst.is_real)
         rounds = np.asarray(start)
         if rounds.shape != real.shape:
-            raise ValueError(f"start has shape {rounds.shape} but the instance has {real.shape}")
+            raise wrong_shape("start", rounds.shape, beside=f"the instance has {real.shape}")
         if rounds.dtype.kind not in "iuf":
-            raise ValueError(f"start has dtype {rounds.dtype}; expected integers")
+            raise wrong_dtype("start", rounds.dtype)
         output = np.asarray(inst.output_tokens, np.int64)
         is_whole = np.isfinite(rounds) & (rounds == np.floor(rounds)) & (rounds >= 0)
         is_bad = real & ~(is_whole & (rounds < MAX_INT32 - output))
-        if is_bad.any():
-            position = tuple(int(index) for index in np.argwhere(is_bad)[0])
-            raise ValueError(
-                f"start[{', '.join(map(str, position))}] is {rounds[position]}; expected a whole "
-                "round >= 0 that leaves the request time to complete before round 2^31 - 1"
-            )
+        reject(
+            "start",
+            rounds,
+            is_bad,
+            "expected a whole round >= 0 that leaves the request time to complete before round "
+            "2^31 - 1",
+        )
         begun = np.where(real, rounds, NOT_SCHEDULED).astype(np.int64)
         return cls(
             start=jnp.asarray(begun, jnp.int32),
             completion=jnp.asarray(np.where(real, begun + output, NOT_SCHEDULED), jnp.int32),
             status=jnp.full(real.shape[:-1], int(Status.OK), jnp.int32),
         )
+
+    @property
+    def _leading(self) -> tuple[int, ...]:
+        return tuple(self.start.shape[:-1])
 
     def to_pandas(self) -> pd.DataFrame:
         """One row a scheduled request: instance, request, start and completion round."""
@@ -200,7 +207,5 @@ def _sentence(code: int) -> str:
 def require_ok(sched: Schedule, name: str = "the rule") -> None:
     """Raise for the first instance that was not scheduled, naming rule, instance and remedy."""
     status = np.asarray(sched.status)
-    if status.any():
-        position = np.argwhere(status != Status.OK)[0]
-        where = f" in instance {', '.join(map(str, position))}" if position.size else ""
-        raise ValueError(f"{name}{where}: {Status(status[tuple(position)]).sentence}")
+    if (position := first_true(status != Status.OK)) is not None:
+        raise ValueError(f"{name}{in_instance(position)}: {Status(status[position]).sentence}")

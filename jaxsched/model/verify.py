@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxsched._lib.batching import map_instances
+from jaxsched._lib.chunks import map_instances
+from jaxsched._lib.errors import reject, wrong_shape
 from jaxsched.model.instance import Instance
 from jaxsched.model.schedule import Schedule, require_ok
 from jaxsched.model.usage import usage_pieces
@@ -60,7 +61,7 @@ def verify(inst: Instance, sched: Schedule) -> Verdict:
 
 
 def _verdict(inst: Instance, sched: Schedule) -> Verdict:
-    pieces = usage_pieces(inst, sched)
+    pieces = usage_pieces(inst, sched.start, sched.completion)
     capacity = np.asarray(inst.kv_capacity, np.int64)
     is_over = pieces.tokens_at_end > capacity[..., None]
     is_feasible = np.asarray(~is_over.any(axis=-1))
@@ -84,17 +85,8 @@ def require_consistent(inst: Instance, sched: Schedule) -> None:
     start = np.asarray(sched.start, np.int64)
     completion = np.asarray(sched.completion, np.int64)
     if start.shape != real.shape or completion.shape != real.shape:
-        raise ValueError(f"the schedule has shape {start.shape} but the instance has {real.shape}")
+        raise wrong_shape("the schedule", start.shape, beside=f"the instance has {real.shape}")
     require_ok(sched)
-    for name, is_bad, expectation in (
-        ("start", real & (start < 0), "expected a round >= 0 for a real request"),
-        (
-            "completion",
-            real & (completion != start + np.asarray(inst.output_tokens, np.int64)),
-            "expected start + output_tokens",
-        ),
-    ):
-        if is_bad.any():
-            position = tuple(int(index) for index in np.argwhere(is_bad)[0])
-            value = np.asarray(getattr(sched, name))[position]
-            raise ValueError(f"{name}[{', '.join(map(str, position))}] is {value}; {expectation}")
+    reject("start", start, real & (start < 0), "expected a round >= 0 for a real request")
+    is_off = real & (completion != start + np.asarray(inst.output_tokens, np.int64))
+    reject("completion", completion, is_off, "expected start + output_tokens")

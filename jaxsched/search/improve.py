@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import operator
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,12 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from jaxsched._lib.batching import device_chunk_size, local_devices, map_device_chunks
+from jaxsched._lib.chunks import device_chunk_size, map_device_chunks
+from jaxsched._lib.devices import Device, MappedProgram, local_devices
+from jaxsched._lib.errors import InputError, integer, wrong_shape
 from jaxsched._lib.progress import progress_bar
 from jaxsched._lib.pytree import pytree
 from jaxsched.bounds import volume
-from jaxsched.engine.offline.programs import KERNEL_WIDTH, Discipline
-from jaxsched.engine.offline.strict import Admission
+from jaxsched.engine.contract import Admission, Discipline
+from jaxsched.engine.offline.kernels import KERNEL_WIDTH
 from jaxsched.engine.order import serving_order_on_host
 from jaxsched.engine.simulate import simulate
 from jaxsched.model.instance import MAX_INT32, Instance
@@ -136,14 +137,14 @@ def improve(
     """
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((inst, start))):
         raise TypeError("improve needs concrete numbers and cannot run inside jax.jit or jax.vmap")
-    num_steps = _at_least_one("num_steps", num_steps)
+    num_steps = integer("num_steps", num_steps)
     inst = jax.tree.map(np.asarray, inst)
     options = {"discipline": discipline, "admission": admission, "max_num_seqs": max_num_seqs}
     schedule = functools.partial(simulate, inst, **options)
     if isinstance(start, Improvement):
         _require_same_search(inst, start, num_chains, schedule)
     else:
-        num_chains = _at_least_one("num_chains", _NUM_CHAINS if num_chains is None else num_chains)
+        num_chains = integer("num_chains", _NUM_CHAINS if num_chains is None else num_chains)
         start = _outset(inst, start, num_chains, schedule)
     walk = _walker(inst, start, key, **options)
     note = _note_on(inst, bound)
@@ -223,11 +224,15 @@ def _walker(
     work = n * STEPS_PER_ROUND  # of a chain, in a call
     chunk_size = device_chunk_size(lanes, work, devices, group=KERNEL_WIDTH)
 
+    static = ("discipline", discipline), ("admission", admission)
+    annealed = MappedProgram(anneal, num_mapped=len(of_instance) + 2, static=static)
+
     def walk(chains: Chains, begin: int, end: int) -> tuple[Chains, Total]:
-        def run(spread: Any, of_instance: Any, number: Any, chains: Chains) -> tuple[Chains, Total]:
-            trees = *of_instance, number, chains
-            program = spread(anneal, len(trees), discipline=discipline, admission=admission)
-            return program(*trees, key, np.int32(begin), np.int32(end))
+        def run(
+            devices: tuple[Device, ...], of_instance: Any, number: Any, chains: Chains
+        ) -> tuple[Chains, Total]:
+            whole = key, np.int32(begin), np.int32(end)
+            return annealed(devices, *of_instance, number, chains, *whole)
 
         trees = of_instance, number, chains
         cut = {"leading": lanes, "chunk_size": chunk_size, "devices": devices}
@@ -277,16 +282,6 @@ def _positions(order: np.ndarray) -> np.ndarray:
     return position
 
 
-def _at_least_one(name: str, value: Any) -> int:
-    try:
-        count = operator.index(value)
-    except TypeError:
-        count = 0
-    if count < 1:
-        raise ValueError(f"{name} is {value!r}; expected an integer >= 1")
-    return count
-
-
 def _require_same_search(
     inst: Instance,
     search: Improvement,
@@ -295,14 +290,17 @@ def _require_same_search(
 ) -> None:
     """Raise unless ``search`` was a search with this instance and these options."""
     if search.priority.shape != inst.prompt_tokens.shape:
-        raise ValueError(
-            f"the search to go on with has shape {search.priority.shape} but the instance has "
-            f"{inst.prompt_tokens.shape}"
+        raise wrong_shape(
+            "the search to go on with",
+            search.priority.shape,
+            beside=f"the instance has {inst.prompt_tokens.shape}",
         )
     if num_chains not in (None, search.num_chains):
-        raise ValueError(
-            f"num_chains is {num_chains} but the search to go on with has {search.num_chains}; "
-            "leave num_chains out, or start anew from its priority"
+        raise InputError(
+            "num_chains",
+            num_chains,
+            "leave num_chains out, or start anew from its priority",
+            finding=f"is {num_chains} but the search to go on with has {search.num_chains}",
         )
     again = _sum_of_real(inst, schedule(search.priority).completion)
     if (again != search.history[..., -1]).any():
@@ -316,8 +314,7 @@ def _note_on(inst: Instance, bound: Any) -> Callable[[np.ndarray], str]:
     """Make the function from total latencies ``[..]`` to a note beside the progress bar."""
     lower = np.asarray(volume(inst) if bound is None else bound, np.float64)
     if lower.shape != inst.kv_capacity.shape:
-        raise ValueError(
-            f"bound has shape {lower.shape}; expected one number for each instance, "
-            f"{inst.kv_capacity.shape}"
+        raise wrong_shape(
+            "bound", lower.shape, f"expected one number for each instance, {inst.kv_capacity.shape}"
         )
     return lambda latency: f"gap {np.mean(latency / lower - 1):.2%}"

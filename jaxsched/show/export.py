@@ -11,8 +11,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from jaxsched import metrics
+from jaxsched._lib.errors import choice
 from jaxsched._lib.files import write_whole
-from jaxsched._lib.names import hint
+from jaxsched.metrics.latency import in_rounds
 from jaxsched.model.clock import LinearClock
 from jaxsched.model.instance import Instance
 from jaxsched.model.schedule import Schedule, require_ok
@@ -70,17 +71,16 @@ def chrome_trace(
             f"there are {np.size(inst.kv_capacity)} instances; expected one, such as "
             "jax.tree.map(lambda leaf: leaf[0], (inst, sched))"
         )
-    if tracks not in get_args(Tracks):
-        raise ValueError(f"tracks is {tracks!r}; {hint(str(tracks), get_args(Tracks))}")
+    choice("tracks", tracks, get_args(Tracks))
     require_ok(sched, "the schedule")
-    held = metrics.kv_profile(inst, sched)
+    out = in_rounds(inst, sched)
+    held = metrics.kv_profile(inst, out)
     rounds = np.arange(len(held) + 1)
     time = rounds if clock is None else 1e6 * clock.seconds(inst, sched, rounds)
     at: list[float] = time.astype(np.float64).tolist()
     requests = np.flatnonzero(inst.is_real)
     prompt, output = (np.asarray(each) for each in (inst.prompt_tokens, inst.output_tokens))
-    start = np.asarray(sched.start)[requests]
-    end = np.asarray(sched.completion)[requests]
+    start, end = out.first_scheduled[requests], out.completion[requests]
     track = np.arange(len(requests)) if tracks == "requests" else _slots(start, end)
     names = (
         [f"request {request}" for request in requests]

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
+from jaxsched._lib.errors import integer
 from jaxsched.metrics.statistics import Estimate as Interval
 from jaxsched.metrics.statistics import estimate_means
 from jaxsched.model.instance import Instance
@@ -190,8 +191,7 @@ def fidelity(
       >>> bool(found.cosine.mean > 0.9)
       True
     """
-    if repeats < 2:
-        raise ValueError(f"repeats is {repeats}; intervals need 2 or more")
+    repeats = integer("repeats", repeats, 2)
     simulations = getattr(estimator, "simulations", None)
     if simulations is None:
         raise TypeError(

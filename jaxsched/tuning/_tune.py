@@ -14,9 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxsched._lib.errors import InputError, integer, wrong_shape
 from jaxsched._lib.progress import progress_bar
 from jaxsched.engine.simulate import simulate
 from jaxsched.model.instance import Instance
+from jaxsched.model.outcome import Outcome
 from jaxsched.model.schedule import require_ok
 from jaxsched.policies import prioritize, rule_name
 from jaxsched.tuning import _checkpoint
@@ -257,7 +259,7 @@ def evaluate(rule: Any, inst: Instance, objective: Objective = mean_latency) -> 
     """
     sched = simulate(inst, prioritize(rule, inst))
     require_ok(sched, f"rule {rule_name(rule)!r}")
-    return np.asarray(objective(inst, sched), np.float64)
+    return np.asarray(objective(inst, Outcome.from_schedule(inst, sched)), np.float64)
 
 
 def _validated(state: _State, validation: Instance, objective: Objective) -> _State:
@@ -329,14 +331,15 @@ def _require_usable(
     patience: int | None,
 ) -> None:
     if len(shape := train.prompt_tokens.shape) != 2:
-        raise ValueError(f"train has shape {shape}; expected [B, n]; js.stack([inst]) makes one")
-    for name, number in (
-        ("steps", steps),
-        ("minibatch_size", minibatch_size),
-        ("validate_every", validate_every),
-        ("patience", patience),
-    ):
-        if number is not None and number < 1:
-            raise ValueError(f"{name} is {number}; expected an integer >= 1")
-    if minibatch_size is not None and minibatch_size > shape[0]:
-        raise ValueError(f"minibatch_size is {minibatch_size} but train holds {shape[0]} instances")
+        raise wrong_shape("train", shape, "expected [B, n]; js.stack([inst]) makes one")
+    integer("steps", steps)
+    integer("validate_every", validate_every)
+    if patience is not None:
+        integer("patience", patience)
+    if minibatch_size is not None and integer("minibatch_size", minibatch_size) > shape[0]:
+        raise InputError(
+            "minibatch_size",
+            minibatch_size,
+            "take at most those",
+            finding=f"is {minibatch_size} but train holds {shape[0]} instances",
+        )

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxsched._lib.chunks import REQUESTS_PER_DRAW
 from jaxsched.model.instance import Instance
 from jaxsched.workloads import _checks
 from jaxsched.workloads import _quantiles as q
@@ -21,7 +22,6 @@ Shape = tuple[int, ...]
 Lengths = tuple[jax.Array, jax.Array]
 
 _UNIFORM_MAX_REQUESTS = 60
-_REQUESTS_PER_BLOCK = 2**20
 
 _CHAT_MAX_OUTPUT = q.CHAT_OUTPUT[-1]
 _CHAT_MAX_SIZE = q.CHAT_PROMPT[-1] + _CHAT_MAX_OUTPUT
@@ -179,7 +179,7 @@ def _each(draw: Callable[[jax.Array, int], Any], key: jax.Array, shape: Shape) -
     if not leading:
         return draw(key, n)
     keys = jax.random.split(key, *leading)
-    block = max(1, _REQUESTS_PER_BLOCK // n)
+    block = max(1, REQUESTS_PER_DRAW // n)
     return lax.map(lambda key: draw(key, n), keys, batch_size=block)
 
 

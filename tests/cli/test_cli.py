@@ -196,7 +196,7 @@ class TestRefusals:
             ("compare --plot picture.docx", "ends in .eps"),
             ("compare --json nowhere/out.json", "there is no folder nowhere"),
             ("compare --csv .", "is a folder"),
-            ("simulate --policy first", "no policy is called 'first'"),
+            ("simulate --policy first", "no rule is called 'first'"),
             ("trace --download azure2023_con", "did you mean 'azure2023_conv' or"),
             ("trace a.csv --download azure2023_conv", "not both"),
         ],

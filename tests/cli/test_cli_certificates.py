@@ -95,7 +95,7 @@ class TestImprove:
             (["--steps", 0], "jaxsched: error: --steps is 0; expected an integer >= 1"),
             (["--chains", 0], "jaxsched: error: --chains is 0; expected an integer >= 1"),
             (["--bound", "none"], "jaxsched: error: no bound is called 'none'"),
-            (["--policy", "fcfa"], "jaxsched: error: no policy is called 'fcfa'"),
+            (["--policy", "fcfa"], "jaxsched: error: no rule is called 'fcfa'"),
         ):
             code, out, err = run("improve", *SMALL, *arguments)
             assert (code, out) == (2, "")

@@ -45,7 +45,7 @@ NAMES = {
 }
 FUNCTIONS = {name: value for name, value in NAMES.items() if inspect.isfunction(value)}
 CLASSES = {name: value for name, value in NAMES.items() if inspect.isclass(value)}
-ADDED = {"replace", "from_tuple", "to_tuple"}  # to every dataclass, by chex
+ADDED = {"replace"}  # to every pytree
 METHODS = {
     f"{name}.{method}": unwrapped(value)
     for name, kind in CLASSES.items()

@@ -208,7 +208,7 @@ def test_it_shows_the_gap_to_the_bound(backlogs, capsys, bound):
         ({"bound": [1.0, 2.0]}, r"bound has shape \(2,\); expected one number for each instance"),
         ({"start": [1.0, np.nan]}, "the start: the rule gave a real request the priority NaN"),
         ({"start": [1.0]}, r"priority has shape \(1,\) but the instance has \(2,\)"),
-        ({"start": "no_such_rule"}, "no policy is called 'no_such_rule'"),
+        ({"start": "no_such_rule"}, "no rule is called 'no_such_rule'"),
         ({"start": lambda inst: inst.volume * np.nan}, "rule '<lambda>': the rule gave a real"),
     ],
 )

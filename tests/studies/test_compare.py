@@ -208,7 +208,7 @@ class TestRefusals:
         ("rules", "options", "message"),
         [
             ([], {}, "no rules"),
-            (["fcsf"], {}, "no policy is called 'fcsf'; did you mean 'fcfs'"),
+            (["fcsf"], {}, "no rule is called 'fcsf'; did you mean 'fcfs'"),
             (["fcfs", "fcfs"], {}, "two rules are called 'fcfs'; .* dict"),
             (["fcfs"], {"baseline": "svf"}, "baseline 'svf' is not among the rules; known: fcfs"),
             (["fcfs"], {"bound": "volum"}, "no bound is called 'volum'; did you mean 'volume'"),

@@ -225,7 +225,10 @@ def test_the_capacity_of_a_server(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"workload": ["chat"]}, "no setting 'workload'; did you mean 'workloads'"),
+        (
+            {"workload": ["chat"]},
+            "no setting of a sweep is called 'workload'; did you mean 'workloads'",
+        ),
         ({"workloads": ["chart"]}, "no workload is called 'chart'; did you mean 'chat'"),
         ({"rules": ["smalest_volume"]}, "did you mean 'smallest_volume'"),
         ({"rules": []}, "expected a list that is not empty"),
@@ -234,10 +237,10 @@ def test_the_capacity_of_a_server(tmp_path):
         ({"kv_capacity": [4200, 100]}, "kv_capacity is 100; expected at least 1098"),
         ({"workloads": [{"name": "chat", "mean": 3}]}, r"workloads\[0\]: .*'mean'"),
         ({"bound": "volum"}, "no bound is called 'volum'; did you mean 'volume'"),
-        ({"discipline": "eager"}, "no discipline is called 'eager'; known: strict, earliest_fit"),
-        ({"rules": [{"name": "fcfs", "weight": 2}]}, "policy 'fcfs' has no option 'weight'"),
+        ({"discipline": "eager"}, "discipline is 'eager'; expected one of strict, earliest_fit"),
+        ({"rules": [{"name": "fcfs", "weight": 2}]}, "rule 'fcfs' has no option 'weight'"),
         ({"servers": ["llama"]}, "no server is called 'llama'; did you mean"),
-        ({"keep": "moment"}, "no value of keep is called 'moment'; did you mean 'moments'"),
+        ({"keep": "moment"}, "keep is 'moment'; did you mean 'moments'"),
         ({"kv_capacity": ["server"]}, '"server" needs servers, to say whose'),
         ({"kv_capacity": ["sever"]}, r"kv_capacity\[0\] is 'sever'; expected an integer from 1"),
         ({"kv_capacity": []}, r"kv_capacity is \[\]; expected a list that is not empty"),

@@ -90,7 +90,7 @@ def test_evened_cosines_do_not_depend_on_the_units_of_the_parameters():
 
 class TestErrors:
     def test_one_repeat(self):
-        with pytest.raises(ValueError, match="repeats is 1; intervals need 2 or more"):
+        with pytest.raises(ValueError, match="repeats is 1; expected an integer >= 2"):
             judged(Known(mean=jnp.zeros(2)), repeats=1)
 
     def test_an_estimator_that_does_not_say_what_it_costs(self):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsched._lib.errors import InputError
+from jaxsched._lib.pytree import pytree, static
 from jaxsched.model.instance import Instance
 from jaxsched.policies.features import features as describe
 from jaxsched.policies.features import require_known
@@ -17,8 +18,7 @@ from jaxsched.policies.features import require_known
 DEFAULT_FEATURES = ("log_prompt", "log_output", "log_total")
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False)
+@pytree
 class LinearScore:
     """A weighted sum of features; made by :func:`linear_score`.
 
@@ -28,7 +28,7 @@ class LinearScore:
     """
 
     weights: jax.Array
-    features: tuple[str, ...] = dataclasses.field(metadata={"static": True})
+    features: tuple[str, ...] = static()
 
     def __call__(self, inst: Instance) -> jax.Array:
         """Priorities ``[n]`` of one instance."""
@@ -61,9 +61,10 @@ def linear_score(features: Sequence[str] = DEFAULT_FEATURES, weights: Any = None
     names = require_known(features)
     given = np.zeros(len(names)) if weights is None else np.asarray(weights, np.float32)
     if given.shape != (len(names),) or not np.isfinite(given).all():
-        raise ValueError(
-            f"weights is {weights}; expected {len(names)} finite numbers, one for each of "
-            f"{', '.join(names)}"
+        raise InputError(
+            "weights",
+            weights,
+            f"expected {len(names)} finite numbers, one for each of {', '.join(names)}",
         )
     return LinearScore(weights=jnp.asarray(given, jnp.float32), features=names)
 

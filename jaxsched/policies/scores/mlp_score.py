@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 
+from jaxsched._lib.errors import integer
+from jaxsched._lib.pytree import pytree, static
 from jaxsched.model.instance import Instance
 from jaxsched.policies.features import features as describe
 from jaxsched.policies.features import require_known
 from jaxsched.policies.scores.linear_score import DEFAULT_FEATURES
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False)
+@pytree
 class MLPScore:
     """One hidden layer; made by :func:`mlp_score`.
 
@@ -29,7 +29,7 @@ class MLPScore:
     hidden_weights: jax.Array
     hidden_bias: jax.Array
     weights: jax.Array
-    features: tuple[str, ...] = dataclasses.field(metadata={"static": True})
+    features: tuple[str, ...] = static()
 
     def __call__(self, inst: Instance) -> jax.Array:
         """Priorities ``[n]`` of one instance."""
@@ -66,8 +66,7 @@ def mlp_score(
       (2,)
     """
     names = require_known(features)
-    if hidden < 1:
-        raise ValueError(f"hidden is {hidden}; expected an integer >= 1")
+    hidden = integer("hidden", hidden)
     inner, bias, outer = jax.random.split(jax.random.key(seed), 3)
     scale = jnp.float32(len(names) ** -0.5)
     hidden_weights = scale * jax.random.normal(inner, (len(names), hidden), jnp.float32)

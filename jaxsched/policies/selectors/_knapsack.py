@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 from jax.core import Tracer
 
+from jaxsched._lib.errors import InputError
 from jaxsched.engine.order import serving_order
 from jaxsched.model.instance import MAX_INT32, Instance
 from jaxsched.policies.selectors._protocol import Select, Selector, f_ratio
@@ -53,7 +54,7 @@ def exact_dp(max_capacity: int = 1024) -> Selector:
       arXiv:2508.06133.
     """
     if max_capacity < 2:
-        raise ValueError(f"max_capacity is {max_capacity}; expected at least 2 tokens")
+        raise InputError("max_capacity", max_capacity, "expected at least 2 tokens")
     return _exact_dp(int(max_capacity))
 
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from jaxsched._lib.layout import Column, Layout, html
-from jaxsched._lib.names import hint
 from jaxsched.metrics.statistics import Estimate
 from jaxsched.show import plots
 from jaxsched.show import tables as _tables
 from jaxsched.studies.capacity.crossing import Curve
+from jaxsched.studies.comparing.comparison import not_among_rules
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -111,9 +111,7 @@ class CapacityPlan:
             raise ValueError("presets have no size to save; vary kv_capacity or servers")
         baseline = self.rules[0] if baseline is None else baseline
         if baseline not in self.capacity:
-            raise ValueError(
-                f"the baseline {baseline!r} is not among the rules; {hint(baseline, self.rules)}"
-            )
+            raise not_among_rules(baseline, self.rules)
         return {rule: 1 - need / self.capacity[baseline] for rule, need in self.capacity.items()}
 
     def metric_at(self, rule: str) -> Estimate:
@@ -150,11 +148,13 @@ class CapacityPlan:
             },
         }
 
-    def plot(self, ax: Axes | None = None) -> Axes:
+    def plot(self, ax: Axes | None = None, *, title: str = "") -> Axes:
         """Draw the metric against capacity: see :func:`jaxsched.plots.capacity`.
 
         Args:
           ax: matplotlib axes to draw on; None makes new ones.
+          title: what the rules were run on, such as the workload and the server; it stands
+            above the :attr:`description`, which says sizes.
 
         Returns:
           The axes.
@@ -166,10 +166,11 @@ class CapacityPlan:
             self.curve,
             target=self.target.value,
             needed=self.capacity,
-            label=f"{self.target.label} ({self.target.unit})",
+            label=f"{self.target.label} ({self.target.unit}), lower is better",
             capacity_label=_axis_label(self.vary),
             bound=self.bound_curve,
             bound_label=f"{self.bound_name} bound",
+            title=f"{title}\n{self.description}".lstrip(),
             ax=ax,
         )
 

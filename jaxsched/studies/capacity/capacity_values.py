@@ -10,18 +10,23 @@ import jax
 import numpy as np
 
 from jaxsched import metrics
-from jaxsched.model.clock import PRESET_KV_CAPACITY, PRESETS, LinearClock
+from jaxsched._lib.registry import Registry
+from jaxsched.model.clock import LinearClock
 from jaxsched.model.instance import MAX_INT32, Instance
 from jaxsched.model.schedule import Schedule
+from jaxsched.servers.named import PRESET_KV_CAPACITY, PRESETS
 from jaxsched.studies.capacity.capacity_plan import Target
 
 #: The metrics that a target may be set for, as statistics of latencies.
-METRICS = {
-    "mean": "mean_latency",
-    "p95": "p95_latency",
-    "p99": "p99_latency",
-    "makespan": "max_latency",
-}
+METRICS = Registry(
+    "target",
+    {
+        "mean": "mean_latency",
+        "p95": "p95_latency",
+        "p99": "p99_latency",
+        "makespan": "max_latency",
+    },
+)
 
 #: Schedules instances ``[.., B, n]`` by one rule; ``measure`` says what to return of them.
 Run = Callable[..., dict[str, np.ndarray]]

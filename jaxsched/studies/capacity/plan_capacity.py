@@ -10,15 +10,15 @@ from typing import Any, Literal, get_args
 import jax
 import numpy as np
 
-from jaxsched._lib.names import hint
+from jaxsched._lib.errors import InputError, choice, integer
 from jaxsched._lib.progress import progress_bar
-from jaxsched.engine.offline.programs import Discipline
-from jaxsched.engine.offline.strict import Admission
+from jaxsched.engine.contract import Admission, Discipline
 from jaxsched.engine.simulate import simulate
-from jaxsched.model.clock import PRESET_KV_CAPACITY, PRESETS, LinearClock
+from jaxsched.model.clock import LinearClock
 from jaxsched.model.instance import Instance
 from jaxsched.model.schedule import Schedule
 from jaxsched.policies import Rule
+from jaxsched.servers.named import PRESET_KV_CAPACITY, PRESETS
 from jaxsched.studies.capacity.capacity_plan import CapacityPlan, Target
 from jaxsched.studies.capacity.capacity_values import (
     METRICS,
@@ -236,27 +236,26 @@ def _checked_target(target: tuple[str, float], vary: str, clock: LinearClock | N
         metric, value = target
         value = float(value)
     except (TypeError, ValueError):
-        raise ValueError(
-            f'target is {target!r}; expected a metric and a number, such as ("mean", 400)'
+        raise InputError(
+            "target", target, 'expected a metric and a number, such as ("mean", 400)'
         ) from None
-    if metric not in METRICS:
-        raise ValueError(f"no target is called {metric!r}; {hint(str(metric), METRICS)}")
+    METRICS.require(metric)
     if not (math.isfinite(value) and value > 0):
-        raise ValueError(f"target is {metric} {value}; expected a finite number > 0")
+        finding = f"is {metric} {value}"
+        raise InputError("target", target, "expected a finite number > 0", finding=finding)
     if vary == "preset" and clock is not None:
         raise ValueError("there is a clock, but presets bring their own clocks; leave it out")
     return Target(metric, value, "rounds" if clock is None and vary != "preset" else "s")
 
 
 def _check_options(vary: str, bound: str | None, tolerance: int, max_num_seqs: Any) -> None:
-    if vary not in get_args(Vary):
-        raise ValueError(f"vary is {vary!r}; {hint(str(vary), get_args(Vary))}")
-    if bound is not None and bound not in BOUNDS:
-        raise ValueError(f"no bound is called {bound!r}; {hint(bound, BOUNDS)}")
-    if tolerance < 1:
-        raise ValueError(f"tolerance is {tolerance}; expected an integer >= 1")
+    choice("vary", vary, get_args(Vary))
+    if bound is not None:
+        BOUNDS.require(bound)
+    integer("tolerance", tolerance)
     if np.ndim(max_num_seqs):
-        raise ValueError("max_num_seqs is an array; expected one integer for all, or None")
+        expectation = "expected one integer for all, or None"
+        raise InputError("max_num_seqs", max_num_seqs, expectation, finding="is an array")
 
 
 def _description(inst: Instance, vary: Vary) -> str:

@@ -12,11 +12,17 @@ import jax
 import numpy as np
 
 from jaxsched import bounds
-from jaxsched._lib.batching import filled, map_chunks, map_instances
-from jaxsched._lib.names import hint
+from jaxsched._lib.chunks import (
+    INSTANCES_PER_HOST_CHUNK,
+    REQUESTS_PER_CHUNK,
+    filled,
+    map_chunks,
+    map_instances,
+)
+from jaxsched._lib.errors import in_instance, wrong_shape
 from jaxsched._lib.progress import progress_bar
-from jaxsched.engine.offline.programs import Discipline
-from jaxsched.engine.offline.strict import Admission
+from jaxsched._lib.registry import Registry
+from jaxsched.engine.contract import Admission, Discipline
 from jaxsched.engine.simulate import simulate
 from jaxsched.metrics import summary
 from jaxsched.model.clock import LinearClock
@@ -25,7 +31,7 @@ from jaxsched.model.schedule import Schedule, require_ok
 from jaxsched.model.verify import verify
 from jaxsched.policies import HostRule, Rule, prioritize, rule_name
 from jaxsched.policies.registry import resolve
-from jaxsched.studies.comparing.comparison import Comparison
+from jaxsched.studies.comparing.comparison import Comparison, not_among_rules
 
 #: A lower bound on total latency in rounds: an instance ``[.., n]`` to float64 ``[..]``.
 Bound = Callable[[Instance], np.ndarray]
@@ -36,14 +42,9 @@ def _price(inst: Instance) -> np.ndarray:
 
 
 #: The bounds that :func:`compare` knows by name.
-BOUNDS: dict[str, Bound] = {
-    "volume": bounds.volume,
-    "mean_busy": bounds.mean_busy,
-    "price": _price,
-}
-
-_REQUESTS_PER_CHUNK = 2**18  # memory of a rule that makes tables, and steps of the progress bar
-_INSTANCES_PER_HOST_CHUNK = 8
+BOUNDS: Registry[Bound] = Registry(
+    "bound", {"volume": bounds.volume, "mean_busy": bounds.mean_busy, "price": _price}
+)
 
 
 def compare(
@@ -105,9 +106,7 @@ def compare(
     """
     named = named_rules(rules)
     if baseline is not None and baseline not in named:
-        raise ValueError(
-            f"the baseline {baseline!r} is not among the rules; {hint(baseline, named)}"
-        )
+        raise not_among_rules(baseline, named)
     inst = jax.tree.map(np.asarray, inst)
     count = np.size(inst.kv_capacity)
     schedule = functools.partial(simulate, discipline=discipline, admission=admission)
@@ -168,16 +167,15 @@ def _evaluated(bound: str | Bound | None, inst: Instance) -> tuple[str | None, n
     if bound is None:
         return None, None
     if isinstance(bound, str):
-        if bound not in BOUNDS:
-            raise ValueError(f"no bound is called {bound!r}; {hint(bound, BOUNDS)}")
         name, bound = bound, BOUNDS[bound]
     else:
         name = getattr(bound, "__name__", type(bound).__name__)
     value = np.asarray(bound(inst), np.float64)
     if value.shape != inst.kv_capacity.shape:
-        raise ValueError(
-            f"the bound {name!r} has shape {value.shape}; expected one number for each instance, "
-            f"{inst.kv_capacity.shape}"
+        raise wrong_shape(
+            f"the bound {name!r}",
+            value.shape,
+            f"expected one number for each instance, {inst.kv_capacity.shape}",
         )
     return name, value
 
@@ -226,10 +224,10 @@ def _metrics_of_schedule(
     require_ok(sched, f"schedule {name!r}")
     verdict = verify(inst, sched)
     for index in map(tuple, np.argwhere(~verdict.is_feasible)):
-        where = f" in instance {', '.join(map(str, index))}" if index else ""
         raise ValueError(
             f"schedule {name!r} holds {verdict.tokens_held[index]} tokens in round "
-            f"{verdict.first_violated_round[index]}{where}; expected at most the capacity of "
+            f"{verdict.first_violated_round[index]}{in_instance(index)}; expected at most the "
+            f"capacity of "
             f"{verdict.kv_capacity[index]}"
         )
     return map_instances(measure, inst, sched)
@@ -237,7 +235,7 @@ def _metrics_of_schedule(
 
 def _chunk_size(rule: Rule, num_instances: int, num_requests: int) -> int:
     """Instances in a chunk; all chunks are about as large, so that little is filled up."""
-    most = max(1, _REQUESTS_PER_CHUNK // num_requests)
+    most = max(1, REQUESTS_PER_CHUNK // num_requests)
     if isinstance(rule, HostRule):
-        most = min(most, _INSTANCES_PER_HOST_CHUNK)
+        most = min(most, INSTANCES_PER_HOST_CHUNK)
     return -(-num_instances // -(-num_instances // most))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
 from jaxsched._lib import layout as _layout
+from jaxsched._lib.errors import InputError, UnknownName
 from jaxsched._lib.layout import Column, Layout
 from jaxsched._lib.names import hint
 from jaxsched.metrics.statistics import Estimate, estimate_means
@@ -161,13 +163,15 @@ class Comparison:
             "rules": rules,
         }
 
-    def plot(self, ax: Axes | None = None) -> Axes:
+    def plot(self, ax: Axes | None = None, *, title: str = "") -> Axes:
         """Draw the mean latency of each rule with its interval, and the bound as a line.
 
         The bound is in rounds, so there is no line where latency is in seconds.
 
         Args:
           ax: matplotlib axes to draw on; None makes new ones.
+          title: what the rules were run on, such as the workload and the server; it stands
+            above the :attr:`description`, which says sizes and capacity.
 
         Returns:
           The axes.
@@ -178,8 +182,8 @@ class Comparison:
         bound = self.bound_on_mean_latency() if self.unit == "rounds" else None
         return plots.mean_bars(
             self.estimate(f"mean_latency_{self.unit}"),
-            title=self.description,
-            label=f"mean latency ({self.unit})",
+            title=f"{title}\n{self.description}".lstrip(),
+            label=f"mean latency ({self.unit}), lower is better",
             limit=None if bound is None else bound.mean,
             limit_label=f"{self.bound_name} bound",
             ax=ax,
@@ -258,7 +262,7 @@ class Comparison:
     def _values(self, metric: str) -> np.ndarray:
         """One row a rule and one column an instance, float64 ``[rules, B]``."""
         if metric not in (known := self.metrics[self.rules[0]]):
-            raise ValueError(f"no metric is called {metric!r}; {hint(metric, known)}")
+            raise UnknownName("metric", metric, tuple(known))
         rows = [self.metrics[rule][metric].reshape(-1) for rule in self.rules]
         return np.stack(rows).astype(np.float64)
 
@@ -281,6 +285,12 @@ class Comparison:
             rule: Estimate(*(float(array[row]) for array in estimates))
             for row, rule in enumerate(self.rules)
         }
+
+
+def not_among_rules(baseline: str, rules: Collection[str]) -> InputError:
+    """Make the error for a baseline that is none of the rules."""
+    finding = f"{baseline!r} is not among the rules"
+    return InputError("baseline", baseline, hint(baseline, rules), finding=finding)
 
 
 def _columns(name: str, prefix: str, estimates: Estimate) -> dict[str, np.ndarray]:

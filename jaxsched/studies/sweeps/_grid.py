@@ -9,9 +9,9 @@ from typing import Any, Literal, get_args
 import jax
 
 from jaxsched import policies
-from jaxsched._lib.names import hint
-from jaxsched.engine.offline.programs import Discipline
-from jaxsched.model import clock
+from jaxsched._lib.errors import MAX_INT32, InputError, UnknownName, choice, integer
+from jaxsched.engine.contract import Discipline
+from jaxsched.servers.named import PRESETS
 from jaxsched.studies.comparing.compare import BOUNDS
 from jaxsched.studies.sweeps._shards import OWN_AXES, WORKLOAD_NAMES, Shard, cells, draw, label
 
@@ -32,14 +32,14 @@ def checked(grid: Mapping[str, Any]) -> dict[str, Any]:
     known = (*_AXES, *_DEFAULTS)
     for name in grid:
         if name not in known:
-            raise ValueError(f"a sweep has no setting {name!r}; {hint(name, known)}")
+            raise UnknownName("setting of a sweep", name, known)
     full = _DEFAULTS | {name: [] for name in _AXES} | dict(grid)
     for name in _AXES:
         full[name] = _checked_axis(name, full[name])
     for name in ("workloads", "rules"):
         _require_given(name, grid, full)
-    _require_integer("num_instances", full["num_instances"], 1)
-    _require_integer("seed", full["seed"], 0)
+    full["num_instances"] = integer("num_instances", full["num_instances"], 1, MAX_INT32)
+    full["seed"] = integer("seed", full["seed"], 0, MAX_INT32)
     _require_names(full)
     for name in ("num_requests", "kv_capacity"):
         if any(name not in OWN_AXES.get(each["name"], ()) for each in full["workloads"]):
@@ -52,23 +52,29 @@ def checked(grid: Mapping[str, Any]) -> dict[str, Any]:
 
 def _checked_axis(name: str, values: Any) -> list[Any]:
     if not isinstance(values, list | tuple):
-        raise ValueError(f"{name} is {values!r}; expected a list")
+        raise InputError(name, values, "expected a list")
     if name in ("workloads", "rules"):
         values = [_named_options(name, place, value) for place, value in enumerate(values)]
+    if name in ("num_requests", "kv_capacity"):
+        values = [_checked_count(name, place, value) for place, value in enumerate(values)]
     for place, value in enumerate(values):
         if value in values[:place]:
-            raise ValueError(f"{name}[{place}] is {value!r}, which is there already")
-        if name == "num_requests" or (name == "kv_capacity" and value != "server"):
-            _require_integer(f"{name}[{place}]", value, 1)
+            finding = f"is {value!r}, which is there already"
+            raise InputError(name, value, "", (place,), finding)
     return list(values)
+
+
+def _checked_count(name: str, place: int, value: Any) -> int | str:
+    if name == "kv_capacity" and value == "server":
+        return value
+    return integer(name, value, 1, MAX_INT32, position=(place,))
 
 
 def _named_options(axis: str, place: int, value: Any) -> dict[str, Any]:
     options = {"name": value} if isinstance(value, str) else value
     if not isinstance(options, Mapping) or not isinstance(options.get("name"), str):
-        raise ValueError(
-            f"{axis}[{place}] is {value!r}; expected a name, or a table with a name and options"
-        )
+        expectation = "expected a name, or a table with a name and options"
+        raise InputError(axis, value, expectation, (place,))
     return dict(options)
 
 
@@ -76,24 +82,19 @@ def _require_given(name: str, grid: Mapping[str, Any], full: dict[str, Any]) -> 
     if name not in grid:
         raise ValueError(f"the sweep lacks {name!r}; give a list")
     if not full[name]:
-        raise ValueError(f"{name} is {grid[name]!r}; expected a list that is not empty")
-
-
-def _require_integer(name: str, value: Any, least: int) -> None:
-    if type(value) is not int or not least <= value < 2**31:
-        raise ValueError(f"{name} is {value!r}; expected an integer from {least} to 2^31 - 1")
+        raise InputError(name, grid[name], "expected a list that is not empty")
 
 
 def _require_names(grid: dict[str, Any]) -> None:
-    for kind, asked, known in (
-        *(("workload", options["name"], WORKLOAD_NAMES) for options in grid["workloads"]),
-        *(("server", server, clock.PRESETS) for server in grid["servers"]),
-        ("bound", grid["bound"], (*BOUNDS, "none")),
-        ("discipline", grid["discipline"], get_args(Discipline)),
-        ("value of keep", grid["keep"], get_args(Keep)),
-    ):
-        if asked not in known:
-            raise ValueError(f"no {kind} is called {asked!r}; {hint(str(asked), known)}")
+    for options in grid["workloads"]:
+        if options["name"] not in WORKLOAD_NAMES:
+            raise UnknownName("workload", options["name"], WORKLOAD_NAMES)
+    for server in grid["servers"]:
+        PRESETS.require(server)
+    if grid["bound"] not in (*BOUNDS, "none"):
+        raise UnknownName("bound", grid["bound"], (*BOUNDS, "none"))
+    choice("discipline", grid["discipline"], get_args(Discipline))
+    choice("keep", grid["keep"], get_args(Keep))
     try:
         rules(grid)
     except TypeError as error:  # an option that the rule does not take

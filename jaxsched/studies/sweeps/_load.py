@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from jaxsched._lib.errors import choice
 from jaxsched.studies.sweeps import _files
 from jaxsched.studies.sweeps._moments import MOMENTS, merged, moments
 from jaxsched.studies.sweeps._shards import label, shards
@@ -44,8 +45,7 @@ def load_sweep(out_dir: str | os.PathLike[str], form: Form = "pandas") -> Any:
       >>> moments["mean_latency_rounds"]["count"].tolist()
       [3, 3, 3, 3]
     """
-    if form not in get_args(Form):
-        raise ValueError(f"form is {form!r}; expected one of {get_args(Form)}")
+    choice("form", form, get_args(Form))
     _files.require_extra()
     import pandas as pd
 

@@ -10,16 +10,15 @@ import jax
 import jax.numpy as jnp
 
 from jaxsched import workloads
-from jaxsched.model.clock import PRESET_KV_CAPACITY
+from jaxsched._lib.chunks import REQUESTS_PER_SHARD
 from jaxsched.model.instance import Instance
+from jaxsched.servers.named import PRESET_KV_CAPACITY
 
 #: Workloads that settle some of the axes themselves.
 OWN_AXES = {"uniform": ("num_requests", "kv_capacity"), "worst_case": ("num_requests",)}
 WORKLOAD_NAMES = (*workloads.WORKLOADS, *OWN_AXES)
 DRAWN = 0  # what stands for a number that every instance of ``uniform`` draws for itself
 _MOST_DRAWN = 60
-
-_REQUESTS_PER_SHARD = 2**18  # a second of work or less, tens of MB
 
 Options = Mapping[str, Any]
 
@@ -51,7 +50,7 @@ def shards(grid: dict[str, Any]) -> list[Shard]:
     found: list[Shard] = []
     for workload, n, kv_capacity, server in cells(grid):
         count = 1 if workload["name"] == "worst_case" else grid["num_instances"]
-        size = max(1, _REQUESTS_PER_SHARD // (n or _MOST_DRAWN))
+        size = max(1, REQUESTS_PER_SHARD // (n or _MOST_DRAWN))
         for begin in range(0, count, size):
             end = min(begin + size, count)
             found.append(Shard(len(found), workload, n, kv_capacity, server, begin, end))

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
+from jaxsched._lib.pytree import pytree
 from jaxsched.model.instance import Instance
 from jaxsched.tuning.estimators.estimate import Antithetic, Estimate, hard_values, relative, scores
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False)
+@pytree
 class EvolutionStrategies(Antithetic):
     r"""Antithetic Gaussian noise on the parameters, the same for all instances.
 
@@ -39,8 +38,7 @@ class EvolutionStrategies(Antithetic):
         return _sloped(self.noise, rule, direction, values)
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False)
+@pytree
 class RandomSearch(Antithetic):
     r"""The best of a few random steps, as a descent direction; a control, not a gradient.
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from jaxsched._lib.pytree import pytree, static
 from jaxsched.model.instance import Instance
-from jaxsched.model.schedule import Schedule, Status
 from jaxsched.tuning.estimators.estimate import (
     Estimate,
     Relaxation,
@@ -23,8 +22,7 @@ from jaxsched.tuning.objectives import Objective, mean_latency
 from jaxsched.tuning.relaxations import hard_evaluations, memory_balance
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False)
+@pytree
 class Pathwise:
     r"""Gradient through a relaxation from :mod:`jaxsched.tuning.relaxations`.
 
@@ -35,7 +33,7 @@ class Pathwise:
 
     Attributes:
       temperature: :math:`\tau > 0`, in standard deviations of the scores.
-      relaxation: how completions depend on scores; static.
+      relaxation: how the outcome depends on scores; static.
       objective: what to make small; static.
 
     Source:
@@ -43,8 +41,8 @@ class Pathwise:
     """
 
     temperature: Any
-    relaxation: Relaxation = dataclasses.field(default=memory_balance, metadata={"static": True})
-    objective: Objective = dataclasses.field(default=mean_latency, metadata={"static": True})
+    relaxation: Relaxation = static(default=memory_balance)
+    objective: Objective = static(default=mean_latency)
 
     @property
     def simulations(self) -> int:
@@ -73,11 +71,8 @@ def score_slopes(
     warmth = jnp.asarray(temperature, jnp.float32) * units(score, instances)
 
     def value(score: jax.Array, inst: Instance, warmth: jax.Array) -> tuple[jax.Array, jax.Array]:
-        completion = relaxation(score, inst, warmth)
-        start = completion - inst.output_tokens.astype(jnp.float32)
-        relaxed = Schedule(start=start, completion=completion, status=jnp.int32(int(Status.OK)))
-        found = objective(inst, relaxed)
-        return jnp.log(found), found
+        value = objective(inst, relaxation(score, inst, warmth))
+        return jnp.log(value), value
 
     slopes, values = jax.vmap(jax.grad(value, has_aux=True))(score, instances, warmth)
     return values, within_orders(slopes, score, instances)

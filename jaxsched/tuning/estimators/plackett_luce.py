@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -11,6 +10,8 @@ import numpy as np
 from jax import lax
 from jax.core import Tracer
 
+from jaxsched._lib.errors import InputError
+from jaxsched._lib.pytree import pytree, static
 from jaxsched.engine.order import serving_order, serving_order_on_host
 from jaxsched.model.instance import Instance
 from jaxsched.tuning.estimators.estimate import (
@@ -25,8 +26,7 @@ from jaxsched.tuning.estimators.estimate import (
 from jaxsched.tuning.objectives import Objective, mean_latency
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False)
+@pytree
 class PlackettLuce:
     r"""Score-function gradient over random orders, with a leave-one-out baseline.
 
@@ -49,8 +49,8 @@ class PlackettLuce:
     """
 
     temperature: Any
-    samples: int = dataclasses.field(default=3, metadata={"static": True})
-    objective: Objective = dataclasses.field(default=mean_latency, metadata={"static": True})
+    samples: int = static(default=3)
+    objective: Objective = static(default=mean_latency)
 
     @property
     def simulations(self) -> int:
@@ -60,7 +60,7 @@ class PlackettLuce:
     def __call__(self, rule: Any, instances: Instance, key: jax.Array) -> Estimate:
         """Estimate value and gradient from ``samples`` simulations of each instance."""
         if self.samples < 2:
-            raise ValueError(f"samples is {self.samples}; a leave-one-out baseline needs 2 or more")
+            raise InputError("samples", self.samples, "a leave-one-out baseline needs 2 or more")
         sampled = _sampled(self, rule, instances, key)
         values = hard_values(self.objective, instances, sampled)
         order = _serving_orders(instances, sampled)

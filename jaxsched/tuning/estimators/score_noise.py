@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from jaxsched._lib.pytree import pytree, static
 from jaxsched.model.instance import Instance
 from jaxsched.tuning.estimators.estimate import (
     Antithetic,
@@ -24,8 +24,7 @@ from jaxsched.tuning.estimators.pathwise import score_slopes
 from jaxsched.tuning.relaxations import hard_evaluations, memory_balance
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False)
+@pytree
 class ScoreNoise(Antithetic):
     r"""Antithetic Gaussian noise on the scores, with the hard simulator inside.
 
@@ -59,8 +58,7 @@ class ScoreNoise(Antithetic):
         return Estimate(jnp.mean(values), pulled_back(rule, instances, slopes), {})
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False)
+@pytree
 class GuidedNoise(Antithetic):
     r"""Score noise with the slopes of a relaxation to guide it.
 
@@ -88,7 +86,7 @@ class GuidedNoise(Antithetic):
     """
 
     temperature: Any = 0.2
-    relaxation: Relaxation = dataclasses.field(default=memory_balance, metadata={"static": True})
+    relaxation: Relaxation = static(default=memory_balance)
 
     @property
     def simulations(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 from typing import Any
@@ -11,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
+from jaxsched._lib.pytree import pytree, static
 from jaxsched.model.instance import Instance
 from jaxsched.tuning.estimators.estimate import (
     Antithetic,
@@ -24,8 +24,7 @@ from jaxsched.tuning.estimators.estimate import (
 from jaxsched.tuning.estimators.tangent import leading_directions
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False)
+@pytree
 class TangentNoise(Antithetic):
     r"""Antithetic moves that the parameters can make, each instance its own, simulated.
 
@@ -67,7 +66,7 @@ class TangentNoise(Antithetic):
       Compact Architectures for Scalable Policy Optimization*, 2018, arXiv:1804.02395.
     """
 
-    rank: int = dataclasses.field(default=16, metadata={"static": True})
+    rank: int = static(default=16)
 
     def __call__(self, rule: Any, instances: Instance, key: jax.Array) -> Estimate:
         """Estimate value and gradient from ``2 pairs`` simulations of each instance."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import platformdirs
 
-from jaxsched._lib.names import hint
+from jaxsched._lib.registry import Registry
 
 
 class Source(NamedTuple):
@@ -32,28 +32,31 @@ _VIDUR = f"{_GITHUB}/microsoft/vidur/7d47513363ec447a741ac5e47241580b47724fbf/da
 _AZURE_LICENCE = "CC-BY 4.0; cite Patel et al., Splitwise, ISCA 2024"
 
 #: What :func:`download` knows. Add entries for sources, or mirrors, of your own.
-SOURCES: dict[str, Source] = {
-    "arxiv_summarization": Source(
-        f"{_VIDUR}/arxiv_summarization_stats_llama2_tokenizer_filtered_v2.csv",
-        "9d3580538d915ca75e4aaaa54590b42dbb17abc6d74c8913310cf07c232adcdc",
-        "MIT, Microsoft Corporation; cite Agrawal et al., Vidur, MLSys 2024",
-    ),
-    "azure2023_code": Source(
-        f"{_AZURE}/AzureLLMInferenceTrace_code.csv",
-        "54e9a6d2a4bd06ba1e060304b900abbc74cbea53de96506e60fe5bb4f2277fb6",
-        _AZURE_LICENCE,
-    ),
-    "azure2023_conv": Source(
-        f"{_AZURE}/AzureLLMInferenceTrace_conv.csv",
-        "2f1e5b666d4e3055fdbba98598ce2ec307767b9064e03e2fa46676dbcc7d0bf8",
-        _AZURE_LICENCE,
-    ),
-    "mooncake_conversation": Source(
-        f"{_MOONCAKE}/FAST25-release/traces/conversation_trace.jsonl",
-        "b8cbb061a85206d729d91cdc2981f43c9e0d99209dce588d3af5f7934408b9df",
-        "Apache-2.0; cite Qin et al., Mooncake, FAST 2025",
-    ),
-}
+SOURCES: Registry[Source] = Registry(
+    "trace",
+    {
+        "arxiv_summarization": Source(
+            f"{_VIDUR}/arxiv_summarization_stats_llama2_tokenizer_filtered_v2.csv",
+            "9d3580538d915ca75e4aaaa54590b42dbb17abc6d74c8913310cf07c232adcdc",
+            "MIT, Microsoft Corporation; cite Agrawal et al., Vidur, MLSys 2024",
+        ),
+        "azure2023_code": Source(
+            f"{_AZURE}/AzureLLMInferenceTrace_code.csv",
+            "54e9a6d2a4bd06ba1e060304b900abbc74cbea53de96506e60fe5bb4f2277fb6",
+            _AZURE_LICENCE,
+        ),
+        "azure2023_conv": Source(
+            f"{_AZURE}/AzureLLMInferenceTrace_conv.csv",
+            "2f1e5b666d4e3055fdbba98598ce2ec307767b9064e03e2fa46676dbcc7d0bf8",
+            _AZURE_LICENCE,
+        ),
+        "mooncake_conversation": Source(
+            f"{_MOONCAKE}/FAST25-release/traces/conversation_trace.jsonl",
+            "b8cbb061a85206d729d91cdc2981f43c9e0d99209dce588d3af5f7934408b9df",
+            "Apache-2.0; cite Qin et al., Mooncake, FAST 2025",
+        ),
+    },
+)
 
 
 def download(name: str, cache_dir: str | os.PathLike[str] | None = None) -> Path:
@@ -76,15 +79,13 @@ def download(name: str, cache_dir: str | os.PathLike[str] | None = None) -> Path
       >>> sorted(js.traces.SOURCES)
       ['arxiv_summarization', 'azure2023_code', 'azure2023_conv', 'mooncake_conversation']
     """
-    if name not in SOURCES:
-        raise ValueError(f"no trace is called {name!r}; {hint(name, SOURCES)}")
+    source = SOURCES[name]
     try:
         import pooch
     except ImportError as error:
         raise ImportError(
             'downloading traces needs pooch: pip install "jaxsched[traces]"'
         ) from error
-    source = SOURCES[name]
     folder = Path(cache_dir or platformdirs.user_cache_path("jaxsched") / "traces")
     return Path(
         pooch.retrieve(

@@ -8,6 +8,7 @@ import warnings
 import jax
 import numpy as np
 
+from jaxsched._lib.errors import InputError, integer
 from jaxsched.model.instance import Instance
 from jaxsched.workloads.traces._read import Trace, read
 
@@ -112,12 +113,13 @@ def _sampled(
             "without them the whole trace is one instance"
         )
     if not 1 <= num_requests <= num_rows:
-        raise ValueError(
-            f"num_requests is {num_requests}; expected 1 to {num_rows}, the rows of {path} that "
-            "can run"
+        raise InputError(
+            "num_requests",
+            num_requests,
+            f"expected 1 to {num_rows}, the rows of {path} that can run",
         )
-    if batch is not None and batch < 1:
-        raise ValueError(f"batch is {batch}; expected an integer >= 1")
+    if batch is not None:
+        integer("batch", batch)
     # On the host, where the rows are: a permutation of the trace for each instance would be
     # far more work than a small sample.
     generator = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
