@@ -135,3 +135,85 @@ def _distribution(name: str, values: list[float]) -> dict[str, float]:
         found[f"p{percent}_{name}"] = percentile(values, percent) if values else math.nan
     found[f"max_{name}"] = max(values) if values else math.nan
     return found
+
+
+# ---- fairness ----
+
+
+def service(requests, t: float, *, is_after: bool) -> float:
+    """Service of a client's requests until just before or just after a time."""
+
+    def is_past(moment):
+        return moment <= t if is_after else moment < t
+
+    total = 0.0
+    for each in requests:
+        if each["status"] != "finished":
+            continue
+        if is_past(each["first_scheduled"]):
+            total += each["prompt"]
+        if is_past(each["first_token"]):
+            begin, end, later = each["first_token"], each["completion"], each["output"] - 1
+            share = 1 if is_past(end) else (t - begin) / (end - begin)
+            total += 2 * (1 + later * share)
+    return total
+
+
+def waits_between(requests, begin: float, end: float) -> bool:
+    """Whether some request of a client waits between two neighboring moments."""
+    return any(
+        each["status"] != "refused"
+        and each["arrival"] <= begin
+        and not each["first_scheduled"] <= begin  # NaN: never
+        for each in requests
+    )
+
+
+def fairness(records: list[dict]) -> dict:
+    """Fairness of one stream, whose requests are records with their times, status and client."""
+    clients = sorted({each["client"] for each in records})
+    of = {c: [each for each in records if each["client"] == c] for c in clients}
+    moments = sorted(
+        {
+            each[name]
+            for each in records
+            for name in ("arrival", "first_scheduled", "first_token", "completion")
+            if not math.isnan(each[name])
+        }
+    )
+    largest = 0.0
+    for u in clients:
+        for v in clients:
+            for first in range(len(moments) - 1):
+                # As long as both wait from moments[first] on.
+                differences = []
+                for k in range(first, len(moments) - 1):
+                    begin, end = moments[k], moments[k + 1]
+                    if not all(waits_between(of[c], begin, end) for c in (u, v)):
+                        break
+                    for t, is_after in ((begin, False), (begin, True), (end, False)):
+                        gained = [service(of[c], t, is_after=is_after) for c in (u, v)]
+                        differences.append(gained[0] - gained[1])
+                if differences:
+                    largest = max(largest, max(differences) - min(differences))
+    served = {c: [r for r in of[c] if r["status"] == "finished"] for c in clients}
+    total = {c: sum(r["prompt"] + 2 * r["output"] for r in served[c]) for c in clients}
+    ttft = {
+        c: sum(r["first_token"] - r["arrival"] for r in served[c]) / len(served[c])
+        for c in clients
+        if served[c]
+    }
+    return {
+        "client": clients,
+        "num_requests": [len(of[c]) for c in clients],
+        "service": [total[c] for c in clients],
+        "mean_ttft_s": [ttft.get(c, math.nan) for c in clients],
+        "largest_difference": largest,
+        "jain_service": jain([total[c] for c in clients if served[c]]),
+        "jain_ttft": jain(list(ttft.values())),
+    }
+
+
+def jain(values: list[float]) -> float:
+    squares = len(values) * sum(x * x for x in values)
+    return sum(values) ** 2 / squares if squares else math.nan
