@@ -164,7 +164,7 @@ def improve(
         "admission": admission,
         "max_num_seqs": max_num_seqs,
     }
-    priority = policies.prioritize(policy, inst)
+    priority = policies.prioritize(inst, policy)
     before = simulate_rule(inst, priority, **how)
     lower = BOUNDS[bound_name](jax.tree.map(np.asarray, inst))
     key = jax.random.key(seed)

@@ -122,7 +122,7 @@ def simulate(
     clock = make_clock(server, deadline_s)
     policies.make(policy)
     inst = make_backlog(workload, trace, requests, instances, seed, capacity, server, drop_invalid)
-    priority = policies.prioritize(policy, inst)
+    priority = policies.prioritize(inst, policy)
     sched = simulate_rule(
         inst, priority, discipline=discipline, admission=admission, max_num_seqs=max_num_seqs
     )

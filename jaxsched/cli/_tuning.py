@@ -93,7 +93,7 @@ def tune(
         checkpoint_dir=checkpoint_dir,
     )
     write_whole(rule_path, lambda path: policies.save(found.rule, path))
-    yardstick = float(evaluate(_YARDSTICK, held_out, objective).mean())
+    yardstick = float(evaluate(held_out, _YARDSTICK, objective).mean())
     _print(console, found, objective_name, "rounds" if server is None else "s", yardstick)
     console.print(f"rule saved to {rule_path}; --policies file:{rule_path} uses it", soft_wrap=True)
     if json_target is not None:

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxsched._lib.errors import wrong_shape
 from jaxsched.model.clock import LinearClock
 from jaxsched.model.instance import Instance
 from jaxsched.model.outcome import Outcome
@@ -113,9 +114,10 @@ def outcome_of(
             )
         out = jax.tree.map(np.asarray, sched)
         if out.completion.shape != np.shape(inst.is_real):
-            raise ValueError(
-                f"the outcome has shape {out.completion.shape} but the instance has "
-                f"{np.shape(inst.is_real)}"
+            raise wrong_shape(
+                "the outcome",
+                out.completion.shape,
+                beside=f"the instance has {np.shape(inst.is_real)}",
             )
         return out
     require_consistent(inst, sched)

@@ -36,8 +36,20 @@ class Outcome(Batched):
       num_preemptions: int32 ``[.., n]``, how often it lost its place.
       status: int32 ``[.., n]``, a :class:`Status` for each request.
       is_real: bool ``[.., n]``; False marks padding, whose other entries mean nothing.
+      max_itl: float ``[.., n]``, the longest time between two of its tokens; 0 for one token.
+      itl_histogram: int ``[.., K]``, times between tokens of all requests, counted by the edges
+        ``js.metrics.ITL_EDGES_S``.
+      num_steps: int ``[..]``, steps that the server took.
+      recomputed_tokens: int ``[..]``, tokens computed again after preemptions.
+      busy: ``[..]``, time that the server spent in steps.
+      peak_kv_tokens: int ``[..]``, the most tokens cached at the end of a step, before requests
+        that finish give theirs back.
+      kv_token_time: ``[..]``, tokens so cached times the length of the step, added up.
       time_unit: ``"rounds"`` or ``"s"``; static. Rounds are integers, or floats of a relaxation;
         seconds are float64.
+
+    The fields from ``max_itl`` on are what :func:`jaxsched.serve` adds; a backlog's outcome has
+    None there.
 
     Example:
       >>> import jaxsched as js
@@ -54,6 +66,13 @@ class Outcome(Batched):
     num_preemptions: Any
     status: Any
     is_real: Any
+    max_itl: Any = None
+    itl_histogram: Any = None
+    num_steps: Any = None
+    recomputed_tokens: Any = None
+    busy: Any = None
+    peak_kv_tokens: Any = None
+    kv_token_time: Any = None
     time_unit: TimeUnit = static(default="s")
 
     @classmethod
@@ -155,6 +174,11 @@ class Outcome(Batched):
     def completion_s(self) -> Any:
         """Completion in seconds, ``[.., n]``."""
         return self._seconds("completion")
+
+    @property
+    def busy_s(self) -> Any:
+        """Seconds that the server spent in steps, ``[..]``."""
+        return self._seconds("busy")
 
     def to_pandas(self) -> pd.DataFrame:
         """One row a real request: instance, request, its four times, preemptions and status."""

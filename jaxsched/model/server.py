@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from typing import Any, Literal, get_args
 
 import numpy as np
+from jax.core import Tracer
 
-from jaxsched._lib.errors import choice
+from jaxsched._lib.errors import InputError, choice, reject
 from jaxsched._lib.pytree import pytree, static
 from jaxsched._lib.shown import are_numbers, span
 from jaxsched.model.clock import LinearClock
+from jaxsched.model.vllm_settings import read_settings, server_fields
 
+Policy = Literal["fcfs", "priority"]
 Discipline = Literal["strict", "earliest_fit"]
 Admission = Literal["prompt", "chunk", "peak", "look_ahead"]
 Preemption = Literal["recompute", "swap", "restart", "never"]
@@ -25,6 +29,7 @@ Victim = Literal[
 ]
 
 _CHOICES = {
+    "policy": Policy,
     "discipline": Discipline,
     "admission": Admission,
     "preemption": Preemption,
@@ -54,6 +59,8 @@ class Server:
       watermark: share of the blocks to be kept free when a request is admitted beside others.
       prefill_schedule_interval: start prompts only every so many steps while others decode.
       swap_s_per_token: seconds to move one token's KV cache to the host or back.
+      policy: the order of the queue where no rule is named: ``"fcfs"``, or ``"priority"`` by the
+        requests' own. Static.
       admission: what must fit before a request starts: ``"prompt"`` all its known tokens (vLLM),
         ``"chunk"`` its first chunk, ``"peak"`` prompt and predicted output of all that run,
         ``"look_ahead"`` every future round by predicted lengths. Static.
@@ -87,6 +94,7 @@ class Server:
     watermark: Any = 0.0
     prefill_schedule_interval: Any = 1
     swap_s_per_token: Any = 0.0
+    policy: Policy = static(default="fcfs")
     admission: Admission = static(default="prompt")
     preemption: Preemption = static(default="recompute")
     victim: Victim = static(default="by_policy")
@@ -97,6 +105,49 @@ class Server:
         """Refuse choices that there are not; numbers may be traced and are checked on use."""
         for name, choices in _CHOICES.items():
             choice(name, getattr(self, name), get_args(choices))
+
+    @classmethod
+    def from_vllm(
+        cls,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        clock: LinearClock | None = None,
+        kv_capacity: Any = None,
+        **settings: Any,
+    ) -> Server:
+        """Make the server that vLLM's settings describe, by vLLM's names and defaults.
+
+        Args:
+          path: a JSON file of engine arguments; those given here count before it.
+          clock: how long a step takes; None counts steps.
+          kv_capacity: tokens the cache holds, where ``num_gpu_blocks`` does not say so.
+          settings: ``num_gpu_blocks``, ``block_size``, ``max_num_seqs``,
+            ``max_num_batched_tokens``, ``max_model_len``, ``enable_chunked_prefill``,
+            ``long_prefill_token_threshold``, ``long_prefill_token_threshold_adaptive``,
+            ``policy``, ``watermark``, ``scheduler_reserve_full_isl``, ``max_num_active_seqs``,
+            ``prefill_schedule_interval``. Settings that change no decision are passed over.
+
+        Returns:
+          The server.
+
+        Raises:
+          ValueError: a setting is not modelled, in which case the message says what it would
+            change; or a number is out of its range.
+
+        Example:
+          >>> import jaxsched as js
+          >>> js.Server.from_vllm(num_gpu_blocks=1001, max_num_seqs=64)
+          Server(kv_capacity=16000, block_size=16, max_num_seqs=64, max_num_batched_tokens=2048)
+        """
+        read = {} if path is None else read_settings(path)
+        fields = server_fields({**read, **settings})
+        if kv_capacity is not None:
+            fields["kv_capacity"] = kv_capacity
+        if "kv_capacity" not in fields:
+            raise InputError(
+                "num_gpu_blocks", None, "give it, or kv_capacity in tokens", finding="is missing"
+            )
+        return require_numbers(cls(clock=clock, **fields))
 
     def __repr__(self) -> str:
         """Memory and limits, and the settings that are not vLLM's defaults."""
@@ -109,6 +160,37 @@ class Server:
         return f"Server({', '.join(shown)})"
 
 
+def require_numbers(server: Server) -> Server:
+    """Return the server if its numbers are in range, or raise; traced ones are let through."""
+    for name, least in _LEAST.items():
+        value = getattr(server, name)
+        if isinstance(value, Tracer) or (value is None and name == "max_num_seqs"):
+            continue
+        array = np.asarray(value)
+        is_whole = array.dtype.kind in "iu" or name in _FRACTIONS
+        if array.dtype.kind not in "iuf" or not is_whole:
+            kind = "a number" if name in _FRACTIONS else "an integer"
+            raise InputError(name, value, f"expected {kind} >= {least}")
+        reject(name, array, ~(array >= least), f"expected a number >= {least}")
+    for name in ("enable_chunked_prefill", "long_prefill_token_threshold_adaptive"):
+        value = getattr(server, name)
+        if not isinstance(value, Tracer) and np.asarray(value).dtype.kind != "b":
+            raise InputError(name, value, "expected True or False")
+    return server
+
+
+_FRACTIONS = ("watermark", "swap_s_per_token")
+_LEAST = {
+    "kv_capacity": 1,
+    "block_size": 1,
+    "max_num_seqs": 1,
+    "max_num_batched_tokens": 1,
+    "max_model_len": 1,
+    "long_prefill_token_threshold": 0,
+    "prefill_schedule_interval": 1,
+    "watermark": 0,
+    "swap_s_per_token": 0,
+}
 _ALWAYS_SHOWN = ("kv_capacity", "block_size", "max_num_seqs", "max_num_batched_tokens")
 
 

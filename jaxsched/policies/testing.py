@@ -147,7 +147,7 @@ def _check_keeps_no_tracer(rule: Rule) -> None:
 
 def _priorities(rule: Rule, inst: Instance, what: str) -> np.ndarray:
     try:
-        return np.asarray(prioritize(rule, inst))
+        return np.asarray(prioritize(inst, rule))
     except Exception as error:
         raise AssertionError(
             f"rule {rule_name(rule)!r} fails on {what}: {type(error).__name__}: {error}"

@@ -51,7 +51,7 @@ def names() -> tuple[str, ...]:
       >>> "llama3.1_8b_h100" in js.servers.names()
       True
     """
-    return tuple(FITS)
+    return tuple(_FITS)
 
 
 def info(name: str) -> NamedServer:

@@ -43,7 +43,7 @@ class TestMetrics:
     def test_are_those_of_each_schedule(self, batch, found):
         assert found.rules == tuple(RULES)
         for name in RULES:
-            sched = js.simulate(batch, js.prioritize(name, batch))
+            sched = js.simulate(batch, js.prioritize(batch, name))
             for metric, values in js.metrics.summary(batch, sched).items():
                 np.testing.assert_array_equal(found.metrics[name][metric], values)
 
@@ -78,7 +78,7 @@ class TestMetrics:
         found = js.compare(batch, {"pure": "shortest_prompt", "host": host}, max_num_seqs=caps)
         for metric, values in found.metrics["pure"].items():
             np.testing.assert_array_equal(found.metrics["host"][metric], values)
-        priority = js.prioritize("shortest_prompt", batch)
+        priority = js.prioritize(batch, "shortest_prompt")
         sched = js.simulate(batch, priority, max_num_seqs=caps)
         np.testing.assert_array_equal(
             found.metrics["pure"]["makespan_rounds"], js.metrics.makespan(batch, sched)
@@ -87,7 +87,7 @@ class TestMetrics:
     def test_options_reach_the_simulator_and_the_metrics(self, batch):
         options = {"discipline": "earliest_fit", "admission": "peak", "max_num_seqs": 4}
         found = js.compare(batch, ["fcfs"], clock=CLOCK, deadline_s=10.0, **options)
-        sched = js.simulate(batch, js.prioritize("fcfs", batch), **options)
+        sched = js.simulate(batch, js.prioritize(batch, "fcfs"), **options)
         for metric, values in js.metrics.summary(batch, sched, CLOCK, 10.0).items():
             np.testing.assert_array_equal(found.metrics["fcfs"][metric], values)
 

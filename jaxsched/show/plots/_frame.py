@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -137,11 +138,9 @@ def _legend_below(ax: Axes, centre: float, title: str | None) -> None:
 
 def _entries(ax: Axes) -> tuple[list[Any], list[str]]:
     """Collect handles and labels of the axes and of those within them."""
-    handles, labels = ax.get_legend_handles_labels()
-    for inner in ax.child_axes:
-        more_handles, more_labels = inner.get_legend_handles_labels()
-        handles, labels = handles + more_handles, labels + more_labels
-    return handles, labels
+    entries = [each.get_legend_handles_labels() for each in (ax, *ax.child_axes)]
+    handles, labels = zip(*entries, strict=True)
+    return list(itertools.chain(*handles)), list(itertools.chain(*labels))
 
 
 def room(ax: Axes) -> tuple[float, float]:

@@ -56,7 +56,7 @@ def latency_cdf(
       >>> from matplotlib.figure import Figure
       >>> inst = js.Instance.from_lengths([7, 1, 1], [1, 2, 2], kv_capacity=8)
       >>> schedules = {
-      ...     rule: js.simulate(inst, js.prioritize(rule, inst))
+      ...     rule: js.simulate(inst, js.prioritize(inst, rule))
       ...     for rule in ("fcfs", "smallest_volume")
       ... }
       >>> ax = js.plots.latency_cdf(inst, schedules, ax=Figure().subplots())

@@ -46,7 +46,7 @@ def memory(
     Example:
       >>> import jaxsched as js
       >>> inst = js.Instance.from_lengths([3, 1], [2, 4], kv_capacity=8)
-      >>> sched = js.simulate(inst, js.prioritize("shortest_output", inst))
+      >>> sched = js.simulate(inst, js.prioritize(inst, "shortest_output"))
       >>> ax = js.plots.memory(inst, {"shortest_output": sched})
       >>> [text.get_text() for text in ax.get_legend().get_texts()]
       ['shortest_output', 'capacity 8']

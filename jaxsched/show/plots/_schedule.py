@@ -79,7 +79,7 @@ def schedule(
       >>> import jaxsched as js
       >>> from matplotlib.figure import Figure
       >>> inst = js.Instance.from_lengths([3, 1, 2], [2, 4, 3], kv_capacity=7)
-      >>> sched = js.simulate(inst, js.prioritize("shortest_output", inst))
+      >>> sched = js.simulate(inst, js.prioritize(inst, "shortest_output"))
       >>> ax = js.plots.schedule(inst, sched, labels=["a", "b", "a"], ax=Figure().subplots())
       >>> [text.get_text() for text in ax.get_legend().get_texts()]
       ['a', 'b', 'capacity 7']

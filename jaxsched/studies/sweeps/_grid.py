@@ -10,7 +10,7 @@ import jax
 
 from jaxsched import policies
 from jaxsched._lib.errors import MAX_INT32, InputError, UnknownName, choice, integer
-from jaxsched.engine.offline.programs import Discipline
+from jaxsched.engine.contract import Discipline
 from jaxsched.servers.named import PRESETS
 from jaxsched.studies.comparing.compare import BOUNDS
 from jaxsched.studies.sweeps._shards import OWN_AXES, WORKLOAD_NAMES, Shard, cells, draw, label

@@ -95,7 +95,7 @@ def draw(shard: Shard, seed: int) -> Instance:
 
     def one_instance(key: jax.Array) -> Instance:
         if name == "uniform":
-            return workloads.uniform(key, None, **options)
+            return workloads.uniform(key, None, None, **options)
         size = shard.num_requests, None, shard.kv_capacity
         return workloads.WORKLOADS[name](key, *size, **options)
 

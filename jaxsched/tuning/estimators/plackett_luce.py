@@ -16,6 +16,7 @@ from jaxsched.engine.order import serving_order, serving_order_on_host
 from jaxsched.model.instance import Instance
 from jaxsched.tuning.estimators.estimate import (
     Estimate,
+    Scheduled,
     hard_values,
     pulled_back,
     relative,
@@ -27,7 +28,7 @@ from jaxsched.tuning.objectives import Objective, mean_latency
 
 
 @pytree
-class PlackettLuce:
+class PlackettLuce(Scheduled):
     r"""Score-function gradient over random orders, with a leave-one-out baseline.
 
     The next request is :math:`i` with probability proportional to :math:`e^{-z_i/\tau}` among those

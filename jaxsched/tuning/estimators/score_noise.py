@@ -12,7 +12,6 @@ from jaxsched.model.instance import Instance
 from jaxsched.tuning.estimators.estimate import (
     Antithetic,
     Estimate,
-    Relaxation,
     hard_values,
     pulled_back,
     relative,
@@ -21,7 +20,7 @@ from jaxsched.tuning.estimators.estimate import (
     within_orders,
 )
 from jaxsched.tuning.estimators.pathwise import score_slopes
-from jaxsched.tuning.relaxations import hard_evaluations, memory_balance
+from jaxsched.tuning.relaxations import Relaxation, hard_evaluations, memory_balance
 
 
 @pytree
