@@ -13,7 +13,7 @@ import numpy as np
 from jaxsched._lib.errors import InputError, choice, integer
 from jaxsched._lib.progress import progress_bar
 from jaxsched.engine.contract import Admission, Discipline
-from jaxsched.engine.simulate import simulate
+from jaxsched.engine.simulate import backlog_server
 from jaxsched.model.clock import LinearClock
 from jaxsched.model.instance import Instance
 from jaxsched.model.schedule import Schedule
@@ -114,7 +114,7 @@ def plan_capacity(
     inst = jax.tree.map(np.asarray, inst)
     by_name = _rules(rules)
     flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[inst.kv_capacity.ndim :]), inst)
-    schedule = functools.partial(simulate, discipline=discipline, admission=admission)
+    server = backlog_server(inst, discipline, admission, max_num_seqs, clock)
     curves: dict[str, Curve] = {}
     with progress_bar(len(by_name), "rules", progress) as bar:
         for name, rule in by_name.items():
@@ -123,11 +123,10 @@ def plan_capacity(
                 measured,
                 name=name,
                 rule=rule,
-                max_num_seqs=max_num_seqs,
-                schedule=schedule,
+                server=server,
                 on_done=lambda count: None,
             )
-            curves[name] = _curve(flat, run, goal, vary, clock, tolerance, key)
+            curves[name] = _curve(flat, run, goal, vary, server.clock, tolerance, key)
             _require_met(name, curves[name], goal, vary)
             bar.update()
     bound_name, bound_curve, bound_capacity = None, None, None

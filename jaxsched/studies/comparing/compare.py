@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -22,11 +23,12 @@ from jaxsched._lib.errors import in_instance, wrong_shape
 from jaxsched._lib.progress import progress_bar
 from jaxsched._lib.registry import Registry
 from jaxsched.engine.contract import Admission, Discipline
-from jaxsched.engine.simulate import checked_cap, simulate
+from jaxsched.engine.simulate import backlog_server, checked_cap, schedule_on
 from jaxsched.metrics import summary
 from jaxsched.model.clock import LinearClock
 from jaxsched.model.instance import Instance
 from jaxsched.model.schedule import Schedule, require_ok
+from jaxsched.model.server import Server
 from jaxsched.model.verify import verify
 from jaxsched.policies import HostRule, Rule, prioritize, rule_name
 from jaxsched.policies.registry import resolve
@@ -108,8 +110,8 @@ def compare(
         raise not_among_rules(baseline, named)
     inst = jax.tree.map(np.asarray, inst)
     count = np.size(inst.kv_capacity)
-    schedule = functools.partial(simulate, discipline=discipline, admission=admission)
-    measure = functools.partial(summary, clock=clock, deadline_s=deadline_s)
+    server = backlog_server(inst, discipline, admission, max_num_seqs, clock)
+    measure = functools.partial(summary, clock=server.clock, deadline_s=deadline_s)
     metrics: dict[str, dict[str, np.ndarray]] = {}
     with progress_bar(count * len(named), "instances", progress) as bar:
         width = max(map(len, ("bound", *named)))
@@ -121,7 +123,7 @@ def compare(
                 metrics[name] = _metrics_of_schedule(inst, name, rule, measure)
                 bar.update(count)
                 continue
-            metrics[name] = measured(inst, name, rule, max_num_seqs, schedule, measure, bar.update)
+            metrics[name] = measured(inst, name, rule, server, measure, bar.update)
     for of_rule in metrics.values():
         of_rule["kv_use"] = of_rule["mean_kv_tokens"] / inst.kv_capacity
         if bound_value is not None:
@@ -183,8 +185,7 @@ def measured(
     inst: Instance,
     name: str,
     rule: Rule,
-    max_num_seqs: Any,
-    schedule: Callable[..., Schedule],
+    server: Server,
     measure: Callable[..., dict[str, np.ndarray]],
     on_done: Callable[[int], Any],
 ) -> dict[str, np.ndarray]:
@@ -198,14 +199,15 @@ def measured(
     ) -> dict[str, np.ndarray]:
         rows = len(number)
         full, full_caps = jax.tree.map(lambda leaf: filled(leaf, size), (chunk, caps))
-        full_sched = schedule(full, prioritize(full, rule), max_num_seqs=full_caps)
+        own = dataclasses.replace(server, kv_capacity=full.kv_capacity, max_num_seqs=full_caps)
+        full_sched = schedule_on(own, full, prioritize(full, rule))
         sched = jax.tree.map(lambda leaf: np.asarray(leaf)[:rows], full_sched)
         require_ok(sched, f"rule {name!r}", first=number[0], leading=leading)
         metrics = measure(chunk, sched)
         on_done(rows)
         return metrics
 
-    caps = checked_cap(inst, max_num_seqs)
+    caps = checked_cap(inst, server.max_num_seqs)
     return map_chunks(schedule_and_measure, number, inst, caps, leading=leading, chunk_size=size)
 
 
