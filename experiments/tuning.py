@@ -37,7 +37,7 @@ TRACES = {
     "mooncake_conversation": 524288,
 }
 FIXED = ["fcfs", "shortest_output", "shortest_prompt", "total_size", "smallest_volume", "sorted_f"]
-OBJECTIVES = {"mean_latency": js.tuning.mean_latency, "p99": js.tuning.p99}
+OBJECTIVES = {"mean_latency": js.tuning.mean_latency, "p99": js.tuning.p99_latency}
 FEATURES = (
     *("log_volume", "log_prompt", "log_output", "log_total", "prompt_share", "output_share"),
     *("prompt_share*prompt_share", "prompt_share*output_share", "output_share*output_share"),

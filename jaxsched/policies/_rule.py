@@ -18,13 +18,15 @@ from jaxsched.model.instance import Instance
 class HostRule:
     """A rule that needs concrete numbers; made by :func:`host_rule`."""
 
-    def __init__(self, function: Callable[[Instance], Any]):
+    def __init__(self, function: Callable[[Instance], Any], name: str | None = None):
         functools.update_wrapper(self, function)
         self._function = function
+        #: What tables and errors call it.
+        self.name = rule_name(function) if name is None else name
 
     def __call__(self, inst: Instance) -> np.ndarray:
         """Return the priorities of one instance ``[n]``, whose leaves reach the rule as numpy."""
-        name = rule_name(self)
+        name = self.name
         require_concrete(name, inst)
         if leading := np.shape(inst.kv_capacity):
             raise ValueError(
@@ -36,16 +38,17 @@ class HostRule:
         return priority
 
     def __repr__(self) -> str:
-        return f"host_rule({rule_name(self)})"
+        return f"host_rule({self.name})"
 
 
-def host_rule(function: Callable[[Instance], Any]) -> HostRule:
+def host_rule(function: Callable[[Instance], Any], name: str | None = None) -> HostRule:
     """Mark a rule as one that runs on the host, for solvers, searches and plain numpy.
 
     Args:
       function: takes one instance ``[n]`` whose leaves are (read-only) numpy arrays and returns
         ``[n]`` priorities, lower first. Lengths are int32, so a product of two of them wants
         ``astype`` first.
+      name: what tables and errors call it; by default the name of the function.
 
     Returns:
       The rule, for :func:`prioritize` and everything that takes one.
@@ -79,11 +82,11 @@ def rule_name(rule: Rule | str) -> str:
     """
     if isinstance(rule, str):
         return rule
-    if name := getattr(rule, "__name__", None):
-        return name
+    if isinstance(rule, HostRule):
+        return rule.name
     if isinstance(rule, functools.partial):
         return rule_name(rule.func)
-    return type(rule).__name__
+    return getattr(rule, "__name__", type(rule).__name__)
 
 
 def require_concrete(name: str, inst: Instance) -> None:

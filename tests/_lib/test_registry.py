@@ -23,6 +23,7 @@ def bounds():
 def test_names_come_in_order_and_aliases_are_found_but_not_listed(bounds):
     assert list(bounds) == ["volume", "mean_busy"]
     assert bounds["busy"] == 2
+    assert bounds.name_of("busy") == bounds.name_of("mean_busy") == "mean_busy"
     assert "busy" in bounds
     assert len(bounds) == 2
 

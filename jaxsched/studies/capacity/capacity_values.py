@@ -18,15 +18,11 @@ from jaxsched.servers.named import PRESET_KV_CAPACITY, PRESETS
 from jaxsched.studies.capacity.capacity_plan import Target
 
 #: The metrics that a target may be set for, as statistics of latencies.
-METRICS = Registry(
-    "target",
-    {
-        "mean": "mean_latency",
-        "p95": "p95_latency",
-        "p99": "p99_latency",
-        "makespan": "max_latency",
-    },
-)
+TARGETS: Registry[str] = Registry("target")
+TARGETS.add("mean_latency", "mean_latency", aliases=["mean"])
+TARGETS.add("p95_latency", "p95_latency", aliases=["p95"])
+TARGETS.add("p99_latency", "p99_latency", aliases=["p99"])
+TARGETS.add("makespan", "max_latency")
 
 #: Schedules instances ``[.., B, n]`` by one rule; ``measure`` says what to return of them.
 Run = Callable[..., dict[str, np.ndarray]]
@@ -130,5 +126,5 @@ def _measure(
 
 
 def _statistic(latency: np.ndarray, goal: Target) -> np.ndarray:
-    found = metrics.latency_statistics(latency, goal.unit)
-    return found[f"{METRICS[goal.metric]}_{goal.unit}"].astype(np.float64)
+    statistics = metrics.latency_statistics(latency, goal.unit)
+    return statistics[f"{TARGETS[goal.metric]}_{goal.unit}"].astype(np.float64)
