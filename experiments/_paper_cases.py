@@ -11,14 +11,14 @@ import jax
 import numpy as np
 
 import jaxsched as js
-from jaxsched.policies.geometric import geometric
-from jaxsched.policies.lp_guided import (
+from jaxsched.policies.batches.geometric import geometric
+from jaxsched.policies.batches.sorted_f import sorted_f
+from jaxsched.policies.guided.lp_guided import (
     linear_program_starts,
     lp_swap,
     receding_horizon,
     sorted_lp,
 )
-from jaxsched.policies.sorted_f import sorted_f
 
 SEED = 0
 KV_CAPACITY, SERVER = 16492, "llama2_70b_2xa100"
@@ -110,7 +110,7 @@ def cases(sizes: Sizes, folder: Path | None) -> Iterator[Case]:
             whole = js.traces.load(path, capacity)
             yield Case(f"{name}, whole", whole, WHOLE_FILE_RULES, BestBound(), server)
     n, count = sizes.linear_program
-    small = _first(js.workloads.uniform(key, count), n)
+    small = _first(js.workloads.uniform(key, batch=count), n)
     yield _guided(f"uniform, n = {n}", small, RULES | _small_rules())
 
 

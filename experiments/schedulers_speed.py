@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 import jaxsched as js
-from jaxsched.policies.geometric import geometric
-from jaxsched.policies.lp_guided import lp_swap, receding_horizon, sorted_lp
-from jaxsched.policies.sorted_f import sorted_f
+from jaxsched.policies.batches.geometric import geometric
+from jaxsched.policies.batches.sorted_f import sorted_f
+from jaxsched.policies.guided.lp_guided import lp_swap, receding_horizon, sorted_lp
 
 SEED = 0
 
@@ -63,13 +63,13 @@ def seconds(function):
 
 def measure(case, repeats):
     inst = jax.block_until_ready(instances(case))
-    first = seconds(lambda: js.prioritize(case.rule, inst))
-    times = [seconds(lambda: js.prioritize(case.rule, inst)) for _ in range(repeats)]
+    first = seconds(lambda: js.prioritize(inst, case.rule))
+    times = [seconds(lambda: js.prioritize(inst, case.rule)) for _ in range(repeats)]
     return {
         "scheduler": case.name,
         "workload": case.workload,
-        "n": case.n,
-        "batch": case.batch,
+        "requests": case.n,
+        "instances": case.batch,
         "compile_s": max(0.0, first - min(times)),
         "median_ms": 1e3 * float(np.median(times)) / case.batch,
         "minimum_ms": 1e3 * min(times) / case.batch,
@@ -81,14 +81,14 @@ def table(rows):
     shown = Table(title="Milliseconds an instance, from lengths to priorities")
     shown.add_column("scheduler", no_wrap=True)
     shown.add_column("workload")
-    for column in ("n", "batch", "compile (s)", "median", "minimum", "target"):
+    for column in ("requests", "instances", "compile (s)", "median", "minimum", "target"):
         shown.add_column(column, justify="right")
     for row in rows:
         shown.add_row(
             row["scheduler"],
             row["workload"],
-            f"{row['n']:,}",
-            f"{row['batch']:,}",
+            f"{row['requests']:,}",
+            f"{row['instances']:,}",
             f"{row['compile_s']:.1f}",
             f"{row['median_ms']:.2f}",
             f"{row['minimum_ms']:.2f}",
@@ -108,7 +108,7 @@ def main():
         cases, repeats = [case for case in cases if case.workload == "mixed"], 1
     rows = [measure(case, repeats) for case in cases]
     Console(width=110).print(table(rows))
-    _common.write_results("schedulers_speed", {"manifest": _common.manifest(SEED), "rows": rows})
+    _common.write_results("schedulers_speed", rows, SEED, repeats=repeats)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 import jaxsched as js
-from jaxsched._intervals import estimate_means
+from jaxsched.metrics.statistics import estimate_means
 from jaxsched.tuning import estimators
 
 SEED = 0
@@ -82,7 +82,7 @@ def curves(
     keys = jax.random.split(jax.random.key(SEED), 2)
     draw = functools.partial(js.workloads.mixed, num_requests=200, batch=size.instances)
     train, validation = draw(keys[0]), draw(keys[1])
-    volume = js.tuning.evaluate("smallest_volume", validation).mean()
+    volume = js.tuning.evaluate(validation, "smallest_volume").mean()
     runs = [
         js.tune(
             rule,
@@ -120,6 +120,24 @@ def measured(rule: Any, size: Size) -> dict[str, Any]:
         }
         print(f"{name}: {interval.mean[-1]:+.2f}%")
     return found
+
+
+def rows(results: dict[str, Any]) -> list[_common.Row]:
+    """One row a rule, method and number of simulations, in per cent above smallest_volume."""
+    return [
+        {
+            "rule": rule,
+            "method": method,
+            "noise": found["noise"],
+            "learning_rate": found["learning_rate"],
+            "simulations": simulations,
+            **{field: found[field][place] for field in ("mean", "low", "high")},
+            **{f"seed_{seed}": values[place] for seed, values in enumerate(found["of_seed"])},
+        }
+        for rule, methods in results.items()
+        for method, found in methods.items()
+        for place, simulations in enumerate(found["simulations"])
+    ]
 
 
 def picture(results: dict[str, Any]) -> Figure:
@@ -166,8 +184,7 @@ def main() -> None:
             ]
             table.add_row(name, method, *cells)
     Console(width=100).print(table)
-    payload = {"manifest": _common.manifest(SEED), "size": size._asdict(), "results": results}
-    path = _common.write_results("tuning_curves", payload)
+    path = _common.write_results("tuning_curves", rows(results), SEED, size=size._asdict())
     picture(results).savefig(path.with_suffix(".png"), dpi=120)
 
 

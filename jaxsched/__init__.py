@@ -1,62 +1,57 @@
 """Schedule LLM inference under a KV-cache budget: simulate, compare, bound and tune."""
 
-from jaxsched import (
-    bounds,
-    clock,
-    export,
-    metrics,
-    plots,
-    policies,
-    sweeps,
-    testing,
-    traces,
-    tuning,
-    workloads,
-)
-from jaxsched._capacity import plan_capacity
-from jaxsched._capacity_plan import CapacityPlan
-from jaxsched._compare import compare
-from jaxsched._comparison import Comparison
-from jaxsched._improve import Improvement, improve
-from jaxsched._improve_rule import improved
-from jaxsched._simulate import simulate
-from jaxsched._verify import Verdict, verify
-from jaxsched.instance import Instance, stack
-from jaxsched.policies import prioritize
-from jaxsched.schedule import Schedule, Status
-from jaxsched.sweeps import load_sweep, run_sweep
-from jaxsched.tuning import tune
+from __future__ import annotations
 
-# A rule that needs the simulator cannot be registered by policies, which know the instance only.
-policies.register("improve", factory=improved)
+import importlib
 
-__all__ = [
-    "CapacityPlan",
-    "Comparison",
-    "Improvement",
-    "Instance",
-    "Schedule",
-    "Status",
-    "Verdict",
-    "bounds",
-    "clock",
-    "compare",
-    "export",
-    "improve",
-    "load_sweep",
-    "metrics",
-    "plan_capacity",
-    "plots",
-    "policies",
-    "prioritize",
-    "run_sweep",
-    "simulate",
-    "stack",
-    "sweeps",
-    "testing",
-    "traces",
-    "tune",
-    "tuning",
-    "verify",
-    "workloads",
-]
+# The public names, and the module that each one lives in or is. A module loads when its name is
+# first used: jax takes most of a second, which help texts and other imports need not pay.
+_HOME = {
+    "CapacityPlan": "jaxsched.studies.capacity.capacity_plan",
+    "Comparison": "jaxsched.studies.comparing.comparison",
+    "Improvement": "jaxsched.search.improve",
+    "Instance": "jaxsched.model.instance",
+    "Outcome": "jaxsched.model.outcome",
+    "Requests": "jaxsched.model.requests",
+    "Schedule": "jaxsched.model.schedule",
+    "Server": "jaxsched.model.server",
+    "Status": "jaxsched.model.schedule",
+    "Verdict": "jaxsched.model.verify",
+    "bounds": "jaxsched.bounds",
+    "clock": "jaxsched.clock",
+    "compare": "jaxsched.studies.comparing.compare",
+    "export": "jaxsched.export",
+    "improve": "jaxsched.search.improve",
+    "load_sweep": "jaxsched.sweeps",
+    "metrics": "jaxsched.metrics",
+    "plan_capacity": "jaxsched.studies.capacity.plan_capacity",
+    "plots": "jaxsched.plots",
+    "policies": "jaxsched.policies",
+    "prioritize": "jaxsched.policies",
+    "run_sweep": "jaxsched.sweeps",
+    "servers": "jaxsched.servers",
+    "simulate": "jaxsched.engine.simulate",
+    "stack": "jaxsched.model.stack",
+    "sweeps": "jaxsched.sweeps",
+    "testing": "jaxsched.testing",
+    "traces": "jaxsched.traces",
+    "tune": "jaxsched.tuning",
+    "tuning": "jaxsched.tuning",
+    "verify": "jaxsched.model.verify",
+    "workloads": "jaxsched.workloads",
+}
+
+__all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]  # which reads __init__.pyi
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = importlib.import_module(_HOME[name])
+    is_module = _HOME[name] == f"{__name__}.{name}"
+    globals()[name] = value = home if is_module else getattr(home, name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -12,6 +12,7 @@ from jaxsched.cli import main
 from jaxsched.policies import registry
 
 ROOT = Path(__file__).resolve().parent.parent
+_LONGEST_ID = 40
 
 hypothesis.settings.register_profile("jaxsched", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("jaxsched")
@@ -31,6 +32,18 @@ def pytest_configure(config):
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
+def pytest_make_parametrize_id(config, val, argname):
+    """Number parameters that are bytes or long: a test's name tells no content apart.
+
+    The processes of ``pytest -n 2`` must collect the same names.
+    """
+    return (
+        argname
+        if isinstance(val, bytes) or (isinstance(val, str) and len(val) > _LONGEST_ID)
+        else None
+    )
+
+
 @pytest.fixture(autouse=True)
 def _jax_settings(request):
     """Hold the package to strict promotion; restore jax's defaults for ``jax_defaults``.
@@ -48,8 +61,7 @@ def _jax_settings(request):
 @pytest.fixture(autouse=True)
 def _registry(monkeypatch):
     """Forget what a test registers."""
-    monkeypatch.setattr(registry, "_ENTRIES", dict(registry._ENTRIES))
-    monkeypatch.setattr(registry, "_ALIASES", dict(registry._ALIASES))
+    monkeypatch.setattr(registry, "_RULES", registry._RULES.copy())
 
 
 @pytest.fixture(params=[False, True], ids=["x32", "x64"])

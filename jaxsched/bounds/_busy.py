@@ -48,8 +48,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxsched._batching import map_instances
-from jaxsched.instance import Instance, exact_volume
+from jaxsched._lib.chunks import map_instances
+from jaxsched.model.instance import Instance, exact_volume
 
 ROUNDING = 1e-9  # relative: what float64 bounds give away, far more than they can be wrong by
 

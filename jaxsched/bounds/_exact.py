@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 import jax
 import numpy as np
 
+from jaxsched._lib.errors import InputError
 from jaxsched.bounds._time_indexed import (
     import_highspy,
     real_lengths,
@@ -16,8 +17,8 @@ from jaxsched.bounds._time_indexed import (
     time_indexed_program,
 )
 from jaxsched.bounds._volume import volume
-from jaxsched.instance import Instance
-from jaxsched.schedule import NOT_SCHEDULED, Schedule
+from jaxsched.model.instance import Instance
+from jaxsched.model.schedule import NOT_SCHEDULED, Schedule
 
 MAX_NONZEROS = 500_000  # far beyond what is solved to the end; the time limit still works there
 _TOLERANCE = 1e-6  # of HiGHS, on a bound
@@ -74,7 +75,7 @@ def exact(inst: Instance, *, time_limit_s: float = 60.0) -> Optimum:
     if not output.size:
         raise ValueError("the instance has no real requests, so nothing to schedule")
     if not time_limit_s > 0:
-        raise ValueError(f"time_limit_s is {time_limit_s}; expected seconds > 0")
+        raise InputError("time_limit_s", time_limit_s, "expected seconds > 0")
     horizon = int(output.sum())
     require_small(output, horizon, MAX_NONZEROS)
 
@@ -93,16 +94,16 @@ def exact(inst: Instance, *, time_limit_s: float = 60.0) -> Optimum:
     if status not in (highspy.HighsModelStatus.kOptimal, highspy.HighsModelStatus.kTimeLimit):
         raise RuntimeError(f"HiGHS stopped with: {solver.modelStatusToString(status)}")
 
-    found = _one_after_another(output)
+    starts = _one_after_another(output)
     if np.isfinite(solver.getInfo().objective_function_value):
         chosen = np.asarray(solver.getSolution().col_value).reshape(-1, horizon + 1).argmax(axis=1)
-        found = min(found, chosen, key=np.sum)
-    upper = int(np.sum(found + output))
+        starts = min(starts, chosen, key=np.sum)
+    upper = int(np.sum(starts + output))
     proven = max(solver.getInfo().mip_dual_bound * (1 - _TOLERANCE), float(volume(inst)))
     lower = min(upper, math.ceil(proven))
 
     start = np.full(np.shape(inst.is_real), NOT_SCHEDULED)
-    start[np.asarray(inst.is_real)] = found
+    start[np.asarray(inst.is_real)] = starts
     return Optimum(
         schedule=Schedule.from_starts(jax.tree.map(np.asarray, inst), start),
         lower=lower,

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxsched._lib.errors import InputError
 from jaxsched.bounds._price_blocks import lagrangian
 from jaxsched.bounds._time_indexed import (
     import_highspy,
@@ -16,7 +17,7 @@ from jaxsched.bounds._time_indexed import (
     silent_solver,
     time_indexed_program,
 )
-from jaxsched.instance import Instance
+from jaxsched.model.instance import Instance
 
 MAX_NONZEROS = 5_000_000  # one million took eight seconds on one core, 60 requests
 
@@ -127,7 +128,7 @@ def _solved(inst: Instance, horizon: int) -> Any:
     highspy = import_highspy()
     prompt, output = real_lengths(inst)
     if horizon < 1:
-        raise ValueError(f"horizon is {horizon}; expected at least 1 round")
+        raise InputError("horizon", horizon, "expected at least 1 round")
     require_small(output, horizon, MAX_NONZEROS)
 
     solver = silent_solver(highspy)

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from jaxsched._batching import local_devices, map_device_chunks, num_device_calls
-from jaxsched._progress import progress_bar
+from jaxsched._lib.chunks import ACCELERATOR_CELLS, CPU_CELLS, map_device_chunks, num_device_calls
+from jaxsched._lib.devices import Device, MappedProgram, local_devices
+from jaxsched._lib.errors import InputError, integer, wrong_shape
+from jaxsched._lib.progress import progress_bar
 from jaxsched.bounds._busy import fluid
 from jaxsched.bounds._price_ascent import STEPS_PER_CYCLE, Problem, ascend, first_step_size
 from jaxsched.bounds._price_blocks import block_edges, lagrangian
-from jaxsched.instance import MAX_INT32, Instance, exact_volume
+from jaxsched.model.instance import MAX_INT32, Instance, exact_volume
 
-_CPU_CELLS_PER_CALL = 2**17  # requests times blocks: half a MB for each array, half a ms a step
-_ACCELERATOR_CELLS_PER_CALL = 2**26
+_ASCENT = MappedProgram(ascend, num_mapped=3)
 
 
 class PriceBound(NamedTuple):
@@ -94,10 +96,10 @@ def price(
       Ours: the Lagrangian dual of the time-indexed programme of Wang, Ye, Zhou, *LLM Serving
       Optimization with Variable Prefill and Decode Lengths*, 2025, arXiv:2508.06133.
     """
-    _require_at_least("num_steps", num_steps, 0)
-    _require_at_least("num_blocks", num_blocks, 1)
+    num_steps = integer("num_steps", num_steps, 0)
+    num_blocks = integer("num_blocks", num_blocks, 1)
     if not tolerance >= 0:
-        raise ValueError(f"tolerance is {tolerance}; expected a number >= 0")
+        raise InputError("tolerance", tolerance, "expected a number >= 0")
     inst = jax.tree.map(np.asarray, inst)
     leading, n = inst.kv_capacity.shape, inst.prompt_tokens.shape[-1]
     horizon = _checked_horizon(inst, horizon)
@@ -107,14 +109,14 @@ def price(
 
     devices = local_devices()
     is_cpu = devices[0].platform == "cpu"
-    cells = _CPU_CELLS_PER_CALL if is_cpu else _ACCELERATOR_CELLS_PER_CALL
+    cells = CPU_CELLS if is_cpu else ACCELERATOR_CELLS
     size = 1 << max(0, (cells // (n * num_blocks)).bit_length() - 1)
     size = min(size, 1 << max(0, horizon.size - 1).bit_length())
     total = num_device_calls(horizon.size, size, devices) * num_steps
     with progress_bar(total, "step", progress) as bar:
 
-        def run(spread: Any, inst: Instance, horizon: np.ndarray) -> PriceBound:
-            climb = spread(ascend, 3)
+        def run(devices: tuple[Device, ...], inst: Instance, horizon: np.ndarray) -> PriceBound:
+            climb = functools.partial(_ASCENT, devices)
             return _priced(inst, horizon, num_blocks, num_steps, tolerance, climb, bar)
 
         cut = {"leading": leading, "chunk_size": size, "devices": devices}
@@ -185,8 +187,8 @@ def _climbed(
         end = min(begin + STEPS_PER_CYCLE, num_steps)
         if is_active.any():
             cycle = climb(problem, prices, step_size, np.int32(end - begin))
-            found, value, values = jax.tree.map(np.asarray, cycle)
-            prices = np.where(is_active[:, None], found, prices)
+            climbed, value, values = jax.tree.map(np.asarray, cycle)
+            prices = np.where(is_active[:, None], climbed, prices)
             history[is_active, begin:end] = values[is_active, : end - begin]
             before = values[:, 0]  # a cycle begins where the one before was best
             is_active &= value > before + tolerance * np.abs(before)
@@ -203,15 +205,9 @@ def _checked_horizon(inst: Instance, horizon: Any) -> np.ndarray:
         return np.maximum(1, np.minimum(output.sum(axis=-1), full_rounds + output.max(axis=-1)))
     rounds = np.asarray(horizon)
     if rounds.dtype.kind not in "iu" or (rounds < 1).any() or (rounds >= MAX_INT32).any():
-        raise ValueError(f"horizon is {horizon}; expected whole rounds >= 1, below 2^31 - 1")
+        raise InputError("horizon", horizon, "expected whole rounds >= 1, below 2^31 - 1")
     if rounds.shape not in ((), leading):
-        raise ValueError(
-            f"horizon has shape {rounds.shape}; expected one integer, or one for each instance "
-            f"{leading}"
+        raise wrong_shape(
+            "horizon", rounds.shape, f"expected one integer, or one for each instance {leading}"
         )
     return np.broadcast_to(rounds.astype(np.int64), leading)
-
-
-def _require_at_least(name: str, value: Any, least: int) -> None:
-    if operator.index(value) < least:
-        raise ValueError(f"{name} is {value}; expected an integer >= {least}")

@@ -32,11 +32,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxsched._lib.chunks import HOST_CELLS
 from jaxsched.bounds._busy import ROUNDING, Fluid
-from jaxsched.instance import MAX_INT32, Instance
-from jaxsched.schedule import NOT_SCHEDULED
-
-_HOST_CELLS_PER_CHUNK = 2**18
+from jaxsched.model.instance import MAX_INT32, Instance
+from jaxsched.model.schedule import NOT_SCHEDULED
 
 
 class TailSums(NamedTuple):
@@ -143,12 +142,12 @@ def least_costs(
       start, int64 ``[n]``.
     """
     tails = tail_sums(np, prices, np.diff(edges).astype(np.float64))
-    size = max(1, _HOST_CELLS_PER_CHUNK // edges.size)
+    size = max(1, HOST_CELLS // edges.size)
     chunks = [slice(begin, begin + size) for begin in range(0, prompt.size, size)]
-    found = [
+    best = [
         _least_costs(edges, tails, prompt[chunk, None], output[chunk, None]) for chunk in chunks
     ]
-    cost, start = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    cost, start = (np.concatenate(parts) for parts in zip(*best, strict=True))
     return cost, start
 
 

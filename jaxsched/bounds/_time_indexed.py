@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxsched.instance import Instance
+from jaxsched.model.instance import Instance
 
 
 def import_highspy() -> ModuleType:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from jaxsched._batching import map_instances
-from jaxsched.instance import Instance, exact_volume
+from jaxsched._lib.chunks import map_instances
+from jaxsched.model.instance import Instance, exact_volume
 
 
 def volume(inst: Instance) -> np.ndarray:

@@ -18,7 +18,7 @@ import jax
 import platformdirs
 import typer
 
-from jaxsched._progress import compiling_line
+from jaxsched._lib.progress import compiling_line
 from jaxsched.cli import _capacity, _catalogue, _certificates, _runs, _sweep, _tuning
 
 _BAD_INPUT, _INTERRUPTED = 2, 130

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import jax
 
-from jaxsched import policies, traces, workloads
-from jaxsched._names import hint
-from jaxsched.clock import PRESET_KV_CAPACITY, PRESETS, LinearClock
-from jaxsched.instance import Instance
+from jaxsched import policies, workloads
+from jaxsched._lib.names import hint
+from jaxsched.model.clock import LinearClock
+from jaxsched.model.instance import Instance
+from jaxsched.servers.named import PRESET_KV_CAPACITY, PRESETS
+from jaxsched.workloads import traces
 
 DEFAULT_CAPACITY = 16492
+_DEFAULT_WORKLOAD = "mixed"
 _DEFAULT_REQUESTS = 1000
 DEFAULT_INSTANCES = 64
 _MAX_REQUESTS = 2**28  # about 10 GB of lengths, priorities and schedules
@@ -46,7 +49,7 @@ def make_backlog(
     if trace is None:
         if drop_invalid:
             raise ValueError("--drop-invalid is about rows of a --trace")
-        return _drawn(workload or "mixed", requests, instances, key, capacity, server)
+        return _drawn(workload or _DEFAULT_WORKLOAD, requests, instances, key, capacity, server)
     if workload is not None:
         raise ValueError("--workload and --trace exclude each other; give one of them")
     kv_capacity = tokens(capacity, server)
@@ -79,6 +82,14 @@ def _drawn(
         return workloads.uniform(key, batch=batch)
     num_requests = _DEFAULT_REQUESTS if requests is None else requests
     return WORKLOADS[name](key, num_requests, batch, tokens(capacity, server))
+
+
+def picture_title(workload: str | None, trace: Path | None, server: str | None) -> str:
+    """Say what these options describe, above a picture of it."""
+    backlog = (
+        f"workload {workload or _DEFAULT_WORKLOAD}" if trace is None else f"trace {trace.name}"
+    )
+    return backlog if server is None else f"{backlog}, server {server}"
 
 
 def tokens(capacity: str | None, server: str | None = None) -> int:

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from jaxsched._capacity import plan_capacity
-from jaxsched._manifest import manifest
+from jaxsched._lib.manifest import manifest
 from jaxsched.cli import _options as options
-from jaxsched.cli._backlog import make_backlog, make_clock, policy_list
+from jaxsched.cli._backlog import make_backlog, make_clock, picture_title, policy_list
 from jaxsched.cli._output import console_beside, require_targets, save_json, save_plot
-from jaxsched.instance import MAX_INT32
+from jaxsched.model.instance import MAX_INT32
+from jaxsched.studies.capacity.plan_capacity import plan_capacity
 
 _DEFAULT_POLICIES = "fcfs,smallest_volume"
 
@@ -85,7 +85,8 @@ def capacity(
     )
     console.print(plan.table())
     if plot_path is not None:
-        save_plot(plot_path, plan.plot, console)
+        title = picture_title(workload, trace, server)
+        save_plot(plot_path, lambda: plan.plot(title=title), console)
     if json_target is not None:
         save_json(json_target, {"manifest": manifest(context.obj, seed), **plan.to_dict()}, console)
 

@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxsched import policies as registry
-from jaxsched import traces
 from jaxsched.cli import _options as options
 from jaxsched.cli._backlog import WORKLOADS, tokens
+from jaxsched.workloads import traces
 
 
 def policies() -> None:

@@ -11,20 +11,13 @@ import numpy as np
 import typer
 from rich.table import Table
 
-from jaxsched import metrics, plots, policies
-from jaxsched._compare import BOUNDS
-from jaxsched._compare import compare as compare_rules
-from jaxsched._improve import Improvement
-from jaxsched._improve import improve as search
-from jaxsched._intervals import Estimate, estimate_means
-from jaxsched._layout import Column, Layout
-from jaxsched._manifest import manifest
-from jaxsched._names import hint
-from jaxsched._simulate import simulate as simulate_rule
-from jaxsched._storage import write_whole
-from jaxsched._tables import interval_caption, rich_table, written
+from jaxsched import policies
+from jaxsched._lib.files import write_whole
+from jaxsched._lib.layout import Column, Layout
+from jaxsched._lib.manifest import manifest
+from jaxsched._lib.names import hint
 from jaxsched.cli import _options as options
-from jaxsched.cli._backlog import make_backlog, make_clock
+from jaxsched.cli._backlog import make_backlog, make_clock, picture_title
 from jaxsched.cli._output import (
     console_beside,
     require_targets,
@@ -32,8 +25,16 @@ from jaxsched.cli._output import (
     save_json,
     save_plot,
 )
-from jaxsched.instance import Instance
-from jaxsched.schedule import Schedule
+from jaxsched.engine.simulate import simulate as simulate_rule
+from jaxsched.metrics.statistics import Estimate, estimate_means
+from jaxsched.model.instance import Instance
+from jaxsched.model.schedule import Schedule
+from jaxsched.search.improve import Improvement
+from jaxsched.search.improve import improve as search
+from jaxsched.show import plots
+from jaxsched.show.tables import interval_caption, rich_table, written
+from jaxsched.studies.comparing.compare import BOUNDS
+from jaxsched.studies.comparing.compare import compare as compare_rules
 
 _DEFAULT_BOUNDS = ",".join(BOUNDS)
 
@@ -163,7 +164,7 @@ def improve(
         "admission": admission,
         "max_num_seqs": max_num_seqs,
     }
-    priority = policies.prioritize(policy, inst)
+    priority = policies.prioritize(inst, policy)
     before = simulate_rule(inst, priority, **how)
     lower = BOUNDS[bound_name](jax.tree.map(np.asarray, inst))
     key = jax.random.key(seed)
@@ -180,7 +181,8 @@ def improve(
         write_whole(save_path, better.schedule.save)
         console.print(f"schedule saved to {save_path}", soft_wrap=True)
     if plot_path is not None:
-        save_plot(plot_path, lambda: _picture(inst, policy, before, better, lower), console)
+        title = picture_title(workload, trace, server)
+        save_plot(plot_path, lambda: _picture(inst, policy, before, better, lower, title), console)
     if csv_path is not None:
         save_csv(csv_path, found.records(), console)
     if json_target is not None:
@@ -206,20 +208,28 @@ def _mean_latency(inst: Instance, total: np.ndarray) -> np.ndarray:
 
 
 def _picture(
-    inst: Instance, policy: str, before: Schedule, better: Improvement, lower: np.ndarray
+    inst: Instance,
+    policy: str,
+    before: Schedule,
+    better: Improvement,
+    lower: np.ndarray,
+    title: str,
 ) -> Any:
     """Draw the search above, and the memory use of the first instance below."""
     above, below = plots.stacked_axes(2)
     least = float(_mean_latency(inst, lower[..., None])[0])
-    plots.search(better.steps, _mean_latency(inst, better.history), bound=least, ax=above)
     count = np.size(inst.kv_capacity)
-    above.set_title(f"mean of {count} instances" if count > 1 else "", fontsize="medium")
-
+    plots.search(
+        better.steps,
+        _mean_latency(inst, better.history),
+        bound=least,
+        title=f"{title}, mean of {count} instances" if count > 1 else title,
+        ax=above,
+    )
     leading = np.ndim(inst.kv_capacity)
     first, old, new = (_first(tree, leading) for tree in (inst, before, better.schedule))
-    profiles = {policy: metrics.kv_profile(first, old), "improved": metrics.kv_profile(first, new)}
-    plots.memory(profiles, kv_capacity=float(first.kv_capacity), ax=below)
-    below.set_title("first instance" if count > 1 else "", fontsize="medium")
+    schedules = {policy: old, "improved": new}
+    plots.memory(first, schedules, title="first instance" if count > 1 else "", ax=below)
     return above
 
 

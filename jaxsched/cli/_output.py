@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from jaxsched._storage import write_whole
+from jaxsched._lib.files import write_whole
 
 
 def console_beside(json_target: str | None) -> Console:

@@ -11,15 +11,11 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxsched import metrics, policies
-from jaxsched._compare import compare as compare_rules
-from jaxsched._comparison import Comparison
-from jaxsched._layout import Column, Layout
-from jaxsched._manifest import manifest
-from jaxsched._simulate import simulate as simulate_rule
-from jaxsched._storage import write_whole
-from jaxsched._tables import interval_caption, rich_table, written
+from jaxsched._lib.files import write_whole
+from jaxsched._lib.layout import Column, Layout
+from jaxsched._lib.manifest import manifest
 from jaxsched.cli import _options as options
-from jaxsched.cli._backlog import make_backlog, make_clock, policy_list
+from jaxsched.cli._backlog import make_backlog, make_clock, picture_title, policy_list
 from jaxsched.cli._output import (
     console_beside,
     require_targets,
@@ -27,7 +23,11 @@ from jaxsched.cli._output import (
     save_json,
     save_plot,
 )
-from jaxsched.schedule import require_ok
+from jaxsched.engine.simulate import simulate as simulate_rule
+from jaxsched.model.schedule import require_ok
+from jaxsched.show.tables import interval_caption, rich_table, written
+from jaxsched.studies.comparing.compare import compare as compare_rules
+from jaxsched.studies.comparing.comparison import Comparison
 
 DEFAULT_POLICIES = "fcfs,shortest_output,shortest_prompt,total_size,smallest_volume"
 
@@ -82,7 +82,8 @@ def compare(
     )
     console.print(found.table())
     if plot_path is not None:
-        save_plot(plot_path, found.plot, console)
+        title = picture_title(workload, trace, server)
+        save_plot(plot_path, lambda: found.plot(title=title), console)
     _save_numbers(found, csv_path, json_target, console, manifest(context.obj, seed))
 
 
@@ -121,7 +122,7 @@ def simulate(
     clock = make_clock(server, deadline_s)
     policies.make(policy)
     inst = make_backlog(workload, trace, requests, instances, seed, capacity, server, drop_invalid)
-    priority = policies.prioritize(policy, inst)
+    priority = policies.prioritize(inst, policy)
     sched = simulate_rule(
         inst, priority, discipline=discipline, admission=admission, max_num_seqs=max_num_seqs
     )

@@ -11,7 +11,7 @@ import jax
 import typer
 
 from jaxsched.cli import _options as options
-from jaxsched.sweeps import is_finished, plan, run_sweep
+from jaxsched.studies.sweeps import is_finished, plan, run_sweep
 
 
 def _machines(flag: str, help_text: str, metavar: str) -> Any:

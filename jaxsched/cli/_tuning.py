@@ -12,13 +12,13 @@ import typer
 from rich.console import Console
 
 from jaxsched import policies
-from jaxsched._manifest import manifest
-from jaxsched._names import hint
-from jaxsched._storage import write_whole
+from jaxsched._lib.files import write_whole
+from jaxsched._lib.manifest import manifest
+from jaxsched._lib.names import hint
 from jaxsched.cli import _options as options
 from jaxsched.cli._backlog import DEFAULT_INSTANCES, make_backlog, make_clock
 from jaxsched.cli._output import console_beside, require_targets, save_json
-from jaxsched.instance import Instance
+from jaxsched.model.instance import Instance
 from jaxsched.tuning import Objective, Tuned, evaluate, mean_latency, p99, p_norm
 from jaxsched.tuning import tune as tune_rule
 
@@ -93,7 +93,7 @@ def tune(
         checkpoint_dir=checkpoint_dir,
     )
     write_whole(rule_path, lambda path: policies.save(found.rule, path))
-    yardstick = float(evaluate(_YARDSTICK, held_out, objective).mean())
+    yardstick = float(evaluate(held_out, _YARDSTICK, objective).mean())
     _print(console, found, objective_name, "rounds" if server is None else "s", yardstick)
     console.print(f"rule saved to {rule_path}; --policies file:{rule_path} uses it", soft_wrap=True)
     if json_target is not None:

@@ -3,25 +3,25 @@
 from jaxsched.policies._prioritize import prioritize
 from jaxsched.policies._rule import HostRule, Rule, host_rule, rule_name
 from jaxsched.policies._rule_files import load, save
-from jaxsched.policies.geometric import geometric
-from jaxsched.policies.index import (
+from jaxsched.policies.batches.geometric import geometric
+from jaxsched.policies.batches.sorted_f import sorted_f
+from jaxsched.policies.guided.lp_guided import lp_swap, receding_horizon, sorted_lp
+from jaxsched.policies.guided.price_guided import price_guided
+from jaxsched.policies.registry import PolicyInfo, info, make, names, register
+from jaxsched.policies.scores.index import (
     fcfs,
     shortest_output,
     shortest_prompt,
     smallest_volume,
     total_size,
 )
-from jaxsched.policies.linear_score import (
+from jaxsched.policies.scores.linear_score import (
     LinearScore,
     aged_shortest_first,
     length_weighted,
     linear_score,
 )
-from jaxsched.policies.lp_guided import lp_swap, receding_horizon, sorted_lp
-from jaxsched.policies.mlp_score import MLPScore, mlp_score
-from jaxsched.policies.price_guided import price_guided
-from jaxsched.policies.registry import PolicyInfo, info, make, names, register
-from jaxsched.policies.sorted_f import sorted_f
+from jaxsched.policies.scores.mlp_score import MLPScore, mlp_score
 
 register("fcfs", fcfs)
 register("shortest_output", shortest_output, aliases=["mc_sf"])

@@ -11,14 +11,17 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsched._names import hint
-from jaxsched._storage import load_arrays, save_arrays
+from jaxsched._lib.errors import UnknownName
+from jaxsched._lib.files import load_arrays, save_arrays
+from jaxsched._lib.registry import Registry
 from jaxsched.policies._rule import rule_name
 from jaxsched.policies.features import require_known
-from jaxsched.policies.linear_score import LinearScore
-from jaxsched.policies.mlp_score import MLPScore
+from jaxsched.policies.scores.linear_score import LinearScore
+from jaxsched.policies.scores.mlp_score import MLPScore
 
-_TYPES: dict[str, Any] = {"linear_score": LinearScore, "mlp_score": MLPScore}
+_TYPES: Registry[Any] = Registry(
+    "kind of rule", {"linear_score": LinearScore, "mlp_score": MLPScore}
+)
 _KIND = "Rule"
 
 
@@ -83,15 +86,17 @@ def load(path: str | os.PathLike[str]) -> Any:
         name = str(load_arrays(path, _KIND, ("rule",))["rule"])
         parameters = load_arrays(path, _KIND, ("features", *_leaves(_TYPES.get(name))))
         features = parameters["features"].tolist()
-    if name not in _TYPES:
-        raise ValueError(f"{path}: no kind of rule is called {name!r}; {hint(name, _TYPES)}")
+    try:
+        kind = _TYPES[name]
+    except UnknownName as error:
+        raise ValueError(f"{path}: {error}") from None
     leaves = {}
-    for leaf in _leaves(_TYPES[name]):
+    for leaf in _leaves(kind):
         if leaf not in parameters:
             raise ValueError(f"{path}: {name} lacks the parameter {leaf!r}")
         leaves[leaf] = jnp.asarray(np.asarray(parameters[leaf], np.float32))
     names = require_known(features)
-    rule = _TYPES[name](**leaves, features=names)
+    rule = kind(**leaves, features=names)
     _require_shapes(path, name, rule)
     return rule
 
@@ -114,10 +119,10 @@ def _require_shapes(path: Any, name: str, rule: Any) -> None:
             "hidden_bias": width,
         }
     for leaf, shape in expected.items():
-        found = getattr(rule, leaf)
-        if found.shape != shape or not np.isfinite(found).all():
+        parameter = getattr(rule, leaf)
+        if parameter.shape != shape or not np.isfinite(parameter).all():
             raise ValueError(
-                f"{path}: {leaf} has shape {found.shape}; expected finite numbers {shape} with "
+                f"{path}: {leaf} has shape {parameter.shape}; expected finite numbers {shape} with "
                 f"features {', '.join(rule.features)}"
             )
 

@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
-from jaxsched._names import hint
-from jaxsched.instance import Instance
+from jaxsched._lib.errors import InputError, UnknownName
+from jaxsched._lib.registry import Registry
+from jaxsched.model.instance import Instance
 
 
 def _prompt(inst: Instance) -> jax.Array:
@@ -33,15 +34,18 @@ def _row_share(inst: Instance) -> jax.Array:
     return rows / inst.num_requests.astype(jnp.float32)
 
 
-_FEATURES: dict[str, Callable[[Instance], jax.Array]] = {
-    "log_prompt": lambda inst: jnp.log(_prompt(inst)),
-    "log_output": lambda inst: jnp.log(_output(inst)),
-    "log_total": lambda inst: jnp.log(_prompt(inst) + _output(inst)),
-    "log_volume": lambda inst: jnp.log(inst.volume),
-    "prompt_share": lambda inst: _share(inst, _prompt(inst)),
-    "output_share": lambda inst: _share(inst, _output(inst)),
-    "row_share": _row_share,
-}
+_FEATURES: Registry[Callable[[Instance], jax.Array]] = Registry(
+    "feature",
+    {
+        "log_prompt": lambda inst: jnp.log(_prompt(inst)),
+        "log_output": lambda inst: jnp.log(_output(inst)),
+        "log_total": lambda inst: jnp.log(_prompt(inst) + _output(inst)),
+        "log_volume": lambda inst: jnp.log(inst.volume),
+        "prompt_share": lambda inst: _share(inst, _prompt(inst)),
+        "output_share": lambda inst: _share(inst, _output(inst)),
+        "row_share": _row_share,
+    },
+)
 
 #: The features that :func:`features` knows; ``*`` between names makes their product.
 NAMES = tuple(_FEATURES)
@@ -97,16 +101,17 @@ def require_known(names: Sequence[str]) -> tuple[str, ...]:
         raise TypeError(f"features is the string {names!r}; expected a sequence of names")
     names = tuple(names)
     if not names:
-        raise ValueError(f"features is empty; expected one or more of {', '.join(NAMES)}")
+        expectation = f"expected one or more of {', '.join(NAMES)}"
+        raise InputError("features", names, expectation, finding="is empty")
     for place, name in enumerate(names):
         if name in names[:place]:
-            raise ValueError(f"features names {name!r} twice")
+            raise InputError("features", name, "", finding=f"names {name!r} twice")
         for factor in name.split("*"):
-            if factor not in _FEATURES:
-                raise ValueError(
-                    f"features[{place}] is {name!r}: no feature is called {factor!r}; "
-                    f"{hint(factor, _FEATURES)}"
-                )
+            try:
+                _FEATURES[factor]
+            except UnknownName as error:
+                finding = f"is {name!r}: {error}"
+                raise InputError("features", name, "", (place,), finding) from None
     return names
 
 

@@ -1,4 +1,4 @@
-"""Policies by name."""
+"""Rules by name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from jaxsched._names import hint
+from jaxsched._lib.registry import PluginRegistry
 from jaxsched.policies._rule import Rule
 from jaxsched.policies._rule_files import load
 
@@ -38,8 +38,6 @@ class _Entry(NamedTuple):
 
 
 _FILE = "file:"
-_ENTRIES: dict[str, _Entry] = {}
-_ALIASES: dict[str, str] = {}
 
 
 def register(
@@ -51,6 +49,9 @@ def register(
     replace: bool = False,
 ) -> None:
     """Give a rule a name, for :func:`make`, :func:`prioritize`, ``compare`` and the command line.
+
+    A distribution gives names to its rules without being imported: it declares an entry point of
+    the group ``jaxsched.rules`` for each, which refers to a factory.
 
     Args:
       name: the name.
@@ -67,39 +68,56 @@ def register(
       >>> import jaxsched as js
       >>> js.policies.register("longest_output", lambda inst: -inst.output_tokens, replace=True)
       >>> inst = js.Instance.from_lengths([3, 1], [2, 4], kv_capacity=8)
-      >>> js.prioritize("longest_output", inst).tolist()
+      >>> js.prioritize(inst, "longest_output").tolist()
       [-2, -4]
     """
     if (rule is None) == (factory is None):
-        raise TypeError(f"policy {name!r}: give either a rule or a factory of rules")
+        raise TypeError(f"rule {name!r}: give either a rule or a factory of rules")
     documented = rule if factory is None else factory
     if not callable(documented):
-        raise TypeError(f"policy {name!r}: {documented!r} cannot be called")
-    if replace:
-        _forget(name)
-    for taken in (name, *aliases):
-        if taken in _ENTRIES or taken in _ALIASES:
-            raise ValueError(
-                f"policy {taken!r} is registered already; choose another name, or pass replace=True"
-            )
+        raise TypeError(f"rule {name!r}: {documented!r} cannot be called")
+    entry = _of_rule(name, documented) if factory is None else _of_factory(name, factory)
+    info = entry.info._replace(aliases=tuple(aliases))
+    _RULES.add(name, entry._replace(info=info), aliases, replace)
+
+
+def _of_rule(name: str, rule: Rule) -> _Entry:
+    return _Entry(_described(name, rule), lambda: rule, required=(), takes_more=False)
+
+
+def _of_factory(name: str, factory: Callable[..., Rule]) -> _Entry:
+    parameters = inspect.signature(factory).parameters.values()
+    named = [each for each in parameters if each.kind is not inspect.Parameter.VAR_KEYWORD]
+    return _Entry(
+        info=_described(name, factory)._replace(options=tuple(each.name for each in named)),
+        factory=factory,
+        required=tuple(each.name for each in named if each.default is inspect.Parameter.empty),
+        takes_more=len(named) < len(parameters),
+    )
+
+
+def _described(name: str, documented: object) -> PolicyInfo:
     description = inspect.getdoc(documented) or ""
-    parameters = () if factory is None else tuple(inspect.signature(factory).parameters.values())
-    takes_more = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
-    parameters = tuple(p for p in parameters if p.kind is not inspect.Parameter.VAR_KEYWORD)
-    info = PolicyInfo(
+    return PolicyInfo(
         name=name,
-        aliases=tuple(aliases),
-        options=tuple(parameter.name for parameter in parameters),
+        aliases=(),
+        options=(),
         summary=description.partition("\n")[0],
         source=", ".join(re.findall(r"arXiv:\d+\.\d+", description)),
     )
-    required = tuple(p.name for p in parameters if p.default is inspect.Parameter.empty)
-    _ENTRIES[name] = _Entry(info, factory or (lambda: documented), required, takes_more)
-    _ALIASES.update(dict.fromkeys(aliases, name))
+
+
+# A rule that needs the simulator's searches cannot be imported here: policies lie below them.
+_RULES = PluginRegistry(
+    "rule",
+    group="jaxsched.rules",
+    own={"improve": "jaxsched.search.improve_rule:improved"},
+    load=_of_factory,
+)
 
 
 def names() -> tuple[str, ...]:
-    """Names of all registered policies, in order of registration; aliases are left out.
+    """Names of all rules: those registered, in their order, then entry points; no aliases.
 
     Returns:
       The names that :func:`make` and everything that takes a rule know.
@@ -109,7 +127,7 @@ def names() -> tuple[str, ...]:
       >>> js.policies.names()[:2]
       ('fcfs', 'shortest_output')
     """
-    return tuple(_ENTRIES)
+    return tuple(_RULES)
 
 
 def info(name: str) -> PolicyInfo:
@@ -122,14 +140,14 @@ def info(name: str) -> PolicyInfo:
       The :class:`PolicyInfo`.
 
     Raises:
-      ValueError: no policy has this name; the message offers the nearest ones.
+      ValueError: no rule has this name; the message offers the nearest ones.
 
     Example:
       >>> import jaxsched as js
       >>> js.policies.info("svf").name
       'smallest_volume'
     """
-    return _find(name).info
+    return _RULES[name].info
 
 
 def make(name: str, **options: object) -> Rule:
@@ -143,7 +161,7 @@ def make(name: str, **options: object) -> Rule:
       The rule.
 
     Raises:
-      ValueError: no policy has this name; the message offers the nearest ones.
+      ValueError: no rule has this name; the message offers the nearest ones.
       TypeError: the policy does not take such an option, or needs one that is missing.
 
     Example:
@@ -154,14 +172,14 @@ def make(name: str, **options: object) -> Rule:
     """
     if name.startswith(_FILE) and not options:
         return load(name.removeprefix(_FILE))
-    entry = _find(name)
+    entry = _RULES[name]
     accepted = entry.info.options
     unknown = [option for option in options if option not in accepted]
     if unknown and not entry.takes_more:
         known = f"its options are {', '.join(accepted)}" if accepted else "it takes none"
-        raise TypeError(f"policy {name!r} has no option {unknown[0]!r}; {known}")
+        raise TypeError(f"rule {name!r} has no option {unknown[0]!r}; {known}")
     if missing := [option for option in entry.required if option not in options]:
-        raise TypeError(f"policy {name!r} needs the option {missing[0]!r}")
+        raise TypeError(f"rule {name!r} needs the option {missing[0]!r}")
     return entry.factory(**options)
 
 
@@ -176,16 +194,3 @@ def resolve(rule: Rule | str) -> Rule:
             f"a rule is a callable or the name of one, not {type(rule).__name__}: {rule!r}"
         )
     return rule
-
-
-def _find(name: str) -> _Entry:
-    entry = _ENTRIES.get(_ALIASES.get(name, name))
-    if entry is None:
-        raise ValueError(f"no policy is called {name!r}; {hint(name, _ENTRIES, _ALIASES)}")
-    return entry
-
-
-def _forget(name: str) -> None:
-    entry = _ENTRIES.pop(name, None)
-    for alias in entry.info.aliases if entry else ():
-        del _ALIASES[alias]

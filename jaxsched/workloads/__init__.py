@@ -2,16 +2,15 @@
 
 from collections.abc import Callable
 
-from jaxsched.instance import Instance
+from jaxsched._lib.registry import Registry
+from jaxsched.model.instance import Instance
 from jaxsched.workloads.synthetic import chat, mixed, summarization, uniform
 from jaxsched.workloads.worst_case import three_partition, worst_case
 
 #: The workloads that share the call ``name(key, num_requests, batch=None, kv_capacity=16492)``.
-WORKLOADS: dict[str, Callable[..., Instance]] = {
-    "chat": chat,
-    "mixed": mixed,
-    "summarization": summarization,
-}
+WORKLOADS: Registry[Callable[..., Instance]] = Registry(
+    "workload", {"chat": chat, "mixed": mixed, "summarization": summarization}
+)
 
 __all__ = [
     "WORKLOADS",

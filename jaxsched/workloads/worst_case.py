@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsched._names import hint
-from jaxsched.instance import Instance
+from jaxsched._lib.errors import InputError
+from jaxsched._lib.registry import Registry
+from jaxsched.model.instance import Instance
 from jaxsched.workloads import _checks
 
 #: ``(count, prompt, output)`` of each class of equal requests, in index order.
@@ -53,13 +54,11 @@ def worst_case(rule: str, capacity: int) -> Instance:
     Zhou, *LLM Serving Optimization with Variable Prefill and Decode Lengths*, 2025,
     arXiv:2508.06133.
     """
-    if rule not in _WORST_CASES:
-        raise ValueError(f"no worst case for {rule!r}; {hint(rule, _WORST_CASES)}")
     smallest, classes_of = _WORST_CASES[rule]
     capacity = _checks.count("capacity", capacity)
     if capacity < smallest:
-        raise ValueError(
-            f"capacity is {capacity}; the worst case of {rule} needs at least {smallest} tokens"
+        raise InputError(
+            "capacity", capacity, f"the worst case of {rule} needs at least {smallest} tokens"
         )
     count, prompt, output = np.array(classes_of(capacity)).T
     return Instance.from_lengths(
@@ -101,9 +100,11 @@ def three_partition(key: jax.Array, num_triples: int, capacity: int) -> Instance
     capacity = _checks.count("capacity", capacity)
     low, high = capacity // 4 + 1, (capacity + 1) // 2 - 1
     if low < 2 or 3 * low > capacity:
-        raise ValueError(
-            f"capacity is {capacity}; no three integers >= 2 between {capacity}/4 and "
-            f"{capacity}/2 sum to it; expected 6, 7, or 9 and above"
+        raise InputError(
+            "capacity",
+            capacity,
+            f"no three integers >= 2 between {capacity}/4 and {capacity}/2 sum to it; expected 6, "
+            "7, or 9 and above",
         )
     return _planted(key, num_triples, capacity, low, high)
 
@@ -144,9 +145,12 @@ def _total_size(capacity: int) -> Classes:
 
 
 #: The least capacity that gives every request a prompt and an output, and the classes.
-_WORST_CASES: dict[str, tuple[int, Callable[[int], Classes]]] = {
-    "fcfs": (2, _fcfs),
-    "mc_sf": (3, _shortest_output),
-    "shortest_output": (3, _shortest_output),
-    "total_size": (8, _total_size),
-}
+_WORST_CASES: Registry[tuple[int, Callable[[int], Classes]]] = Registry(
+    "worst case",
+    {
+        "fcfs": (2, _fcfs),
+        "mc_sf": (3, _shortest_output),
+        "shortest_output": (3, _shortest_output),
+        "total_size": (8, _total_size),
+    },
+)

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from jaxsched import bounds
-from jaxsched._simulate import simulate
-from jaxsched._verify import verify
 from jaxsched.bounds import _exact
-from jaxsched.instance import Instance, stack
+from jaxsched.engine.simulate import simulate
+from jaxsched.model.instance import Instance
+from jaxsched.model.stack import stack
+from jaxsched.model.verify import verify
 from jaxsched.policies import prioritize
 from jaxsched.workloads import three_partition
 from tests.reference import clock_and_metrics as reference
@@ -45,7 +46,7 @@ def test_between_the_bounds_and_what_rules_reach():
         assert bounds.linear_program(inst) <= found.upper
         assert verify(inst, found.schedule).is_feasible
         for rule in ("smallest_volume", "shortest_output"):
-            assert found.upper <= simulate(inst, prioritize(rule, inst)).completion.sum()
+            assert found.upper <= simulate(inst, prioritize(inst, rule)).completion.sum()
 
 
 def test_a_planted_optimum_is_found():

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from jaxsched import bounds
-from jaxsched._simulate import simulate
 from jaxsched.bounds import _linear_program
-from jaxsched.instance import Instance, stack
+from jaxsched.engine.simulate import simulate
+from jaxsched.model.instance import Instance
+from jaxsched.model.stack import stack
 from jaxsched.policies import prioritize
 from tests.reference import clock_and_metrics as reference
 
@@ -68,7 +69,7 @@ def test_leading_axes_and_padding():
     inst = stack(instances)
     nested = jax.tree.map(lambda leaf: leaf.reshape(2, 2, *leaf.shape[1:]), inst)
     np.testing.assert_allclose(bounds.linear_program(nested).reshape(-1), alone, rtol=1e-6)
-    total = np.asarray(simulate(inst, prioritize("smallest_volume", inst)).completion)
+    total = np.asarray(simulate(inst, prioritize(inst, "smallest_volume")).completion)
     assert (together <= np.where(inst.is_real, total, 0).sum(axis=-1)).all()
     empty = inst.replace(is_real=np.zeros(inst.is_real.shape, bool))
     assert bounds.linear_program(empty).tolist() == [0] * 4

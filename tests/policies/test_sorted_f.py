@@ -7,13 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxsched._simulate import simulate
-from jaxsched.instance import Instance, stack
+from jaxsched.engine.simulate import simulate
+from jaxsched.model.instance import Instance
+from jaxsched.model.schedule import Status
+from jaxsched.model.stack import stack
 from jaxsched.policies import prioritize, smallest_volume
+from jaxsched.policies.batches.sorted_f import form_batches, order_by_batch, sorted_f
 from jaxsched.policies.selectors import exact_dp, greedy, local_swap, resolve_selector
-from jaxsched.policies.sorted_f import form_batches, order_by_batch, sorted_f
-from jaxsched.schedule import Status
-from jaxsched.testing import check_policy
+from jaxsched.policies.testing import check_policy
 from jaxsched.workloads import mixed
 from tests.reference import sorted_f as reference
 from tests.reference.strict_order import strict_order
@@ -63,7 +64,7 @@ def batches_of(batch):
 def test_hand_worked_example(x64):
     inst = Instance.from_lengths(PROMPT, OUTPUT, kv_capacity=CAPACITY)
     for rule in (sorted_f(), sorted_f("exact_dp", max_capacity=10)):
-        priority = prioritize(rule, inst)
+        priority = prioritize(inst, rule)
         assert priority.tolist() == [4, 3, 0, 2, 1]
         assert priority.dtype == np.float32
     batches = jax.jit(lambda inst: form_batches(inst, exact_dp(10)(inst)))(inst)
@@ -112,7 +113,7 @@ def test_the_order_is_by_batch_then_output_with_padding_last(name):
 
 def test_starts_are_those_of_strict_order():
     inst = random_batch(seed=2)
-    priority = prioritize(sorted_f(), inst)
+    priority = prioritize(inst, sorted_f())
     start = simulate(inst, priority).start
     for number in range(12):
         prompt, output, capacity = plain(one_of(inst, number))
@@ -146,7 +147,7 @@ def test_a_users_own_selector():
         return select
 
     inst = Instance.from_lengths(PROMPT, OUTPUT, kv_capacity=CAPACITY)
-    assert prioritize(sorted_f(largest_alone), inst).tolist() == [0, 2, 1, 3, 4]
+    assert prioritize(inst, sorted_f(largest_alone)).tolist() == [0, 2, 1, 3, 4]
 
 
 def test_a_selector_that_gives_up_is_reported_and_ends_the_loop():
@@ -154,10 +155,10 @@ def test_a_selector_that_gives_up_is_reported_and_ends_the_loop():
         return lambda remaining, capacity: greedy(1.0)(inst)(remaining, capacity) & remaining[2]
 
     inst = Instance.from_lengths(PROMPT, OUTPUT, kv_capacity=CAPACITY)
-    priority = prioritize(sorted_f(only_the_first_batch), inst)
+    priority = prioritize(inst, sorted_f(only_the_first_batch))
     np.testing.assert_array_equal(priority, [np.nan, np.nan, 0, np.nan, np.nan])
     assert simulate(inst, priority).status == Status.NAN_PRIORITY
-    beyond_table = prioritize(sorted_f("exact_dp", max_capacity=9), inst)
+    beyond_table = prioritize(inst, sorted_f("exact_dp", max_capacity=9))
     assert np.isnan(beyond_table).all()
 
 
@@ -167,7 +168,7 @@ def test_members_that_do_not_remain_are_left_out():
 
     inst = Instance.from_lengths(PROMPT, OUTPUT, kv_capacity=CAPACITY)
     rule = sorted_f(lambda inst: first_and_all_that_are_gone)
-    assert prioritize(rule, inst).tolist() == [0, 1, 2, 3, 4]
+    assert prioritize(inst, rule).tolist() == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(
@@ -195,7 +196,7 @@ def test_the_same_options_give_the_same_rule():
 def test_mean_latency_on_mixed_is_near_that_of_smallest_volume():
     inst = mixed(jax.random.key(0), num_requests=200, batch=8)
     ours, volume = (
-        np.asarray(simulate(inst, prioritize(rule, inst)).completion).mean()
+        np.asarray(simulate(inst, prioritize(inst, rule)).completion).mean()
         for rule in (sorted_f(), smallest_volume)
     )
     assert 1.0 < ours / volume < 1.12  # 1/0.945 over 64 instances of real lengths

@@ -4,9 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxsched._compare import compare
-from jaxsched.instance import stack
-from jaxsched.policies.sorted_f import sorted_f
+from jaxsched.model.stack import stack
+from jaxsched.policies.batches.sorted_f import sorted_f
+from jaxsched.studies.comparing.compare import compare
 from jaxsched.workloads import worst_case
 
 CAPACITIES = (144, 400, 1024)  # their roots, and the halves of those, are whole

@@ -7,8 +7,9 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from jaxsched._order import serving_order
-from jaxsched.instance import Instance
+from jaxsched._lib.errors import InputError
+from jaxsched.engine.order import serving_order
+from jaxsched.model.instance import Instance
 from jaxsched.policies.selectors._prefix import least_f_prefix
 from jaxsched.policies.selectors._protocol import Select, Selector
 
@@ -44,7 +45,7 @@ def greedy(quantile: float = 0.5) -> Selector:
       arXiv:2508.06133.
     """
     if not 0 < quantile <= 1:
-        raise ValueError(f"quantile is {quantile}; expected a number in (0, 1]")
+        raise InputError("quantile", quantile, "expected a number in (0, 1]")
     return _greedy(float(quantile))
 
 

@@ -10,8 +10,9 @@ import numpy as np
 from jax import lax
 from jax.core import Tracer
 
-from jaxsched._order import serving_order
-from jaxsched.instance import MAX_INT32, Instance
+from jaxsched._lib.errors import InputError
+from jaxsched.engine.order import serving_order
+from jaxsched.model.instance import MAX_INT32, Instance
 from jaxsched.policies.selectors._protocol import Select, Selector, f_ratio
 
 _UNREACHED = np.uint32(2**31)  # above any sum of outputs; adding one more stays below 2^32
@@ -53,7 +54,7 @@ def exact_dp(max_capacity: int = 1024) -> Selector:
       arXiv:2508.06133.
     """
     if max_capacity < 2:
-        raise ValueError(f"max_capacity is {max_capacity}; expected at least 2 tokens")
+        raise InputError("max_capacity", max_capacity, "expected at least 2 tokens")
     return _exact_dp(int(max_capacity))
 
 

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxsched._order import serving_order
-from jaxsched.instance import MAX_INT32, Instance
+from jaxsched.engine.order import serving_order
+from jaxsched.model.instance import MAX_INT32, Instance
 from jaxsched.policies.selectors._greedy import greedy
 from jaxsched.policies.selectors._protocol import Select, Selector, f_ratio
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsched.instance import Instance
+from jaxsched._lib.errors import InputError, reject
+from jaxsched.model.instance import Instance
 from jaxsched.policies.selectors._prefix import least_f_prefix
 from jaxsched.policies.selectors._protocol import Select, Selector
 
@@ -45,11 +46,10 @@ def multiplier_sweep(multipliers: Sequence[float] = DEFAULT_MULTIPLIERS) -> Sele
     """
     values = np.asarray(multipliers, np.float32)
     if values.ndim != 1 or not values.size:
-        raise ValueError("multipliers is empty or not a flat sequence; expected numbers >= 0")
-    for position in np.flatnonzero(~(np.isfinite(values) & (values >= 0))):
-        raise ValueError(
-            f"multipliers[{position}] is {values[position]}; expected a finite number >= 0"
-        )
+        finding = "is empty or not a flat sequence"
+        raise InputError("multipliers", multipliers, "expected numbers >= 0", finding=finding)
+    is_bad = ~(np.isfinite(values) & (values >= 0))
+    reject("multipliers", values, is_bad, "expected a finite number >= 0")
     return _multiplier_sweep(tuple(values.tolist()))
 
 

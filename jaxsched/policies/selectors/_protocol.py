@@ -7,7 +7,7 @@ from typing import Protocol
 import jax
 import jax.numpy as jnp
 
-from jaxsched.instance import Instance
+from jaxsched.model.instance import Instance
 
 
 class Select(Protocol):

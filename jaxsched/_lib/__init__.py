@@ -1,0 +1,1 @@
+"""Arrays, chunks, devices, files, names, progress: what knows nothing of scheduling."""

@@ -1,0 +1,188 @@
+"""The one place that cuts many instances into chunks, on the host and for devices.
+
+One device takes chunks from threads, which is what keeps the cores of a CPU busy; several share
+each chunk, see :mod:`jaxsched._lib.devices`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import jax
+import numpy as np
+from jax.core import eval_context
+
+from jaxsched._lib.devices import Device, config, num_cores
+
+# Memory, beside the trees that are given and returned: what a chunk on the host holds at most, a
+# call on each device of a CPU (and as many calls run as there are cores), one on an accelerator.
+_HOST_BYTES = 2**25
+_HOST_BYTES_PER_REQUEST = 128  # a dozen of int64 and float64 temporaries
+_CPU_BYTES = 2**20, 2**22  # one to five milliseconds: worth a thread, easy to share
+_DEVICE_BYTES_PER_REQUEST = 64  # lengths, keys and slots, each held twice for a while
+_ACCELERATOR_SHARE = 4  # a call takes one part in so many of its memory
+
+# Sizes that those set who cut their work themselves.
+REQUESTS_PER_CHUNK = 2**18  # of rules, which may make tables: a step of a progress bar
+REQUESTS_PER_SHARD = 2**18  # of a sweep: a second of work or less, tens of MB
+REQUESTS_PER_DRAW = 2**20  # of a synthetic workload
+INSTANCES_PER_HOST_CHUNK = 8  # of rules that run on the host, which may take seconds for each
+HOST_CELLS = 2**18  # requests times blocks of prices, float64
+CPU_CELLS = 2**17  # the same in a call: half a MB for each array, half a ms a step
+ACCELERATOR_CELLS = 2**26
+
+
+def map_chunks(
+    function: Callable[..., Any], *trees: Any, leading: tuple[int, ...], chunk_size: int
+) -> Any:
+    """Apply ``function`` to chunks of instances and join what it returns on the host.
+
+    Args:
+      function: given chunks ``[rows, ..]`` of the trees, returns a pytree of ``[rows, ..]``.
+      trees: pytrees whose leaves all have the leading axes ``leading``.
+      leading: shape of the axes to map over.
+      chunk_size: instances in a chunk.
+
+    Returns:
+      The pytree of results as numpy arrays, with the leading axes put back.
+    """
+    return _joined((function(*chunk) for chunk in _chunks(trees, leading, chunk_size)), leading)
+
+
+def map_device_chunks(
+    function: Callable[..., Any],
+    *trees: Any,
+    leading: tuple[int, ...],
+    chunk_size: int,
+    devices: list[Device],
+) -> Any:
+    """Apply ``function``, which runs jax programs, to chunks of instances on all ``devices``.
+
+    Args:
+      function: given the devices in use and chunks ``[rows, ..]`` of the trees, returns a pytree
+        of ``[rows, ..]``, perhaps by a :class:`~jaxsched._lib.devices.MappedProgram`. The last
+        chunk is filled up by repeating its last instance, so that every call has one shape.
+      trees: pytrees whose leaves all have the leading axes ``leading``.
+      leading: shape of the axes to map over.
+      chunk_size: instances in a call, for each device.
+      devices: those to use; only as many are as have instances to take.
+
+    Returns:
+      The pytree of results as numpy arrays, with the leading axes put back.
+    """
+    num_instances = math.prod(leading)
+    in_use = tuple(_in_use(devices, num_instances, chunk_size))
+    rows_of_call = chunk_size * len(in_use)
+    is_x64 = config.jax_enable_x64  # a caller's setting ends at its own thread
+
+    def run(chunk: Any) -> Any:
+        # Also under a caller's trace the arrays here are numbers, to be computed with now.
+        with jax.default_device(in_use[0]), jax.enable_x64(is_x64), eval_context():
+            rows = jax.tree.leaves(chunk)[0].shape[0]
+            full = jax.tree.map(lambda leaf: filled(leaf, rows_of_call), chunk)
+            result = function(in_use, *full)
+            return jax.tree.map(lambda leaf: np.asarray(leaf)[:rows], result)
+
+    chunks = _chunks(trees, leading, rows_of_call)
+    if num_instances <= rows_of_call:
+        return _joined(map(run, chunks), leading)
+    with ThreadPoolExecutor(num_cores() if in_use[0].platform == "cpu" else 1) as pool:
+        return _joined(pool.map(run, chunks), leading)
+
+
+def num_device_calls(num_instances: int, chunk_size: int, devices: list[Device]) -> int:
+    """Count the calls that :func:`map_device_chunks` makes."""
+    return -(-num_instances // (chunk_size * len(_in_use(devices, num_instances, chunk_size))))
+
+
+def _in_use(devices: list[Device], num_instances: int, chunk_size: int) -> list[Device]:
+    return devices[: max(1, -(-num_instances // chunk_size))]
+
+
+def map_instances(function: Callable[..., Any], *trees: Any) -> Any:
+    """Apply a numpy ``function`` to chunks small enough that its temporaries stay small.
+
+    Args:
+      function: given chunks ``[rows, ..]`` of the trees (numpy leaves), returns a pytree of
+        ``[rows, ..]``.
+      trees: an :class:`~jaxsched.Instance` ``[.., n]``, and others with its leading axes.
+
+    Returns:
+      What ``function`` returns, joined, with the leading axes put back.
+    """
+    trees = jax.tree.map(np.asarray, trees)
+    *leading, n = trees[0].prompt_tokens.shape
+    return map_chunks(function, *trees, leading=tuple(leading), chunk_size=host_chunk_size(n))
+
+
+def host_chunk_size(n: int) -> int:
+    """Instances in a chunk of numpy work on ``[rows, n]``."""
+    return max(1, _HOST_BYTES // (_HOST_BYTES_PER_REQUEST * n))
+
+
+def device_chunk_size(
+    leading: tuple[int, ...], n: int, devices: list[Device], *, group: int
+) -> int:
+    """Instances for each device in a call of a program that works on groups of ``group`` in step.
+
+    One of few sizes, so that few are ever compiled. CPU calls are small, for all cores to have a
+    share; an accelerator takes as many as fit a quarter of its memory.
+    """
+    num_instances = math.prod(leading)
+    if devices[0].platform == "cpu":
+        bytes_per_instance = _DEVICE_BYTES_PER_REQUEST * _power_of_two(n)
+        least, most = (max(group, size // bytes_per_instance) for size in _CPU_BYTES)
+        num_workers = max(len(devices), num_cores())  # virtual devices of a CPU share its cores
+    else:
+        stats = devices[0].memory_stats() or {}
+        budget = stats.get("bytes_limit", 2**32) // _ACCELERATOR_SHARE
+        least, most = group, max(group, budget // (_DEVICE_BYTES_PER_REQUEST * n))
+        num_workers = len(devices)
+    share = -(-num_instances // num_workers)
+    size = max(1, min(max(share, least), most, num_instances))
+    whole = _power_of_two(size)
+    if len(devices) == 1:
+        return whole
+    step = max(1, whole // 8)  # a call is filled up for every device, which would add up
+    return -(-size // step) * step
+
+
+def _power_of_two(at_least: int) -> int:
+    return 1 << (at_least - 1).bit_length()
+
+
+def _chunks(trees: Any, leading: tuple[int, ...], size: int) -> Iterator[Any]:
+    num_instances = math.prod(leading)
+    flat = jax.tree.map(
+        lambda leaf: leaf.reshape(num_instances, *leaf.shape[len(leading) :]), trees
+    )
+    for begin in range(0, num_instances, size):
+        yield jax.tree.map(lambda leaf, begin=begin: leaf[begin : begin + size], flat)
+
+
+def filled(leaf: Any, rows: int) -> Any:
+    """Repeat the last instance until there are ``rows`` of them."""
+    missing = rows - leaf.shape[0]
+    return np.concatenate([leaf, np.repeat(leaf[-1:], missing, axis=0)]) if missing else leaf
+
+
+def _joined(parts: Iterator[Any], leading: tuple[int, ...]) -> Any:
+    """Write each part to its place as it comes, so that all are never held twice."""
+    num_instances, begin = math.prod(leading), 0
+    joined: list[np.ndarray] = []
+    first = None
+    for part in parts:
+        leaves = jax.tree.leaves(part)
+        if first is None:
+            first = part
+            joined = [np.empty((num_instances, *leaf.shape[1:]), leaf.dtype) for leaf in leaves]
+        end = begin + len(leaves[0])
+        for whole, leaf in zip(joined, leaves, strict=True):
+            whole[begin:end] = leaf
+        begin = end
+    shaped = [whole.reshape(leading + whole.shape[1:]) for whole in joined]
+    result = jax.tree.unflatten(jax.tree.structure(first), shaped)
+    return {key: result[key] for key in first} if isinstance(first, dict) else result

@@ -1,0 +1,1 @@
+"""The backlog of round 0: strict order and earliest fit, exact to the round."""

@@ -1,0 +1,1 @@
+"""The nouns: instances, schedules, the clock, and the independent judge of feasibility."""

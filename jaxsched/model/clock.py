@@ -1,0 +1,173 @@
+"""From rounds to seconds: how long each iteration of a server takes."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from jax.typing import ArrayLike
+
+from jaxsched._lib.chunks import map_instances
+from jaxsched._lib.errors import InputError, wrong_dtype, wrong_shape
+from jaxsched._lib.pytree import pytree
+from jaxsched.model.instance import MAX_INT32, Instance
+from jaxsched.model.schedule import Schedule, Status
+from jaxsched.model.usage import events_in_order, usage_pieces
+
+
+@pytree
+class LinearClock:
+    r"""Iteration time that is linear in the work of the round, in milliseconds.
+
+    .. math:: a + b P + c B + d\,KV + e Q
+
+    :math:`P` prompt tokens are prefilled in the round, :math:`B` requests decode and hold
+    :math:`KV` tokens between them, and :math:`Q` is the sum of squared lengths of the prompts
+    prefilled. A chunk of :math:`k` tokens that follows :math:`m` computed ones counts
+    :math:`(m + k)^2 - m^2` in :math:`Q`, so that a prompt costs the same in one piece or many.
+
+    In a schedule of rounds a request counts in :math:`P` and :math:`Q` in its first round, and in
+    :math:`B` and :math:`KV` afterwards. A round with nobody active takes no time. A backlog's
+    schedule does not depend on the clock: one schedule may be read by many.
+
+    Attributes:
+      iteration_ms: :math:`a`, ms an iteration.
+      prefill_ms_per_token: :math:`b`, ms a prompt token.
+      decode_ms_per_request: :math:`c`, ms a decoding request.
+      kv_ms_per_token: :math:`d`, ms a token held by a decoding request.
+      attention_ms_per_squared_token: :math:`e`, ms a squared prompt token.
+
+    Example:
+      >>> import jaxsched as js
+      >>> inst = js.Instance.from_lengths([3, 1], [2, 3], kv_capacity=12)
+      >>> sched = js.Schedule.from_starts(inst, [0, 1])
+      >>> clock = js.clock.LinearClock(1000.0, 100.0, 10.0, 1.0, 0.0)
+
+      Round 1 prefills 3 tokens (1300 ms); round 2 prefills 1 token and decodes the first
+      request, which then holds 5 (1115 ms); round 3 decodes the second, holding 3 (1013 ms).
+
+      >>> clock.seconds(inst, sched, [1, 2, 3]).round(3).tolist()
+      [1.3, 2.415, 3.428]
+    """
+
+    iteration_ms: ArrayLike
+    prefill_ms_per_token: ArrayLike
+    decode_ms_per_request: ArrayLike
+    kv_ms_per_token: ArrayLike
+    attention_ms_per_squared_token: ArrayLike
+
+    def seconds(self, inst: Instance, sched: Schedule, round: Any) -> np.ndarray:
+        """Seconds from the start of round 1 to the end of the given rounds.
+
+        Between two starts or completions the iteration time is linear in the round number, so
+        the time to any round is a sum of closed forms. It stands still after the last completion.
+
+        Args:
+          inst: the instance, ``[.., n]``.
+          sched: its schedule.
+          round: integers ``[.., q]``: rounds of each instance, such as ``sched.completion``.
+
+        Returns:
+          float64 ``[.., q]``; 0 at round 0, NaN where ``round`` is negative (padding) and in
+          instances that were not scheduled.
+
+        Raises:
+          ValueError: ``round`` is not of integers or lacks the instance's leading axes, or a
+            coefficient is not a finite number >= 0.
+        """
+        rounds = np.asarray(round)
+        leading = inst.prompt_tokens.shape[:-1]
+        if rounds.dtype.kind not in "iu":
+            raise wrong_dtype("round", rounds.dtype)
+        if rounds.shape[:-1] != leading or not rounds.ndim:
+            raise wrong_shape(
+                "round",
+                rounds.shape,
+                f"expected [.., q] with the leading axes {leading} of the instance",
+            )
+        coefficients = _checked_coefficients(self)
+
+        def block(inst: Instance, sched: Schedule, rounds: np.ndarray) -> np.ndarray:
+            last_round = np.clip(rounds, 0, MAX_INT32).astype(np.int64)
+            work = _work_until(inst, sched, last_round)
+            milliseconds = sum(each * done for each, done in zip(coefficients, work, strict=True))
+            is_known = (rounds >= 0) & (np.asarray(sched.status) == Status.OK)[:, None]
+            return np.where(is_known, milliseconds / 1000.0, np.nan)
+
+        return map_instances(block, inst, sched, rounds)
+
+
+def _checked_coefficients(clock: LinearClock) -> tuple[float, ...]:
+    coefficients = []
+    for field in dataclasses.fields(clock):
+        value = np.asarray(getattr(clock, field.name))
+        if value.ndim or not (math.isfinite(value) and value >= 0):
+            raise InputError(
+                f"{field.name} of the clock",
+                value,
+                "expected one finite number >= 0, in milliseconds",
+            )
+        coefficients.append(float(value))
+    return tuple(coefficients)
+
+
+class _Work(NamedTuple):
+    """What a server has done by the end of some rounds, ``[rows, q]`` each, in a clock's order."""
+
+    iterations: np.ndarray
+    prefill_tokens: np.ndarray
+    decodes: np.ndarray
+    kv_tokens: np.ndarray
+    squared_prompts: np.ndarray
+
+
+def _work_until(inst: Instance, sched: Schedule, rounds: np.ndarray) -> _Work:
+    """Add up the work of rounds ``1 .. round``, exactly: only the squares need float64."""
+    events = events_in_order(sched.start, sched.completion)
+    begin, end, base, active = usage_pieces(inst, sched.start, sched.completion, events)
+    held = base + active * begin  # u rounds into a piece, held + active u tokens are held
+    is_busy = active > 0
+
+    def before(per_piece: np.ndarray) -> np.ndarray:
+        return np.cumsum(per_piece, axis=-1) - per_piece
+
+    def of_started(per_request: np.ndarray) -> np.ndarray:
+        amount = np.where(inst.is_real, per_request, 0)
+        return events.running_total(amount, np.zeros_like(amount))
+
+    prompt = np.asarray(inst.prompt_tokens, np.int64)
+    started, prefilled = of_started(np.ones_like(prompt)), of_started(prompt)
+    squares = of_started(prompt.astype(np.float64) ** 2)
+
+    piece = _last_before(begin, rounds)
+    is_begun = piece >= 0
+    piece = np.maximum(piece, 0)
+
+    def there(values: np.ndarray) -> np.ndarray:
+        return np.where(is_begun, np.take_along_axis(values, piece, axis=-1), 0)
+
+    whole, into = end - begin, rounds - there(begin)
+    # Requests in their first round are in `active` and `held` too: one request and s + 1 tokens.
+    return _Work(
+        iterations=there(before(is_busy * whole)) + there(is_busy) * into,
+        prefill_tokens=there(prefilled),
+        decodes=there(before(active * whole) - started) + there(active) * into,
+        kv_tokens=there(before(held * whole + active * _triangular(whole)) - prefilled - started)
+        + there(held) * into
+        + there(active) * _triangular(into),
+        squared_prompts=there(squares),
+    )
+
+
+def _triangular(count: np.ndarray) -> np.ndarray:
+    return count * (count + 1) // 2
+
+
+def _last_before(begin: np.ndarray, rounds: np.ndarray) -> np.ndarray:
+    """Index in its ascending row of the last ``begin < round``, -1 where there is none."""
+    row = np.arange(len(begin))[:, None]
+    apart = row << 32  # rows laid end to end stay ascending, for one search over all of them
+    begun = np.searchsorted((begin + apart).ravel(), (rounds + apart).ravel())
+    return begun.reshape(rounds.shape) - row * begin.shape[-1] - 1

@@ -1,0 +1,257 @@
+"""A backlog of requests and the KV cache it has to fit through."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsched._lib.errors import MAX_INT32, InputError, first_true, index_text, wrong_shape
+from jaxsched._lib.files import load_arrays, save_arrays
+from jaxsched._lib.pytree import pytree
+from jaxsched._lib.shown import are_numbers, leaves_text, shape_text, span, summary_html, text_html
+from jaxsched.model.batch import Batched
+from jaxsched.model.checks import require_requests, require_shape, require_tokens, whole_numbers
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from jaxsched.model.requests import Requests
+
+_FIELDS = ("prompt_tokens", "output_tokens", "is_real", "kv_capacity")
+
+
+@pytree
+class Instance(Batched):
+    r"""Requests that are all waiting at round 0, and the KV capacity that serves them.
+
+    Request :math:`i` has a prompt of :math:`s_i \ge 1` tokens and produces
+    :math:`o_i \ge 1` output tokens; the cache holds :math:`M \ge s_i + o_i` tokens.
+
+    Build one with :meth:`from_lengths`, which validates; the constructor does not, so that
+    instances can pass through ``jit`` and ``vmap``.
+
+    Attributes:
+      prompt_tokens: int32 ``[.., n]``, :math:`s_i`.
+      output_tokens: int32 ``[.., n]``, :math:`o_i`.
+      is_real: bool ``[.., n]``; False marks padding, which holds 1 token each way.
+      kv_capacity: int32 ``[..]``, :math:`M` in tokens.
+
+    Example:
+      >>> import jaxsched as js
+      >>> js.Instance.from_lengths([3, 1], [2, 4], kv_capacity=8)
+      Instance(n=2, kv_capacity=8)
+    """
+
+    prompt_tokens: jax.Array
+    output_tokens: jax.Array
+    is_real: jax.Array
+    kv_capacity: jax.Array
+
+    @classmethod
+    def from_lengths(cls, prompt_tokens: Any, output_tokens: Any, *, kv_capacity: Any) -> Instance:
+        """Build an instance from request lengths, checking every value on the host.
+
+        Args:
+          prompt_tokens: integers >= 1, ``[n]`` for one instance or ``[.., n]`` for several.
+          output_tokens: integers >= 1, the same shape.
+          kv_capacity: tokens the cache holds: one integer, or one for each instance ``[..]``.
+
+        Returns:
+          The instance; every request is real.
+
+        Raises:
+          ValueError: a length is not an integer >= 1, a request cannot fit the cache even
+            alone, shapes disagree, there are no requests, or one instance's outputs sum to
+            2^31 - 1 tokens or more (its rounds could not be counted in int32). The message
+            names field, position and value.
+
+        Example:
+          >>> import jaxsched as js
+          >>> js.Instance.from_lengths([[3, 1], [2, 2]], [[2, 4], [1, 1]], kv_capacity=[8, 5])
+          Instance(leading=(2,), n=2, kv_capacity=5..8)
+        """
+        prompt = whole_numbers("prompt_tokens", prompt_tokens)
+        return _validated(
+            prompt,
+            whole_numbers("output_tokens", output_tokens),
+            np.ones(prompt.shape, bool),
+            whole_numbers("kv_capacity", kv_capacity),
+        )
+
+    @property
+    def volume(self) -> jax.Array:
+        r"""Memory times time a request takes, float32 ``[.., n]`` in token rounds.
+
+        .. math:: v_i = s_i o_i + \tfrac12 o_i (o_i + 1)
+        """
+        prompt = self.prompt_tokens.astype(jnp.float32)
+        output = self.output_tokens.astype(jnp.float32)
+        return prompt * output + 0.5 * output * (output + 1)
+
+    @property
+    def num_requests(self) -> jax.Array:
+        """Real requests in each instance, int32 ``[..]``."""
+        return jnp.sum(self.is_real, axis=-1, dtype=jnp.int32)
+
+    def as_requests(self) -> Requests:
+        """Have all requests arrive at second 0, for :func:`jaxsched.serve`.
+
+        Returns:
+          The :class:`~jaxsched.Requests`, without the KV capacity, which is a server's.
+
+        Example:
+          >>> import jaxsched as js
+          >>> inst = js.Instance.from_lengths([3, 1], [2, 4], kv_capacity=8)
+          >>> inst.as_requests().arrival_s.tolist()
+          [0.0, 0.0]
+        """
+        from jaxsched.model.requests import Requests
+
+        return Requests.of_backlog(self)
+
+    @property
+    def _leading(self) -> tuple[int, ...]:
+        return tuple(self.is_real.shape[:-1])
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row a real request: instance, request, prompt and output tokens, capacity."""
+        return request_table(
+            self.is_real,
+            kv_capacity=self.kv_capacity,
+            prompt_tokens=self.prompt_tokens,
+            output_tokens=self.output_tokens,
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the instance to ``path`` as npz; :meth:`load` reads it back.
+
+        Args:
+          path: the file, named as it is (nothing is appended).
+        """
+        save_arrays(path, "Instance", {name: getattr(self, name) for name in _FIELDS})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Instance:
+        """Read what :meth:`save` wrote, with the checks of :meth:`from_lengths`.
+
+        Args:
+          path: the file.
+
+        Raises:
+          ValueError: the file holds something else.
+        """
+        return _validated(**load_arrays(path, "Instance", _FIELDS))
+
+    def __repr__(self) -> str:
+        """Shapes and a summary only: also readable for a tracer or a million requests."""
+        shape = shape_text(self.prompt_tokens)
+        if shape is None:
+            return leaves_text("Instance", {name: getattr(self, name) for name in _FIELDS})
+        parts = [shape]
+        if are_numbers(self.is_real, self.kv_capacity) and np.size(self.kv_capacity):
+            real = np.asarray(self.is_real)  # inside a trace, jax would trace this too
+            if not real.all():
+                parts.append(f"num_requests={span(real.sum(axis=-1))}")
+            parts.append(f"kv_capacity={span(self.kv_capacity)}")
+        return f"Instance({', '.join(parts)})"
+
+    def _repr_html_(self) -> str:
+        """How long the requests are, for notebooks."""
+        leaves = [getattr(self, name) for name in _FIELDS]
+        if not are_numbers(*leaves) or not np.asarray(self.is_real).any():
+            return text_html(repr(self))
+        prompt, output, real, capacity = map(np.asarray, leaves)
+        rows = {"prompt": prompt[real], "output": output[real]}
+        rows["prompt + output"] = rows["prompt"].astype(np.int64) + rows["output"]
+        padding = np.count_nonzero(~real)
+        backlogs = f"{capacity.size} backlogs of " if capacity.ndim else ""
+        return summary_html(
+            f"{backlogs}{span(real.sum(axis=-1))} requests, {span(capacity)} KV tokens",
+            corner="tokens",
+            rows=rows,
+            caption=f"rows of padding, not counted: {padding}" if padding else "",
+        )
+
+
+def exact_volume(inst: Instance) -> np.ndarray:
+    r"""Memory times time of each request, :math:`s o + o (o + 1) / 2`, int64 ``[.., n]``.
+
+    Padding takes 0. One instance's volumes sum to at most :math:`M \sum o < 2^{62}`.
+    """
+    prompt = np.asarray(inst.prompt_tokens, np.int64)
+    output = np.asarray(inst.output_tokens, np.int64)
+    return np.where(inst.is_real, prompt * output + output * (output + 1) // 2, 0)
+
+
+def request_table(is_real: Any, *, kv_capacity: Any = None, **columns: Any) -> pd.DataFrame:
+    """Flatten ``[.., n]`` columns to one row a real request, numbered by instance and request."""
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise ImportError('to_pandas needs pandas: pip install "jaxsched[pandas]"') from error
+    real = np.asarray(is_real)
+    flat = real.reshape(-1, real.shape[-1])
+    instance, request = np.nonzero(flat)
+    table = {"instance": instance, "request": request}
+    if kv_capacity is not None:
+        table["kv_capacity"] = np.asarray(kv_capacity).reshape(-1)[instance]
+    for name, column in columns.items():
+        table[name] = np.asarray(column).reshape(flat.shape)[instance, request]
+    return pd.DataFrame(table)
+
+
+def _validated(
+    prompt_tokens: np.ndarray,
+    output_tokens: np.ndarray,
+    is_real: np.ndarray,
+    kv_capacity: np.ndarray,
+) -> Instance:
+    shape = prompt_tokens.shape
+    require_requests("prompt_tokens", shape)
+    for field, array in {"output_tokens": output_tokens, "is_real": is_real}.items():
+        require_shape(field, array, shape, like="prompt_tokens")
+    if kv_capacity.shape not in ((), shape[:-1]):
+        raise wrong_shape(
+            "kv_capacity",
+            kv_capacity.shape,
+            f"expected one integer, or one for each instance {shape[:-1]}",
+        )
+    prompt, output = prompt_tokens.astype(np.int64), output_tokens.astype(np.int64)
+    capacity = np.broadcast_to(kv_capacity, shape[:-1]).astype(np.int64)
+    require_tokens("prompt_tokens", prompt)
+    require_tokens("output_tokens", output)
+    require_tokens("kv_capacity", kv_capacity)
+    _reject_requests_that_never_fit(prompt + output, capacity)
+    total = output.sum(axis=-1)
+    if (position := first_true(total >= MAX_INT32)) is not None:
+        named = f"instance {index_text(position)}" if position else "the instance"
+        raise InputError(
+            "output_tokens",
+            total[position],
+            "expected less than 2^31 - 1, the most rounds that int32 counts; split the backlog",
+            finding=f"of {named} sum to {total[position]}",
+        )
+    return Instance(
+        prompt_tokens=jnp.asarray(prompt, jnp.int32),
+        output_tokens=jnp.asarray(output, jnp.int32),
+        is_real=jnp.asarray(is_real, bool),
+        kv_capacity=jnp.asarray(capacity, jnp.int32),
+    )
+
+
+def _reject_requests_that_never_fit(size: np.ndarray, capacity: np.ndarray) -> None:
+    position = first_true(size > capacity[..., None])
+    if position is not None:
+        *instance, request = position
+        of_instance = f" of instance {index_text(tuple(instance))}" if instance else ""
+        raise InputError(
+            f"request {request}{of_instance}",
+            size[position],
+            "raise kv_capacity or leave the request out",
+            finding=f"needs {size[position]} tokens at its end but kv_capacity is "
+            f"{capacity[tuple(instance)]}: it can never run",
+        )

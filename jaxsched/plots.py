@@ -1,0 +1,29 @@
+"""Pictures: `show/plots` under its public name."""
+
+from jaxsched.show.plots import (
+    capacity,
+    heatmap,
+    latency_cdf,
+    mean_bars,
+    memory,
+    new_axes,
+    ratio,
+    schedule,
+    search,
+    stacked_axes,
+    tuning,
+)
+
+__all__ = [
+    "capacity",
+    "heatmap",
+    "latency_cdf",
+    "mean_bars",
+    "memory",
+    "new_axes",
+    "ratio",
+    "schedule",
+    "search",
+    "stacked_axes",
+    "tuning",
+]

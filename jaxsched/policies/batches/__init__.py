@@ -1,0 +1,1 @@
+"""Rules that form batches: Sorted-F and its kin."""

@@ -1,0 +1,1 @@
+"""Rules that follow a bound or a relaxation."""

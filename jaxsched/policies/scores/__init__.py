@@ -1,0 +1,1 @@
+"""Rules that give each request a number by itself."""

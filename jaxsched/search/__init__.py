@@ -1,0 +1,1 @@
+"""Better orders for given backlogs."""

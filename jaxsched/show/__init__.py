@@ -1,0 +1,1 @@
+"""Text, tables, pictures and traces for other programs."""

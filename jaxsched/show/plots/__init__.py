@@ -1,0 +1,26 @@
+"""Pictures, drawn with matplotlib on axes that the caller may supply."""
+
+from jaxsched.show.plots._axes import new_axes, stacked_axes
+from jaxsched.show.plots._capacity import capacity
+from jaxsched.show.plots._heatmap import heatmap
+from jaxsched.show.plots._latency_cdf import latency_cdf
+from jaxsched.show.plots._mean_bars import mean_bars
+from jaxsched.show.plots._memory import memory
+from jaxsched.show.plots._ratio import ratio
+from jaxsched.show.plots._schedule import schedule
+from jaxsched.show.plots._search import search
+from jaxsched.show.plots._tuning import tuning
+
+__all__ = [
+    "capacity",
+    "heatmap",
+    "latency_cdf",
+    "mean_bars",
+    "memory",
+    "new_axes",
+    "ratio",
+    "schedule",
+    "search",
+    "stacked_axes",
+    "tuning",
+]

@@ -1,0 +1,1 @@
+"""The least memory, or the fewest servers, that meets a target."""

@@ -1,0 +1,313 @@
+"""What a comparison of rules found: every metric of every instance, and means with intervals."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from jaxsched._lib import layout as _layout
+from jaxsched._lib.errors import InputError, UnknownName
+from jaxsched._lib.layout import Column, Layout
+from jaxsched._lib.names import hint
+from jaxsched.metrics.statistics import Estimate, estimate_means
+from jaxsched.show import plots
+from jaxsched.show import tables as _tables
+from jaxsched.show.tables import written
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from rich.table import Table
+
+
+@dataclasses.dataclass(frozen=True, repr=False, eq=False)
+class Comparison:
+    """Rules side by side on the same instances; made by :func:`jaxsched.compare`.
+
+    Printing it shows the table. Means are over instances. Intervals are 95%, by Student's t or,
+    where ``compare`` was given a key, by the bootstrap; NaN (blank) for a single instance.
+
+    Attributes:
+      metrics: ``metrics[rule][metric]`` is that metric of each instance, ``[..]``: those of
+        :func:`jaxsched.metrics.summary`; ``kv_use``, mean tokens held over capacity; and with a
+        bound ``gap``, total latency in rounds over the bound, minus 1.
+      num_requests: real requests of each instance, ``[..]``.
+      kv_capacity: tokens the cache of each instance holds, ``[..]``.
+      baseline: the rule that the others are compared with, or None.
+      bound: lower bound on the total latency of each instance, float64 ``[..]`` in rounds, or
+        None.
+      bound_name: what the bound is called, or None.
+      key: the jax random key of the bootstrap, or None for t intervals.
+    """
+
+    metrics: dict[str, dict[str, np.ndarray]]
+    num_requests: np.ndarray
+    kv_capacity: np.ndarray
+    baseline: str | None = None
+    bound: np.ndarray | None = None
+    bound_name: str | None = None
+    key: jax.Array | None = None
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """Names of the rules, in the order they were given."""
+        return tuple(self.metrics)
+
+    @property
+    def unit(self) -> str:
+        """Unit of latencies in the table and the picture: ``"s"`` if there is a clock."""
+        return "s" if "mean_latency_s" in self.metrics[self.rules[0]] else "rounds"
+
+    @property
+    def best(self) -> str:
+        """The rule of least mean latency."""
+        metric = f"mean_latency_{self.unit}"
+        return min(self.rules, key=lambda rule: self.metrics[rule][metric].mean())
+
+    def estimate(self, metric: str) -> dict[str, Estimate]:
+        """Mean of a metric over instances, for each rule.
+
+        Args:
+          metric: a name in ``metrics[rule]``, such as ``"mean_latency_rounds"``.
+
+        Raises:
+          ValueError: no metric has this name; the message offers the nearest ones.
+        """
+        return self._by_rule(self._values(metric))
+
+    def difference(self, metric: str) -> dict[str, Estimate]:
+        """Mean of the paired differences, rule minus baseline, for each rule.
+
+        Args:
+          metric: see :meth:`estimate`.
+
+        Raises:
+          ValueError: there is no such metric, or no baseline.
+        """
+        return self._by_rule(self._differences(self._values(metric)))
+
+    def change(self, metric: str) -> dict[str, Estimate]:
+        """Mean of the paired ratios to the baseline, minus 1; NaN where the baseline has 0.
+
+        Args:
+          metric: see :meth:`estimate`.
+
+        Raises:
+          ValueError: there is no such metric, or no baseline.
+        """
+        return self._by_rule(self._changes(self._values(metric)))
+
+    def bound_on_mean_latency(self) -> Estimate | None:
+        """Mean latency in rounds that no rule can beat; None without a bound."""
+        if self.bound is None:
+            return None
+        estimate = estimate_means((self.bound / self.num_requests).reshape(-1), self.key)
+        return Estimate(*map(float, estimate))
+
+    def records(self) -> list[dict[str, Any]]:
+        """One record for each rule and metric.
+
+        Keys are ``rule``, ``metric``, ``mean``, ``low`` and ``high``; with a baseline also
+        ``difference`` and ``change`` (see the methods of these names) with their ``_low`` and
+        ``_high``.
+        """
+        names = list(self.metrics[self.rules[0]])
+        values = np.stack([self._values(name) for name in names])  # [metrics, rules, B]
+        columns = _columns("mean", "", estimate_means(values, self.key))
+        if self.baseline is not None:
+            differences, changes = self._differences(values), self._changes(values)
+            columns |= _columns("difference", "difference_", estimate_means(differences, self.key))
+            columns |= _columns("change", "change_", estimate_means(changes, self.key))
+        return [
+            {
+                "rule": rule,
+                "metric": name,
+                **{column: float(array[row, place]) for column, array in columns.items()},
+            }
+            for place, rule in enumerate(self.rules)
+            for row, name in enumerate(names)
+        ]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return :meth:`records` as a table."""
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError('to_pandas needs pandas: pip install "jaxsched[pandas]"') from error
+        return pd.DataFrame(self.records())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers for JSON: the setting, and :meth:`records` as ``rules[rule][metric]``.
+
+        What is NaN there is None here.
+        """
+        rules: dict[str, dict[str, Any]] = {rule: {} for rule in self.rules}
+        for record in self.records():
+            rule, metric = record.pop("rule"), record.pop("metric")
+            rules[rule][metric] = {
+                name: number if math.isfinite(number) else None for name, number in record.items()
+            }
+        bound = self.bound_on_mean_latency()
+        about_bound = None
+        if bound is not None:
+            about_bound = {"name": self.bound_name, "mean_latency_rounds": bound.mean}
+        return {
+            "num_instances": self.num_requests.size,
+            "num_requests": _extremes(self.num_requests),
+            "kv_capacity": _extremes(self.kv_capacity),
+            "intervals": self.interval_name,
+            "baseline": self.baseline,
+            "bound": about_bound,
+            "rules": rules,
+        }
+
+    def plot(self, ax: Axes | None = None, *, title: str = "") -> Axes:
+        """Draw the mean latency of each rule with its interval, and the bound as a line.
+
+        The bound is in rounds, so there is no line where latency is in seconds.
+
+        Args:
+          ax: matplotlib axes to draw on; None makes new ones.
+          title: what the rules were run on, such as the workload and the server; it stands
+            above the :attr:`description`, which says sizes and capacity.
+
+        Returns:
+          The axes.
+
+        Raises:
+          ImportError: matplotlib is not installed.
+        """
+        bound = self.bound_on_mean_latency() if self.unit == "rounds" else None
+        return plots.mean_bars(
+            self.estimate(f"mean_latency_{self.unit}"),
+            title=f"{title}\n{self.description}".lstrip(),
+            label=f"mean latency ({self.unit}), lower is better",
+            limit=None if bound is None else bound.mean,
+            limit_label=f"{self.bound_name} bound",
+            ax=ax,
+        )
+
+    def table(self) -> Table:
+        """Lay out the figures that matter most as a ``rich`` table."""
+        return _tables.rich_table(self._layout())
+
+    @property
+    def description(self) -> str:
+        """What the rules were run on, in a phrase."""
+        count = self.num_requests.size
+        instances = "1 instance" if count == 1 else f"{count} instances"
+        requests = _text(_extremes(self.num_requests))
+        return f"{instances} of {requests} requests, {_text(_extremes(self.kv_capacity))} KV tokens"
+
+    @property
+    def interval_name(self) -> str | None:
+        """How the intervals were formed; None where there are none."""
+        if self.num_requests.size < 2:
+            return None
+        return "95% t" if self.key is None else "95% bootstrap"
+
+    def __repr__(self) -> str:
+        """Names and counts only."""
+        return f"Comparison({', '.join(self.rules)}; {self.description}; best: {self.best})"
+
+    def __str__(self) -> str:
+        """Lay out the table as plain text."""
+        return _tables.plain_text(self._layout())
+
+    def __rich__(self) -> Table:
+        return self.table()
+
+    def _repr_html_(self) -> str:
+        return _layout.html(self._layout())
+
+    def _layout(self) -> Layout:
+        unit, bound = self.unit, self.bound_on_mean_latency()
+        row_of_bound = None if bound is None or unit != "rounds" else written(bound)
+
+        def column(header: str, cells: Sequence[str], limit: str = "") -> Column:
+            return Column(header, cells if row_of_bound is None else [*cells, limit])
+
+        def figures(
+            header: str, estimates: dict[str, Estimate], limit: str = "", **style: bool
+        ) -> Column:
+            return column(header, [written(each, **style) for each in estimates.values()], limit)
+
+        latency = f"mean_latency_{unit}"
+        columns = [
+            column("rule", self.rules, f"{self.bound_name} bound"),
+            figures("mean\nlatency", self.estimate(latency), row_of_bound or ""),
+        ]
+        if self.baseline is not None:
+            change = self.change(latency) | {self.baseline: Estimate(math.nan, math.nan, math.nan)}
+            columns.append(figures(f"change\nvs {self.baseline}", change, is_share=True))
+        if bound is not None:
+            header = f"above\n{self.bound_name}\nbound"
+            columns.append(figures(header, self.estimate("gap"), is_share=True))
+        for header, metric, is_share in (
+            ("p99\nlatency", f"p99_latency_{unit}", False),
+            ("make-\nspan", f"makespan_{unit}", False),
+            ("slow-\ndown", "mean_slowdown", False),
+            ("KV\nuse", "kv_use", True),
+            ("on\ntime", "share_within_deadline", True),
+        ):
+            if metric in self.metrics[self.rules[0]]:
+                estimates = self.estimate(metric)
+                columns.append(figures(header, estimates, is_share=is_share, has_interval=False))
+        return Layout(
+            title=f"{self.description}; times in {'seconds' if unit == 's' else unit}",
+            columns=columns,
+            caption=_tables.interval_caption(self.interval_name),
+            best_row=self.rules.index(self.best) if len(self.rules) > 1 else None,
+            limit_row=None if row_of_bound is None else len(self.rules),
+        )
+
+    def _values(self, metric: str) -> np.ndarray:
+        """One row a rule and one column an instance, float64 ``[rules, B]``."""
+        if metric not in (known := self.metrics[self.rules[0]]):
+            raise UnknownName("metric", metric, tuple(known))
+        rows = [self.metrics[rule][metric].reshape(-1) for rule in self.rules]
+        return np.stack(rows).astype(np.float64)
+
+    def _reference(self, values: np.ndarray) -> np.ndarray:
+        if self.baseline is None:
+            raise ValueError('there is no baseline; name one: compare(.., baseline="fcfs")')
+        place = self.rules.index(self.baseline)
+        return values[..., place : place + 1, :]
+
+    def _differences(self, values: np.ndarray) -> np.ndarray:
+        return values - self._reference(values)
+
+    def _changes(self, values: np.ndarray) -> np.ndarray:
+        reference = self._reference(values)
+        return self._differences(values) / np.where(reference == 0, np.nan, reference)
+
+    def _by_rule(self, values: np.ndarray) -> dict[str, Estimate]:
+        estimates = estimate_means(values, self.key)
+        return {
+            rule: Estimate(*(float(array[row]) for array in estimates))
+            for row, rule in enumerate(self.rules)
+        }
+
+
+def not_among_rules(baseline: str, rules: Collection[str]) -> InputError:
+    """Make the error for a baseline that is none of the rules."""
+    finding = f"{baseline!r} is not among the rules"
+    return InputError("baseline", baseline, hint(baseline, rules), finding=finding)
+
+
+def _columns(name: str, prefix: str, estimates: Estimate) -> dict[str, np.ndarray]:
+    return {name: estimates.mean, f"{prefix}low": estimates.low, f"{prefix}high": estimates.high}
+
+
+def _extremes(values: np.ndarray) -> int | list[int]:
+    low, high = int(values.min()), int(values.max())
+    return low if low == high else [low, high]
+
+
+def _text(extremes: int | list[int]) -> str:
+    return "..".join(map(str, extremes)) if isinstance(extremes, list) else str(extremes)

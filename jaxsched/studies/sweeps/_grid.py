@@ -1,0 +1,120 @@
+"""The settings of a sweep, checked before anything is computed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+import jax
+
+from jaxsched import policies
+from jaxsched._lib.errors import MAX_INT32, InputError, UnknownName, choice, integer
+from jaxsched.engine.contract import Discipline
+from jaxsched.servers.named import PRESETS
+from jaxsched.studies.comparing.compare import BOUNDS
+from jaxsched.studies.sweeps._shards import OWN_AXES, WORKLOAD_NAMES, Shard, cells, draw, label
+
+Keep = Literal["instances", "moments"]
+
+_AXES = ("workloads", "num_requests", "kv_capacity", "rules", "servers")
+_DEFAULTS: dict[str, Any] = {
+    "num_instances": 100,
+    "seed": 0,
+    "bound": "volume",
+    "discipline": "strict",
+    "keep": "instances",
+}
+
+
+def checked(grid: Mapping[str, Any]) -> dict[str, Any]:
+    """Fill in what ``grid`` leaves out, in the form that is kept beside the shards."""
+    known = (*_AXES, *_DEFAULTS)
+    for name in grid:
+        if name not in known:
+            raise UnknownName("setting of a sweep", name, known)
+    full = _DEFAULTS | {name: [] for name in _AXES} | dict(grid)
+    for name in _AXES:
+        full[name] = _checked_axis(name, full[name])
+    for name in ("workloads", "rules"):
+        _require_given(name, grid, full)
+    full["num_instances"] = integer("num_instances", full["num_instances"], 1, MAX_INT32)
+    full["seed"] = integer("seed", full["seed"], 0, MAX_INT32)
+    _require_names(full)
+    for name in ("num_requests", "kv_capacity"):
+        if any(name not in OWN_AXES.get(each["name"], ()) for each in full["workloads"]):
+            _require_given(name, grid, full)
+    if "server" in full["kv_capacity"] and not full["servers"]:
+        raise ValueError('the kv_capacity "server" needs servers, to say whose; list some')
+    _require_draws(full)
+    return json.loads(json.dumps(full))  # as it is read back
+
+
+def _checked_axis(name: str, values: Any) -> list[Any]:
+    if not isinstance(values, list | tuple):
+        raise InputError(name, values, "expected a list")
+    if name in ("workloads", "rules"):
+        values = [_named_options(name, place, value) for place, value in enumerate(values)]
+    if name in ("num_requests", "kv_capacity"):
+        values = [_checked_count(name, place, value) for place, value in enumerate(values)]
+    for place, value in enumerate(values):
+        if value in values[:place]:
+            finding = f"is {value!r}, which is there already"
+            raise InputError(name, value, "", (place,), finding)
+    return list(values)
+
+
+def _checked_count(name: str, place: int, value: Any) -> int | str:
+    if name == "kv_capacity" and value == "server":
+        return value
+    return integer(name, value, 1, MAX_INT32, position=(place,))
+
+
+def _named_options(axis: str, place: int, value: Any) -> dict[str, Any]:
+    options = {"name": value} if isinstance(value, str) else value
+    if not isinstance(options, Mapping) or not isinstance(options.get("name"), str):
+        expectation = "expected a name, or a table with a name and options"
+        raise InputError(axis, value, expectation, (place,))
+    return dict(options)
+
+
+def _require_given(name: str, grid: Mapping[str, Any], full: dict[str, Any]) -> None:
+    if name not in grid:
+        raise ValueError(f"the sweep lacks {name!r}; give a list")
+    if not full[name]:
+        raise InputError(name, grid[name], "expected a list that is not empty")
+
+
+def _require_names(grid: dict[str, Any]) -> None:
+    for options in grid["workloads"]:
+        if options["name"] not in WORKLOAD_NAMES:
+            raise UnknownName("workload", options["name"], WORKLOAD_NAMES)
+    for server in grid["servers"]:
+        PRESETS.require(server)
+    if grid["bound"] not in (*BOUNDS, "none"):
+        raise UnknownName("bound", grid["bound"], (*BOUNDS, "none"))
+    choice("discipline", grid["discipline"], get_args(Discipline))
+    choice("keep", grid["keep"], get_args(Keep))
+    try:
+        rules(grid)
+    except TypeError as error:  # an option that the rule does not take
+        raise ValueError(str(error)) from error
+
+
+def _require_draws(grid: dict[str, Any]) -> None:
+    """Raise now what a workload would reject in a cell that comes last."""
+    for place, workload in enumerate(grid["workloads"]):
+        try:
+            for cell in cells({**grid, "workloads": [workload]}):
+                shard = Shard(0, *cell, 0, 1)
+                jax.eval_shape(lambda shard=shard: draw(shard, 0))
+        except TypeError as error:
+            raise ValueError(f"workloads[{place}]: {error}") from error
+
+
+def rules(grid: dict[str, Any]) -> dict[str, policies.Rule]:
+    """Build the rules, by label."""
+    return {
+        label(options): policies.make(**options)  # an option ``name`` is the rule's
+        for options in grid["rules"]
+    }

@@ -1,0 +1,21 @@
+"""Recorded request lengths: `workloads/traces` under its public name."""
+
+from jaxsched.workloads.traces import (
+    SOURCES,
+    Source,
+    Trace,
+    TraceWarning,
+    download,
+    load,
+    read,
+)
+
+__all__ = [
+    "SOURCES",
+    "Source",
+    "Trace",
+    "TraceWarning",
+    "download",
+    "load",
+    "read",
+]

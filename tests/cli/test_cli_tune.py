@@ -1,0 +1,104 @@
+"""``jaxsched tune``: lengths in, a rule out, and the rule used by name."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+import jaxsched as js
+
+SMALL = ["--workload", "mixed", "--requests", "40", "--instances", "4", "--steps", "12"]
+
+
+@pytest.fixture
+def tuned(run, tmp_path):
+    path = tmp_path / "rule.json"
+    code, out, err = run("tune", path, *SMALL, "--json", tmp_path / "run.json")
+    assert code == 0, err
+    return path, out, json.loads((tmp_path / "run.json").read_text())
+
+
+def test_gives_what_the_library_gives(tuned):
+    path, out, saved = tuned
+    both = js.workloads.mixed(jax.random.key(0), num_requests=40, batch=8)
+    train, held_out = (
+        jax.tree.map(lambda leaf, rows=rows: leaf[rows], both)
+        for rows in (slice(0, 4), slice(4, 8))
+    )
+    names = ("log_prompt", "log_output", "log_total", "log_volume", "prompt_share", "output_share")
+    rule = js.policies.linear_score(names, [name == "log_volume" for name in names])
+    found = js.tune(rule, train, held_out, jax.random.key(0), steps=12)
+    again = js.policies.make(f"file:{path}")
+    np.testing.assert_array_equal(
+        js.prioritize(held_out, again), js.prioritize(held_out, found.rule)
+    )
+    assert saved["history"]["validation"] == found.history.validation.tolist()
+    assert f"--policies file:{path}" in out
+    assert "smallest_volume" in out
+
+
+def test_features_are_chosen_by_name(run, tmp_path):
+    path = tmp_path / "rule.json"
+    assert run("tune", path, *SMALL, "--features", "log_volume, log_output")[0] == 0
+    assert js.policies.load(path).features == ("log_volume", "log_output")
+
+
+def test_the_rule_is_used_by_name(run, tuned, tmp_path):
+    path, _, _ = tuned
+    table = tmp_path / "table.json"
+    rules = f"smallest_volume,file:{path}"
+    assert run("compare", *SMALL[:-2], "--policies", rules, "--json", table)[0] == 0
+    inst = js.workloads.mixed(jax.random.key(0), num_requests=40, batch=4)
+    expected = js.tuning.evaluate(inst, js.policies.load(path)).mean()
+    found = json.loads(table.read_text())["rules"]
+    assert list(found) == ["smallest_volume", f"file:{path}"]
+    mean = found[f"file:{path}"]["mean_latency_rounds"]["mean"]
+    np.testing.assert_allclose(mean, expected, rtol=1e-6)
+    assert run("simulate", *SMALL[:-2], "--policy", f"file:{path}")[0] == 0
+
+
+def test_goes_on_from_a_saved_rule_and_from_a_checkpoint(run, tuned, tmp_path):
+    path, _, _ = tuned
+    state = tmp_path / "state"
+    more = [*SMALL, "--policy", f"file:{path}", "--checkpoint", state]
+    found = []
+    for name in ("first.npz", "again.npz"):
+        assert run("tune", tmp_path / name, *more)[0] == 0
+        assert (state / "tuning.npz").exists()
+        found.append(jax.tree.leaves(js.policies.make(f"file:{tmp_path / name}")))
+    jax.tree.map(np.testing.assert_array_equal, *found)
+
+
+def test_counts_seconds_on_a_server(run, tmp_path):
+    flags = ["--objective", "p99", "--server", "llama2_70b_2xa100", "--json", tmp_path / "run.json"]
+    code, out, _ = run("tune", tmp_path / "rule.json", *SMALL, *flags)
+    assert code == 0
+    assert "p99 on held-out backlogs, s" in out
+    saved = json.loads((tmp_path / "run.json").read_text())["history"]
+    both = js.workloads.mixed(jax.random.key(0), num_requests=40, batch=8)
+    held_out = jax.tree.map(lambda leaf: leaf[4:], both)
+    sched = js.simulate(held_out, js.prioritize(held_out, "smallest_volume"))  # where it starts
+    clock = js.clock.PRESETS["llama2_70b_2xa100"]
+    expected = js.metrics.summary(held_out, sched, clock)["p99_latency_s"].mean()
+    np.testing.assert_allclose(saved["validation"][0], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--objective", "p98"], "no objective is called 'p98'; did you mean 'p99'"),
+        (["--features", "log_promt"], "did you mean 'log_prompt'"),
+        (["--policy", "fcfs", "--features", "log_prompt"], "policy 'fcfs' takes none"),
+        (["--policy", "fcfs"], "'fcfs' has no parameters to tune"),
+        (["--policy", "file:absent.json"], "absent.json: No such file"),
+        (["--steps", "0"], "--steps is 0"),
+        (["--minibatch", "5"], "--minibatch is 5 but train holds 4"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(run, tmp_path, arguments, message):
+    code, out, err = run("tune", tmp_path / "rule.json", *SMALL, *arguments)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
