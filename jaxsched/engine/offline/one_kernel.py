@@ -26,13 +26,19 @@ def as_one_kernel(function: Callable[..., Any], *args: Any) -> Any:
     Args:
       function: made of ``lax`` operations alone, none of them a sort, a scatter or a large array
         (256 KiB) computed at once, which XLA would hand to threads.
-      args: pytrees of int32 arrays, none negative.
+      args: pytrees of arrays, the first leaf int32 and not negative.
     """
     # XLA stops the process when an argument of such a call is a constant, as arguments are
-    # where the caller closes over them. Raising each to a number <= 0 that XLA may not look
-    # at changes none and makes every one the result of an operation.
+    # where the caller closes over them. Adding a zero that XLA may not look at changes none
+    # and makes every one the result of an operation.
     some = jax.tree.leaves(args)[0]
-    lowest = -lax.optimization_barrier(some[(0,) * some.ndim])
-    args = jax.tree.map(lambda arg: lax.max(arg, jnp.broadcast_to(lowest, arg.shape)), args)
+    zero = lax.optimization_barrier(some[(0,) * some.ndim]) >> 31
+    args = jax.tree.map(lambda arg: _plus(arg, zero), args)
     with set_xla_metadata(**_MARK):
         return jax.jit(function)(*args)
+
+
+def _plus(arg: jax.Array, zero: jax.Array) -> jax.Array:
+    if jnp.issubdtype(arg.dtype, jnp.floating):
+        return arg + zero.astype(arg.dtype)
+    return arg ^ zero.astype(arg.dtype)

@@ -1,1 +1,0 @@
-"""The online engine: requests arrive over time, a server works them off in steps."""

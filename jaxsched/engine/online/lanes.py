@@ -1,0 +1,96 @@
+"""Reading and writing one row a stream, where every stream has a row of its own in mind.
+
+Arrays are ``[rows B]``: rows of streams, flat, because the CPU compiler unrolls short inner loops
+before it would vectorise them. Two ways to write: a loop over the streams, which is a handful of
+instructions each inside one compiled CPU function, and a scatter, which is one call for all
+streams everywhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+Writing = Literal["loop", "scatter"]
+
+
+def choose(flag: jax.Array, yes: Any, no: Any) -> Any:
+    """``jnp.where`` over pytrees, without the call that jax makes of it."""
+
+    def leaf(yes: jax.Array, no: jax.Array) -> jax.Array:
+        dtype = jnp.result_type(yes, no)
+        shape = jnp.broadcast_shapes(flag.shape, jnp.shape(yes), jnp.shape(no))
+        yes, no = (jnp.broadcast_to(jnp.asarray(x, dtype), shape) for x in (yes, no))
+        return lax.select(jnp.broadcast_to(flag, shape), yes, no)
+
+    return jax.tree.map(leaf, yes, no)
+
+
+def any_of(flags: jax.Array) -> jax.Array:
+    """Whether one of ``flags [B]`` holds, as a scalar."""
+    return jnp.max(flags.astype(jnp.int32)) > 0
+
+
+def num_rows(array: jax.Array, lanes: jax.Array) -> int:
+    """Rows of a flat array, given anything ``[B]``."""
+    return array.shape[0] // lanes.shape[0]
+
+
+def take(array: jax.Array, row: jax.Array) -> jax.Array:
+    """``array[row[l], l]`` for every stream l, ``[B]``."""
+    return array.at[_flat(row)].get(mode="promise_in_bounds")
+
+
+def put(writing: Writing, *writes: tuple[jax.Array, jax.Array, jax.Array]) -> list[jax.Array]:
+    """Each array with ``array[row[l], l] = value[l]`` for every stream l.
+
+    Args:
+      writing: how.
+      writes: an array, rows ``[B]`` and values ``[B]`` each; no array twice.
+    """
+    places = [_flat(row) for _, row, _ in writes]
+    if writing == "scatter":
+        return [
+            array.at[place].set(value, mode="promise_in_bounds", unique_indices=True)
+            for (array, _, value), place in zip(writes, places, strict=True)
+        ]
+
+    def one_stream(lane: jax.Array, arrays: list[jax.Array]) -> list[jax.Array]:
+        def at_lane(array: jax.Array) -> jax.Array:
+            return lax.dynamic_slice(array, (lane,), (1,))
+
+        return [
+            lax.dynamic_update_slice(array, at_lane(value), (at_lane(place)[0],))
+            for array, place, (_, _, value) in zip(arrays, places, writes, strict=True)
+        ]
+
+    num_streams = places[0].shape[0]
+    arrays = [array for array, _, _ in writes]
+    return lax.fori_loop(jnp.int32(0), jnp.int32(num_streams), one_stream, arrays)
+
+
+def once(one: jax.Array, compute: Callable[[], Any]) -> Any:
+    """What ``compute()`` returns, computed at this place and once.
+
+    XLA would copy the computation into everything that uses a result of it, ten times over in a
+    step of this engine. A loop, of which XLA cannot know that it makes one turn, keeps it whole.
+
+    Args:
+      one: int32 ``[]``, 1, but no constant.
+      compute: of arrays of the caller.
+    """
+    shapes = jax.eval_shape(compute)
+    start = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    turns = jnp.zeros_like(one)
+    return lax.while_loop(
+        lambda carry: carry[0] < one, lambda carry: (carry[0] + 1, compute()), (turns, start)
+    )[1]
+
+
+def _flat(row: jax.Array) -> jax.Array:
+    num_streams = row.shape[0]
+    return row * num_streams + lax.iota(jnp.int32, num_streams)
