@@ -10,8 +10,9 @@ import numpy as np
 from jaxsched.metrics.statistics import Estimate
 from jaxsched.show.plots._axes import new_axes
 from jaxsched.show.plots._frame import finish, room, text_size
-from jaxsched.show.plots._style import BAR, LIMIT, written
+from jaxsched.show.plots._style import BAR, LIMIT
 from jaxsched.show.plots._text import text_width, widest, wrapped
+from jaxsched.show.tables import written
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,6 +30,8 @@ def mean_bars(
     ax: Axes | None = None,
 ) -> Axes:
     """Draw one bar for each mean, with its interval where there is one.
+
+    Numbers have as many digits as their intervals warrant, as in tables.
 
     Args:
       estimates: the mean and interval of each name, drawn from the top down.
@@ -69,16 +72,17 @@ def mean_bars(
     finish(ax, x_label=label, title=title, rows=list(estimates))
     ax.set_ylim(len(mean) - 0.5 + 0.9 * has_limit, -0.6)
     size, (width, _) = text_size(ax), room(ax)
-    number_width = widest(map(written, mean), size) + 2 * _GAP
+    numbers = [written(Estimate(*each)).partition("±")[0] for each in estimates.values()]
+    number_width = widest(numbers, size) + 2 * _GAP
     longest = max(np.nanmax(end), limit or 0.0)
     ax.set_xlim(0, longest / (1 - number_width / max(width, 2 * number_width)))
     ax.set_xticks(_ticks(ax, size, width))
     for row in place:
-        _write(ax, written(mean[row]), end[row], row, size, width)
+        _write(ax, numbers[row], end[row], row, size, width)
     if limit is not None:
         ax.axvline(limit, color=LIMIT, linestyle="--")
-        text = f"{limit_label} {written(limit)}".strip()
-        _write(ax, text, limit, len(mean), size, width, color=LIMIT)
+        number = written(Estimate(limit, limit, limit))
+        _write(ax, f"{limit_label} {number}".strip(), limit, len(mean), size, width, color=LIMIT)
     return ax
 
 
@@ -88,7 +92,7 @@ def _ticks(ax: Axes, size: float, width: float) -> list[float]:
 
     end = ax.get_xlim()[1]
     locator = MaxNLocator(nbins=int(np.clip(width / (4 * size), 1, 9)), steps=(1, 2, 5, 10))
-    half = text_width(written(end), size) / 2
+    half = text_width(f"{end:.0f}", size) / 2
     return [tick for tick in locator.tick_values(0, end) if tick / end + half / width <= 1]
 
 
