@@ -30,6 +30,7 @@ _HOME = {
     "policies": "jaxsched.policies",
     "prioritize": "jaxsched.policies",
     "run_sweep": "jaxsched.sweeps",
+    "serve": "jaxsched.policies",
     "servers": "jaxsched.servers",
     "simulate": "jaxsched.engine.simulate",
     "stack": "jaxsched.model.stack",

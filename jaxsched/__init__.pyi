@@ -25,6 +25,7 @@ from jaxsched.model.stack import stack as stack
 from jaxsched.model.verify import Verdict as Verdict
 from jaxsched.model.verify import verify as verify
 from jaxsched.policies import prioritize as prioritize
+from jaxsched.policies import serve as serve
 from jaxsched.search.improve import Improvement as Improvement
 from jaxsched.search.improve import improve as improve
 from jaxsched.studies.capacity.capacity_plan import CapacityPlan as CapacityPlan

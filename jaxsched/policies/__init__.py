@@ -3,6 +3,7 @@
 from jaxsched.policies._prioritize import prioritize
 from jaxsched.policies._rule import HostRule, Rule, host_rule, rule_name
 from jaxsched.policies._rule_files import load, save
+from jaxsched.policies._serve import serve
 from jaxsched.policies.batches.geometric import geometric
 from jaxsched.policies.batches.sorted_f import sorted_f
 from jaxsched.policies.guided.lp_guided import lp_swap, receding_horizon, sorted_lp
@@ -63,6 +64,7 @@ __all__ = [
     "register",
     "rule_name",
     "save",
+    "serve",
     "shortest_output",
     "shortest_prompt",
     "smallest_volume",

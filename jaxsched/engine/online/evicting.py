@@ -12,7 +12,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jaxsched.engine.online.lanes import choose, num_rows, once, put, take
+from jaxsched.engine.online.lanes import choose, num_rows, put, take
 from jaxsched.engine.online.queue import set_bit
 from jaxsched.engine.online.seats import NEVER, worst
 from jaxsched.engine.online.state import Head, blocks_of
