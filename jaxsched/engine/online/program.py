@@ -177,7 +177,7 @@ def _in_groups(
     def group(given: Any) -> tuple[Records, Totals]:
         arrivals, is_served, limits = given
         given = _prepared(choices, arrivals, is_served, limits)
-        one = jnp.ones((), jnp.int32)
+        one = jnp.minimum(given[0].prompt[0], 1)
         run = functools.partial(_run, choices, "loop")
         edges = jnp.asarray(ITL_EDGES_S)
         return one_kernel.as_one_kernel(
