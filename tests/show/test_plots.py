@@ -53,7 +53,7 @@ class TestMeanBars:
         assert bars(ax) == [30, 12, 20]
         assert [label.get_text() for label in ax.get_yticklabels()] == list(ESTIMATES)
         assert ax.yaxis_inverted()
-        assert texts(ax) == ["30", "12", "20"]
+        assert texts(ax) == ["30.0", "12.0", "20"]  # as their intervals warrant
         assert (ax.get_xlabel(), ax.get_title()) == ("mean latency (rounds)", "three")
 
     def test_intervals_are_drawn_where_there_are_any(self, ax):
