@@ -116,7 +116,7 @@ def test_a_search_is_drawn_above_its_bound(ax):
 class TestMemory:
     def test_profiles_end_where_nothing_is_held(self, batch, ax):
         inst = batch[0]
-        schedules = {rule: js.simulate(inst, js.prioritize(rule, inst)) for rule in ("fcfs", "svf")}
+        schedules = {rule: js.simulate(inst, js.prioritize(inst, rule)) for rule in ("fcfs", "svf")}
         assert js.plots.memory(inst, schedules, title="t", ax=ax) is ax
         *drawn, capacity = ax.lines
         for line, sched in zip(drawn, schedules.values(), strict=True):

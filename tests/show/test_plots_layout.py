@@ -65,7 +65,7 @@ def batch():
 
 @pytest.fixture(scope="module")
 def schedules(batch):
-    return [js.simulate(batch, js.prioritize(rule, batch)) for rule in RULES]
+    return [js.simulate(batch, js.prioritize(batch, rule)) for rule in RULES]
 
 
 @pytest.mark.parametrize("width", [WIDE, COLUMN])
