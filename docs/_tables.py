@@ -89,8 +89,9 @@ def pivot(
         lines.setdefault(tuple(code(row[name]) for name in index), {})[row[column]] = (
             cell(row)
         )
-    headers = [(names or {}).get(name, name) for name in index] + [
-        code(each) for each in columns
+    headers = [(names or {}).get(name, name) for name in index]
+    headers += [
+        code(each) if each.isdigit() else each.replace("_", " ") for each in columns
     ]
     body = [
         [*key, *(cells.get(each, "") for each in columns)]

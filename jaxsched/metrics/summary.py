@@ -59,10 +59,10 @@ def summary(
     Example:
       >>> import jaxsched as js
       >>> inst = js.Instance.from_lengths([3, 1], [2, 4], kv_capacity=8)
-      >>> found = js.metrics.summary(inst, js.Schedule.from_starts(inst, [0, 2]))
-      >>> float(found["total_latency_rounds"]), float(found["mean_slowdown"])
+      >>> metrics = js.metrics.summary(inst, js.Schedule.from_starts(inst, [0, 2]))
+      >>> float(metrics["total_latency_rounds"]), float(metrics["mean_slowdown"])
       (8.0, 1.25)
-      >>> int(found["peak_kv_tokens"]), float(found["mean_kv_tokens"])
+      >>> int(metrics["peak_kv_tokens"]), float(metrics["mean_kv_tokens"])
       (5, 3.8333333333333335)
     """
     if isinstance(sched, Schedule):
@@ -95,8 +95,8 @@ def latency_statistics(values: np.ndarray, unit: str) -> dict[str, np.ndarray]:
     Example:
       >>> import numpy as np
       >>> import jaxsched as js
-      >>> found = js.metrics.latency_statistics(np.array([2.0, 6.0, np.nan]), "rounds")
-      >>> float(found["mean_latency_rounds"]), float(found["p50_latency_rounds"])
+      >>> statistics = js.metrics.latency_statistics(np.array([2.0, 6.0, np.nan]), "rounds")
+      >>> float(statistics["mean_latency_rounds"]), float(statistics["p50_latency_rounds"])
       (4.0, 4.0)
     """
     return {

@@ -208,10 +208,10 @@ class Schedule(Batched):
 
 def _failures(status: np.ndarray) -> list[str]:
     """Name each status other than OK, with the number of its instances where there are several."""
-    found = {_name(code): np.count_nonzero(status == code) for code in np.unique(status) if code}
+    failed = {_name(code): np.count_nonzero(status == code) for code in np.unique(status) if code}
     if not status.ndim:
-        return [f"status={name}" for name in found]
-    return [f"{name} in {count} of {status.size}" for name, count in found.items()]
+        return [f"status={name}" for name in failed]
+    return [f"{name} in {count} of {status.size}" for name, count in failed.items()]
 
 
 def _name(code: int) -> str:

@@ -101,16 +101,16 @@ def require_concrete(name: str, inst: Instance) -> None:
 def require_priorities(name: str, priority: Any, num_requests: int) -> None:
     """Raise unless ``priority`` is an integer or float array ``[num_requests]``."""
     if not (hasattr(priority, "shape") and hasattr(priority, "dtype")):
-        found = type(priority).__name__
+        kind = type(priority).__name__
     else:
-        found = f"{priority.dtype}[{', '.join(map(str, priority.shape))}]"
+        kind = f"{priority.dtype}[{', '.join(map(str, priority.shape))}]"
         if priority.shape == (num_requests,):
             is_number = jnp.issubdtype(priority.dtype, np.integer) or jnp.issubdtype(
                 priority.dtype, np.floating
             )
             if is_number:
                 return
-            raise TypeError(f"rule {name!r} returned {found}; expected integers or floats")
+            raise TypeError(f"rule {name!r} returned {kind}; expected integers or floats")
     raise ValueError(
-        f"rule {name!r} returned {found}; expected [{num_requests}], one priority for each request"
+        f"rule {name!r} returned {kind}; expected [{num_requests}], one priority for each request"
     )

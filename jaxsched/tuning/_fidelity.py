@@ -102,8 +102,8 @@ def reference_gradient(
       >>> import jaxsched as js
       >>> inst = js.workloads.mixed(jax.random.key(0), num_requests=20, batch=4)
       >>> rule = js.policies.linear_score(("log_output", "log_prompt"))
-      >>> found = js.tuning.reference_gradient(rule, inst, jax.random.key(1), agreement=0.9)
-      >>> found.gradient.shape, bool(found.halves_cosine >= 0.9)
+      >>> reference = js.tuning.reference_gradient(rule, inst, jax.random.key(1), agreement=0.9)
+      >>> reference.gradient.shape, bool(reference.halves_cosine >= 0.9)
       ((2,), True)
     """
     estimator = ScoreNoise(noise=jnp.float32(noise), pairs=_PAIRS_PER_CALL, objective=objective)
@@ -189,8 +189,8 @@ def fidelity(
       >>> inst = js.workloads.mixed(jax.random.key(0), num_requests=20, batch=4)
       >>> rule = js.policies.linear_score(("log_output", "log_prompt"))
       >>> relaxed = js.tuning.Pathwise(temperature=0.2)
-      >>> found = js.tuning.fidelity(rule, relaxed, inst, jax.random.key(1), repeats=2)
-      >>> bool(found.cosine.mean > 0.9)
+      >>> fidelity = js.tuning.fidelity(rule, relaxed, inst, jax.random.key(1), repeats=2)
+      >>> bool(fidelity.cosine.mean > 0.9)
       True
     """
     repeats = integer("repeats", repeats, 2)

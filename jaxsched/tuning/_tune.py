@@ -151,8 +151,8 @@ def tune(
       >>> train = js.workloads.mixed(keys[0], num_requests=40, batch=8)
       >>> held_out = js.workloads.mixed(keys[1], num_requests=40, batch=8)
       >>> rule = TiltedVolume(weight=-jnp.ones(()))
-      >>> found = js.tune(rule, train=train, validation=held_out, key=keys[2], steps=20)
-      >>> bool(found.history.best[-1] < found.history.validation[0])
+      >>> tuned = js.tune(rule, train=train, validation=held_out, key=keys[2], steps=20)
+      >>> bool(tuned.history.best[-1] < tuned.history.validation[0])
       True
 
     Source:

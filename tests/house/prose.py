@@ -25,6 +25,9 @@ from tests.conftest import ROOT
 RESULTS = ROOT / "experiments" / "results"
 
 _FENCE = re.compile(r"^(```+)[^\n]*\n(.*?)^\1[ \t]*$", re.DOTALL | re.MULTILINE)
+_PROSE_DIRECTIVE = re.compile(
+    r"^```\{(?:glossary|note|tip|warning)\}\n(.*?)^```$", re.DOTALL | re.MULTILINE
+)
 _DISPLAY = re.compile(r"^\$\$.*?\$\$[^\n]*$", re.DOTALL | re.MULTILINE)
 _COMMENT = re.compile(r"<!--(.*?)-->", re.DOTALL)
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
@@ -53,6 +56,7 @@ class Paragraph(NamedTuple):
 
 def paragraphs(page: str) -> Iterator[Paragraph]:
     """Blocks between blank lines, without code, display mathematics and comments."""
+    page = _PROSE_DIRECTIVE.sub(r"\n\1", page)
     page = _FENCE.sub(_blank, _DISPLAY.sub(_blank, page))
     line = 1
     for block in re.split(r"(\n[ \t]*\n)", page):
@@ -102,6 +106,7 @@ def numbers(text: str) -> list[str]:
 
 def in_code(page: str) -> str:
     """Code blocks of a page, which are examples that the tests run, and what they print."""
+    page = _PROSE_DIRECTIVE.sub("", page)
     return "\n".join(block[1] for block in _FENCE.findall(page))
 
 

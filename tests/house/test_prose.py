@@ -96,6 +96,7 @@ SOURCE = "<!-- results: capacity.csv | rule=fcfs | kv_capacity -->"
             ["3.95 ms"],
         ),
         ("The page has 64 of them.\n\n```python\nbatch = 64\n```", []),
+        ("```{glossary}\nblock\n  Often 16 tokens.\n```", ["16"]),
         ("The page has 65 of them.\n\n```python\nbatch = 64\n```", ["65"]),
         ("In 2025, Python 3.11, arXiv:2508.06133, p99, `n = 7`, $x^2$ and a 95% interval.", []),
         ("On A100 and Llama-2-70B.", []),

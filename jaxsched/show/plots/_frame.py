@@ -138,7 +138,8 @@ def _legend_below(ax: Axes, centre: float, title: str | None) -> None:
 
 def _entries(ax: Axes) -> tuple[list[Any], list[str]]:
     """Collect handles and labels of the axes and of those within them."""
-    entries = [each.get_legend_handles_labels() for each in (ax, *ax.child_axes)]
+    panels: list[Any] = [ax, *ax.child_axes]  # an inset is Axes, which its type does not say
+    entries = [each.get_legend_handles_labels() for each in panels]
     handles, labels = zip(*entries, strict=True)
     return list(itertools.chain(*handles)), list(itertools.chain(*labels))
 

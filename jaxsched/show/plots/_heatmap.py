@@ -104,7 +104,7 @@ def _draw_colour_bar(ax: Axes, image: Any, label: str, is_share: bool) -> None:
     if is_below or is_above:
         extend = "both" if is_below and is_above else "min" if is_below else "max"
     size, (width, height) = text_size(ax), room(ax)
-    bar = ax.figure.colorbar(
+    bar: Any = ax.figure.colorbar(
         image,
         ax=ax,
         extend=extend,

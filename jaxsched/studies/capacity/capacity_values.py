@@ -78,13 +78,13 @@ def on_servers(
     def latencies(part: Instance, sched: Schedule) -> dict[str, np.ndarray]:
         return {"value": metrics.latency(part, sched, clock)}
 
-    found: dict[int, np.ndarray] = {}
+    by_count: dict[int, np.ndarray] = {}
     place = np.cumsum(inst.is_real, axis=-1) - 1
     for count in counts:
-        if count in found:
+        if count in by_count:
             continue
         if count > place.max():
-            found[count] = _statistic(_latency_alone(inst, clock), goal)
+            by_count[count] = _statistic(_latency_alone(inst, clock), goal)
             continue
         latency = np.full(place.shape, np.nan)
         for server in range(count):
@@ -96,8 +96,8 @@ def on_servers(
                 is_real=mine,
             )
             latency = np.where(mine, run(part, measure=latencies)["value"], latency)
-        found[count] = _statistic(latency, goal)
-    return np.stack([found[count] for count in counts])
+        by_count[count] = _statistic(latency, goal)
+    return np.stack([by_count[count] for count in counts])
 
 
 def _latency_alone(inst: Instance, clock: LinearClock | None) -> np.ndarray:

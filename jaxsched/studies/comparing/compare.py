@@ -97,12 +97,12 @@ def compare(
       >>> import jaxsched as js
       >>> inst = js.Instance.from_lengths([[7, 1, 1], [5, 2, 1]], [[1, 2, 2], [3, 1, 2]],
       ...                                 kv_capacity=8)
-      >>> found = js.compare(inst, ["fcfs", "smallest_volume"], baseline="fcfs")
-      >>> found
+      >>> comparison = js.compare(inst, ["fcfs", "smallest_volume"], baseline="fcfs")
+      >>> comparison
       Comparison(fcfs, smallest_volume; 2 instances of 3 requests, 8 KV tokens; best: ...)
-      >>> found.metrics["smallest_volume"]["total_latency_rounds"].tolist()
+      >>> comparison.metrics["smallest_volume"]["total_latency_rounds"].tolist()
       [7.0, 8.0]
-      >>> round(found.change("mean_latency_rounds")["smallest_volume"].mean, 3)
+      >>> round(comparison.change("mean_latency_rounds")["smallest_volume"].mean, 3)
       -0.167
     """
     named = named_rules(rules)

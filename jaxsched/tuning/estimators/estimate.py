@@ -91,15 +91,18 @@ class Scheduled:
           The estimator to call.
         """
         me: Any = self
-        schedules = {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(me)
-            if not field.metadata.get("static") and callable(getattr(self, field.name))
-        }
-        numbers = {
-            name: jnp.asarray(schedule(step), jnp.float32) for name, schedule in schedules.items()
-        }
+        numbers = {}
+        for field in dataclasses.fields(me):
+            value = getattr(me, field.name)
+            if isinstance(value, Scheduled):  # an estimator inside another
+                numbers[field.name] = value.at(step)
+            elif not field.metadata.get("static") and _is_schedule(value):
+                numbers[field.name] = jnp.asarray(value(step), jnp.float32)
         return dataclasses.replace(me, **numbers) if numbers else self
+
+
+def _is_schedule(value: Any) -> bool:
+    return callable(value) and jax.tree_util.all_leaves([value])
 
 
 def at_step(estimator: Any, step: int) -> Any:

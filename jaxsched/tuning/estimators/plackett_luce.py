@@ -104,8 +104,8 @@ def _combined(
     logit = jnp.where(instances.is_real, -score / warmth, -jnp.inf)
     slopes = log_probability_slopes(logit, order)
     per_score = -jnp.sum(advantage[..., None] * slopes, axis=0) / warmth
-    found = pulled_back(rule, instances, within_orders(per_score, score, instances))
-    return Estimate(jnp.mean(values), found, {})
+    gradient = pulled_back(rule, instances, within_orders(per_score, score, instances))
+    return Estimate(jnp.mean(values), gradient, {})
 
 
 def log_probability_slopes(logit: jax.Array, order: jax.Array) -> jax.Array:

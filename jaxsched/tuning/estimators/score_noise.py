@@ -99,8 +99,8 @@ class GuidedNoise(Antithetic):
         values = hard_values(self.objective, instances, sampled)
         _, guide = score_slopes(self.relaxation, self.objective, self.temperature, score, instances)
         slopes, diagnostics = _guided(self, score, instances, direction, values, guide)
-        found = pulled_back(rule, instances, slopes)
-        return Estimate(jnp.mean(values), found, diagnostics)
+        gradient = pulled_back(rule, instances, slopes)
+        return Estimate(jnp.mean(values), gradient, diagnostics)
 
 
 @jax.jit
