@@ -11,7 +11,7 @@ from jaxsched.show.plots._text import widest, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
 # Lengths are in points, or in font sizes where the name says so.
 _NARROW = 5 * 72  # a column of a paper has 3.3 inches
@@ -80,7 +80,7 @@ def finish(
 
 
 def finish_figure(
-    figure: Figure, handles: Sequence[Any], labels: Sequence[str], title: str
+    figure: Figure | SubFigure, handles: Sequence[Any], labels: Sequence[str], title: str
 ) -> None:
     """Write a title above several axes, and below them one legend for all.
 

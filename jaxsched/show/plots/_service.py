@@ -79,7 +79,7 @@ def service(
     curves = _curves(outcomes, logs)
     over_time = [name for name in _OVER_TIME if curves and (name != "kv" or logs)]
     axes = panels([*([name, name] for name in over_time), ["ttft", "e2e"]], figure)
-    num_requests = {name: np.count_nonzero(each.is_real) for name, each in outcomes.items()}
+    num_requests = {name: int(each.is_real.sum()) for name, each in outcomes.items()}
     lines: list[Any] = []
     for name, label in _LATENCIES.items():
         latencies = {key: _latencies(each, name) for key, each in outcomes.items()}
@@ -100,7 +100,7 @@ def service(
 
 def _draw_curves(ax: Axes, curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
     for number, (at_s, values) in enumerate(curves):
-        style = line_style(number) | {"marker": ""}
+        style: dict[str, Any] = line_style(number) | {"marker": ""}
         ax.step(at_s, values, where="post", linewidth=1, **style)
     ax.set_xlim(left=min(at_s[0] for at_s, _ in curves))
     ax.set_ylim(bottom=0)
