@@ -17,7 +17,6 @@ from jaxsched.studies.comparing.comparison import not_among_rules
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from rich.table import Table
 
 #: What each thing that can be varied is called where it is counted.
 UNITS = {"kv_capacity": "KV tokens", "servers": "servers", "preset": "server"}
@@ -171,9 +170,9 @@ class CapacityPlan:
             ax=ax,
         )
 
-    def table(self) -> Table:
+    def table(self) -> _tables.FittedTable:
         """Lay the answer out as a ``rich`` table."""
-        return _tables.rich_table(self._layout())
+        return _tables.FittedTable(self._layout())
 
     def __repr__(self) -> str:
         """Capacities only."""
@@ -185,7 +184,7 @@ class CapacityPlan:
         """Lay the table out as plain text."""
         return _tables.plain_text(self._layout())
 
-    def __rich__(self) -> Table:
+    def __rich__(self) -> _tables.FittedTable:
         return self.table()
 
     def _repr_html_(self) -> str:

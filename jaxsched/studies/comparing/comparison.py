@@ -22,7 +22,6 @@ from jaxsched.show.tables import written
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
-    from rich.table import Table
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
@@ -187,9 +186,9 @@ class Comparison:
             ax=ax,
         )
 
-    def table(self) -> Table:
+    def table(self) -> _tables.FittedTable:
         """Lay out the figures that matter most as a ``rich`` table."""
-        return _tables.rich_table(self._layout())
+        return _tables.FittedTable(self._layout())
 
     @property
     def description(self) -> str:
@@ -214,7 +213,7 @@ class Comparison:
         """Lay out the table as plain text."""
         return _tables.plain_text(self._layout())
 
-    def __rich__(self) -> Table:
+    def __rich__(self) -> _tables.FittedTable:
         return self.table()
 
     def _repr_html_(self) -> str:

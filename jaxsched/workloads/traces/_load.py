@@ -17,6 +17,21 @@ class TraceWarning(UserWarning):
     """Rows of a trace were left out because they cannot run."""
 
 
+class _CannotRun(InputError):
+    """Rows cannot run, and ``drop_invalid`` is False."""
+
+    def __init__(self, finding: str):
+        super().__init__("drop_invalid", False, "", finding=finding)
+        self.args = (finding,)  # to be pickled by
+
+    def about(self, name: str) -> str:
+        """Say so, and which argument leaves them out."""
+        return f"{self.finding}, {name} leaves them out"
+
+    def __str__(self) -> str:
+        return self.about("drop_invalid=True")
+
+
 def load(
     path: str | os.PathLike[str],
     kv_capacity: int,
@@ -90,7 +105,7 @@ def _runnable_rows(path: object, trace: Trace, kv_capacity: int, drop_invalid: b
     reason = f"{path}: line {trace.line[first]}: {reason}"
     count = f"{np.count_nonzero(~can_run)} of {len(can_run)} rows"
     if not drop_invalid:
-        raise ValueError(f"{reason}; {count} cannot run, drop_invalid=True leaves them out")
+        raise _CannotRun(f"{reason}; {count} cannot run")
     if not can_run.any():
         raise ValueError(f"{reason}; no row can run")
     warnings.warn(f"left out {count}, the first being {reason}", TraceWarning, stacklevel=3)

@@ -1,0 +1,138 @@
+"""The command ``tune``."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import jaxsched as js
+from jaxsched.cli import _names as names
+from jaxsched.cli import _options as options
+from jaxsched.cli._backlog import DEFAULT_INSTANCES, make_backlog, make_clock, named
+from jaxsched.cli._output import console_beside, require_targets, save, save_json
+
+_YARDSTICK = "smallest_volume"
+_FEATURES = ("log_prompt", "log_output", "log_total", "log_volume", "prompt_share", "output_share")
+
+_option = functools.partial(options.option, "Tuning")
+
+
+def tune(
+    context: typer.Context,
+    rule_path: Annotated[
+        Path, typer.Argument(metavar="RULE.json", help="Where the tuned rule goes (or .npz).")
+    ],
+    backlog: options.Backlog,
+    clock: options.Clock,
+    policy: Annotated[
+        str,
+        _option(
+            *("--policy", "A rule with parameters, or file:RULE (linear_score).", "NAME"),
+            complete=names.rule,
+        ),
+    ] = "linear_score",
+    features: Annotated[
+        str | None,
+        _option("--features", "Its features; log_volume starts as smallest_volume.", "A,B"),
+    ] = None,
+    objective_name: Annotated[
+        str,
+        _option(
+            *("--objective", "mean_latency (default), p_norm (2) or p99.", "NAME"),
+            complete=names.one_of(*names.OBJECTIVES),
+        ),
+    ] = "mean_latency",
+    steps: Annotated[int, _option("--steps", "Updates to make (200).", "N")] = 200,
+    minibatch_size: Annotated[
+        int | None, _option("--minibatch", "Instances a step (all).", "N")
+    ] = None,
+    patience: Annotated[
+        int | None, _option("--patience", "Stop after N validations with no gain.", "N")
+    ] = None,
+    checkpoint_dir: Annotated[
+        Path | None, _option("--checkpoint", "Keep the state here and go on from it.", "FOLDER")
+    ] = None,
+    json_target: options.Json = None,
+) -> None:
+    """Tune a rule's parameters on one half of the backlogs and judge it on the other."""
+    import jax
+
+    console = console_beside(json_target)
+    require_targets(RULE=rule_path, json=json_target)
+    if rule_path.suffix not in (".json", ".npz"):
+        raise ValueError(f"RULE {rule_path}: expected a file name that ends in .json or .npz")
+    rule = _rule(policy, features)
+    objective = _objective(objective_name, clock.server)
+    train, held_out = _halves(backlog, clock.server)
+    tuned = js.tune(
+        rule,
+        train=train,
+        validation=held_out,
+        key=jax.random.key(backlog.seed),
+        objective=objective,
+        steps=steps,
+        minibatch_size=minibatch_size,
+        patience=patience,
+        checkpoint_dir=checkpoint_dir,
+    )
+    yardstick = float(js.tuning.evaluate(_YARDSTICK, held_out, objective).mean())
+    unit = "rounds" if clock.server is None else "s"
+    console.print(_summary(tuned, objective_name, unit, yardstick))
+    save(rule_path, lambda path: js.policies.save(tuned.rule, path), "rule", console)
+    console.print(f"--policies file:{rule_path} uses it", soft_wrap=True)
+    if json_target is not None:
+        save_json(json_target, context.obj, backlog.seed, _numbers(tuned, yardstick), console)
+
+
+def _rule(policy: str, features: str | None) -> Any:
+    """Make the rule to start from: a linear one that knows the volume starts as volume first."""
+    given: dict[str, Any] = {}
+    if features is not None:
+        if "features" not in js.policies.info(policy).options:
+            raise ValueError(f"--features is given but policy {policy!r} takes none")
+        given["features"] = [name.strip() for name in features.split(",")]
+    elif policy in ("linear_score", "mlp_score"):
+        given["features"] = _FEATURES
+    if policy == "linear_score":
+        given["weights"] = [name == "log_volume" for name in given["features"]]
+    return js.policies.make(policy, **given)
+
+
+def _objective(name: str, server: str | None) -> Any:
+    known = {each: getattr(js.tuning, each) for each in names.OBJECTIVES}
+    objective, clock = named("objective", name, known), make_clock(server)
+    return objective if clock is None else functools.partial(objective, clock=clock)
+
+
+def _halves(backlog: options.Backlog, server: str | None) -> tuple[js.Instance, js.Instance]:
+    """Draw twice as many instances as asked for, which are independent, and split them in two."""
+    import jax
+
+    half = DEFAULT_INSTANCES if backlog.batch is None else backlog.batch
+    both = make_backlog(dataclasses.replace(backlog, batch=2 * half), server)
+    first = jax.tree.map(lambda leaf: leaf[:half], both)
+    return first, jax.tree.map(lambda leaf: leaf[half:], both)
+
+
+def _summary(tuned: js.tuning.Tuned, name: str, unit: str, yardstick: float) -> str:
+    history = tuned.history
+    best = history.best[-1]
+    return (
+        f"{name} on held-out backlogs, {unit}\n"
+        f"  at the start      {history.validation[0]:.6g}\n"
+        f"  after {history.best_step:>5} steps {best:.6g}\n"
+        f"  {_YARDSTICK:<17} {yardstick:.6g} ({best / yardstick - 1:+.2%} tuned)"
+    )
+
+
+def _numbers(tuned: js.tuning.Tuned, yardstick: float) -> dict[str, Any]:
+    import numpy as np
+
+    history = {
+        name: np.asarray(values).tolist() for name, values in tuned.history._asdict().items()
+    }
+    return {"history": history, "best_step": tuned.history.best_step, _YARDSTICK: yardstick}
