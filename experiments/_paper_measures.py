@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -46,15 +46,46 @@ def measured(found: js.Comparison) -> Found:
     }
 
 
+def rows(cases: Mapping[str, Found]) -> list[Found]:
+    """One row a case and rule; ``_half`` is half the width of a 95% interval."""
+    table = []
+    for case, found in cases.items():
+        setting = {"case": case, "instances": found["instances"], "requests": found["requests"]}
+        setting["kv_capacity"] = " to ".join(map(str, found["kv_capacity"]))
+        setting["server"] = found["server"]
+        for rule, estimates in found["rules"].items():
+            row = setting | {"rule": rule}
+            for metric, (mean, half) in estimates.items():
+                row |= {metric: mean, f"{metric}_half": half}
+            for unit in UNITS:
+                for baseline, pairs in found["paired_mean_latency"][unit].items():
+                    mean, half = pairs[rule]["change"] if rule in pairs else (None, None)
+                    name = f"change_{unit}_vs_{baseline}"
+                    row |= {name: mean, f"{name}_half": half}
+                    row[f"p_{unit}_vs_{baseline}"] = (
+                        pairs[rule]["p_value"] if rule in pairs else None
+                    )
+            table.append(row)
+    return table
+
+
+def winners(cases: Mapping[str, Found]) -> list[Found]:
+    """One row a case and unit: the rule of least mean latency, the next, and the p-value."""
+    return [
+        {"case": case, "unit": unit} | found["winner"][unit]
+        for case, found in cases.items()
+        for unit in UNITS
+    ]
+
+
 def _paired(
     found: js.Comparison, baseline: str, rules: Iterable[str], unit: str
 ) -> dict[str, Found]:
     metric = f"mean_latency_{unit}"
     against = dataclasses.replace(found, baseline=baseline)
-    difference, change = against.difference(metric), against.change(metric)
+    change = against.change(metric)
     return {
         rule: {
-            "difference": _rounded(difference[rule]),
             "change": _rounded(change[rule]),
             "p_value": _p_value(found, rule, baseline, metric),
         }

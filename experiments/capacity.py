@@ -8,6 +8,8 @@ bound's capacity no schedule meets it.
 
 from __future__ import annotations
 
+from typing import Any
+
 import _common
 import jax
 import matplotlib
@@ -22,19 +24,46 @@ TARGET = ("mean", 400.0)
 NUM_REQUESTS = 200
 
 
+def curves(needs: dict[str, Any]) -> list[_common.Row]:
+    """Mean latency of each rule at each capacity that was tried."""
+    columns = ("at", "mean", "low", "high")
+    return [
+        {"rule": rule, "kv_capacity": at, "mean": mean, "low": low, "high": high}
+        for rule, need in needs.items()
+        for at, mean, low, high in zip(*(need["curve"][name] for name in columns), strict=True)
+    ]
+
+
 def main() -> None:
     is_smoke = _common.parser(__doc__).parse_args().smoke
     batch = 4 if is_smoke else 128
     inst = js.workloads.mixed(jax.random.key(SEED), NUM_REQUESTS, batch=batch)
     plan = js.plan_capacity(inst, RULES, TARGET)
     print(plan)
-    payload = {
-        "manifest": _common.manifest(SEED),
-        "workload": {"name": "mixed", "num_requests": NUM_REQUESTS, "instances": batch},
-        "saved_against_fcfs": {rule: round(share, 4) for rule, share in plan.saved().items()},
-        **plan.to_dict(),
-    }
-    path = _common.write_results("capacity", payload)
+    found, saved = plan.to_dict(), plan.saved()
+    limit = {found["bound"]["name"] + " bound": found["bound"]}
+    rows = [
+        {
+            "rule": rule,
+            "kv_capacity": need["capacity"],
+            "kv_capacity_low": need["interval"][0],
+            "kv_capacity_high": need["interval"][1],
+            "missed_again": need["missed_again"],
+            "saved": saved[rule],
+        }
+        for rule, need in found["rules"].items()
+    ]
+    rows += [{"rule": name, "kv_capacity": bound["capacity"]} for name, bound in limit.items()]
+    path = _common.write_results(
+        "capacity",
+        rows,
+        SEED,
+        {"curves": curves(found["rules"] | limit)},
+        workload="mixed",
+        requests=NUM_REQUESTS,
+        instances=batch,
+        target=found["target"],
+    )
     ax = plan.plot()
     ax.set_title(plan.description, fontsize="medium")
     ax.figure.savefig(path.with_suffix(".png"), dpi=120)

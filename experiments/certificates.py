@@ -64,8 +64,8 @@ def seconds_of(function: Any) -> tuple[Any, float]:
     return result, time.perf_counter() - begin
 
 
-def certificates(size: Size) -> dict[str, Any]:
-    """Bounds, rules and searches on the instances of one size."""
+def certificates(size: Size) -> dict[str, list[_common.Row]]:
+    """Schedules, bounds, searches and their steps on the instances of one size."""
     inst = backlogs(size.n, size.instances)
     js.bounds.price(inst, num_steps=1, progress=False)  # compiled
     bounds, bound_seconds = {}, {}
@@ -75,7 +75,7 @@ def certificates(size: Size) -> dict[str, Any]:
     bounds["price"] = price.value
     best_bound = np.max(list(bounds.values()), axis=0)
 
-    total, search = {}, {}
+    total, searches, steps = {}, [], []
     for discipline in DISCIPLINES:
         for rule in RULES:
             priority = js.prioritize(rule, inst)
@@ -90,54 +90,58 @@ def certificates(size: Size) -> dict[str, Any]:
             raise AssertionError(f"improve gave a schedule that does not fit, n = {size.n}")
         total["improve", discipline] = found.history[..., -1]
         evaluations = size.num_chains * size.num_steps[discipline]
-        search[discipline] = {
-            "seconds_an_instance": seconds / size.instances,
-            "evaluations_a_second": size.instances * evaluations / seconds,
-            "gap_by_steps": [
-                {"steps": int(found.steps[at]), "gap": float(np.mean(before / best_bound - 1))}
-                for at in np.unique(np.geomspace(1, len(found.steps), 12).astype(int) - 1)
-                for before in [found.history[..., at]]
-            ],
-        }
+        place = {"requests": size.n, "discipline": discipline}
+        searches.append(
+            place
+            | {
+                "start": START,
+                "num_chains": size.num_chains,
+                "num_steps": size.num_steps[discipline],
+                "seconds_an_instance": seconds / size.instances,
+                "evaluations_a_second": size.instances * evaluations / seconds,
+            }
+        )
+        for at in np.unique(np.geomspace(1, len(found.steps), 12).astype(int) - 1):
+            gap = float(np.mean(found.history[..., at] / best_bound - 1))
+            steps.append(place | {"steps": int(found.steps[at]), "gap": gap})
     for name, lower in bounds.items():
         for key, value in total.items():
             if (lower > value).any():
                 raise AssertionError(f"the {name} bound is above a schedule by {key}, n = {size.n}")
     return {
-        "n": size.n,
-        "instances": size.instances,
-        "num_chains": size.num_chains,
-        "num_steps": size.num_steps,
-        "start": START,
-        "bounds": {
-            name: {
+        "schedules": [
+            {
+                "requests": size.n,
+                "instances": size.instances,
+                "rule": rule,
+                "discipline": discipline,
+                **interval("mean_latency_rounds", value / size.n),
+                **interval("gap", value / best_bound - 1),
+                **interval("of_sorted_f", value / total["sorted_f", "strict"]),
+                **interval("of_smallest_volume", value / total["smallest_volume", "strict"]),
+            }
+            for (rule, discipline), value in total.items()
+        ],
+        "bounds": [
+            {
+                "requests": size.n,
+                "bound": name,
                 "mean_latency_rounds": float(np.mean(value) / size.n),
                 "seconds_an_instance": bound_seconds[name] / size.instances,
             }
             for name, value in bounds.items()
-        },
-        "schedules": [
-            {
-                "rule": rule,
-                "discipline": discipline,
-                "mean_latency_rounds": interval(value / size.n),
-                "gap": interval(value / best_bound - 1),
-                "of_sorted_f": interval(value / total["sorted_f", "strict"]),
-                "of_smallest_volume": interval(value / total["smallest_volume", "strict"]),
-            }
-            for (rule, discipline), value in total.items()
         ],
-        "search": search,
+        "searches": searches,
+        "steps": steps,
     }
 
 
-def interval(values: np.ndarray) -> dict[str, float]:
+def interval(name: str, values: np.ndarray) -> _common.Row:
     """Mean over instances and its 95% t interval."""
-    mean, low, high = map(float, estimate_means(values, None))
-    return {"mean": mean, "low": low, "high": high}
+    return _common.interval(name, estimate_means(values, None))
 
 
-def beside_linear_program(count: int) -> dict[str, Any]:
+def beside_linear_program(count: int) -> _common.Row:
     """Price bound over linear programme at one horizon, on small random instances."""
     rng = np.random.default_rng(SEED)
     ratios = []
@@ -202,7 +206,7 @@ def evaluations_a_second(n: int, count: int, repeats: int = 5) -> list[dict[str,
         mine, numba = np.median(times, axis=0)
         rows.append(
             {
-                "n": n,
+                "requests": n,
                 "orders": count,
                 "discipline": discipline,
                 "jaxsched_a_second": float(count / mine),
@@ -213,19 +217,19 @@ def evaluations_a_second(n: int, count: int, repeats: int = 5) -> list[dict[str,
     return rows
 
 
-def shown(found: dict[str, Any]) -> Table:
+def shown(size: Size, schedules: list[_common.Row]) -> Table:
     """Lay out the schedules of one size."""
-    table = Table(title=f"mixed, n = {found['n']}, {found['instances']} instances")
+    table = Table(title=f"mixed, n = {size.n}, {size.instances} instances")
     for column in ("rule", "discipline", "mean latency", "gap", "of sorted_f", "of svf"):
         table.add_column(column, justify="left" if column in ("rule", "discipline") else "right")
-    for row in found["schedules"]:
+    for row in schedules:
         table.add_row(
             row["rule"],
             row["discipline"],
-            f"{row['mean_latency_rounds']['mean']:.1f}",
-            f"{row['gap']['mean']:.1%}",
-            f"{row['of_sorted_f']['mean']:.4f}",
-            f"{row['of_smallest_volume']['mean']:.4f}",
+            f"{row['mean_latency_rounds']:.1f}",
+            f"{row['gap']:.1%}",
+            f"{row['of_sorted_f']:.4f}",
+            f"{row['of_smallest_volume']:.4f}",
         )
     return table
 
@@ -243,19 +247,16 @@ def main() -> None:
         rates += evaluations_a_second(n, count)
     console.print("orders evaluated a second:", rates)
 
-    sizes = []
+    tables: dict[str, list[_common.Row]] = {}
     for size in SMOKE if is_smoke else FULL:
-        sizes.append(certificates(size))
-        console.print(shown(sizes[-1]))
-        console.print({name: sizes[-1][name] for name in ("bounds", "search")})
-    payload = {
-        "manifest": _common.manifest(SEED),
-        "linear_program": linear,
-        "blocks": blocks,
-        "evaluations": rates,
-        "sizes": sizes,
-    }
-    _common.write_results("certificates", payload)
+        found = certificates(size)
+        console.print(shown(size, found["schedules"]))
+        console.print({name: found[name] for name in ("bounds", "searches", "steps")})
+        for name, rows in found.items():
+            tables.setdefault(name, []).extend(rows)
+    schedules = tables.pop("schedules")
+    tables |= {"linear_program": [linear], "blocks": blocks, "evaluations": rates}
+    _common.write_results("certificates", schedules, SEED, tables, workload="mixed")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ Needs `azure2023_conv.csv.gz` and `arxiv_summarization.csv.gz`; says so where th
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import _common
 import jax
@@ -23,7 +22,7 @@ SERVER = "llama2_70b_2xa100"
 def backlogs(path: Path, num_requests: int, num_instances: int) -> dict[str, js.Instance]:
     """All rows as one instance, and sampled instances of one size."""
     return {
-        "whole_file": js.traces.load(path, KV_CAPACITY),
+        "whole file": js.traces.load(path, KV_CAPACITY),
         "samples": js.traces.load(
             path,
             KV_CAPACITY,
@@ -34,11 +33,12 @@ def backlogs(path: Path, num_requests: int, num_instances: int) -> dict[str, js.
     }
 
 
-def compared(inst: js.Instance) -> dict[str, Any]:
+def compared(inst: js.Instance) -> list[_common.Row]:
     """Print the table and return its numbers."""
     found = js.compare(inst, RULES, baseline="fcfs", clock=js.clock.PRESETS[SERVER])
     print(found, end="\n\n")
-    return found.to_dict()
+    shape = {"requests": int(inst.num_requests.max()), "instances": inst.num_requests.size}
+    return [shape | row for row in _common.comparison_rows(found)]
 
 
 def main() -> None:
@@ -49,15 +49,14 @@ def main() -> None:
     if absent := [path.name for path in paths if not path.is_file()] or (not folder and FILES):
         print(f"no real lengths: set JAXSCHED_DATA to a folder that holds {' and '.join(absent)}")
         return
-    results = {}
+    rows = []
     for path in paths:
         name = path.name.partition(".")[0]
-        results[name] = {}
         for kind, inst in backlogs(path, num_requests, num_instances).items():
-            print(f"{name}, {kind.replace('_', ' ')}")
-            results[name][kind] = compared(inst)
-    payload = {"manifest": _common.manifest(SEED), "server": SERVER, "results": results}
-    _common.write_results("compare_traces", payload)
+            print(f"{name}, {kind}")
+            rows += [{"trace": name, "backlogs": kind} | row for row in compared(inst)]
+    settings = {"server": SERVER, "kv_capacity": KV_CAPACITY}
+    _common.write_results("compare_traces", rows, SEED, **settings)
 
 
 if __name__ == "__main__":

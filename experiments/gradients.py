@@ -190,22 +190,16 @@ def main() -> None:
             evaluation = evaluation_seconds(rule, instances)
             row |= found._asdict()
             row |= {"evaluation_s": evaluation, "evaluations": found.seconds / evaluation}
-            for interval in ("cosine", "evened_cosine", "sign_agreement", "bias", "variance"):
-                row[interval] = [float(each) for each in row[interval]]
+            for measure in ("cosine", "evened_cosine", "sign_agreement", "bias", "variance"):
+                row |= _common.interval(measure, row[measure])
             rows.append(row | {"reference_simulations": reference.simulations})
             print(
                 f"  {name:32} cosine {found.cosine.mean:6.3f} "
                 f"[{found.cosine.low:6.3f}, {found.cosine.high:6.3f}]  "
                 f"evened {found.evened_cosine.mean:6.3f}  {row['evaluations']:5.1f} evaluations"
             )
-    _common.write_results(
-        "gradients",
-        {
-            "manifest": _common.manifest(SEED),
-            "memory": memories,
-            "rows": rows,
-        },
-    )
+    settings = {"workload": "mixed", "requests": requests, "instances": batch}
+    _common.write_results("gradients", rows, SEED, {"memory": memories}, **settings)
 
 
 if __name__ == "__main__":

@@ -69,8 +69,7 @@ def main():
         child = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         rows.append(json.loads(child.stdout))
         print(rows[-1])
-    manifest = _common.manifest(SEED)
-    _common.write_results("memory", {"manifest": manifest, "grid": grid(None), "sizes": rows})
+    _common.write_results("memory", rows, SEED, grid=grid(None))
 
 
 if __name__ == "__main__":

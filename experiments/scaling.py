@@ -36,8 +36,8 @@ def measure(is_smoke):
             times.append(time.perf_counter() - begin)
         rows.append(
             {
-                "n": n,
-                "batch": batch,
+                "requests": n,
+                "instances": batch,
                 "first_call_s": round(times[0], 3),
                 "median_s": round(float(np.median(times[1:])), 4),
                 "least_s": round(min(times[1:]), 4),
@@ -55,7 +55,7 @@ def main():
     if arguments.here:
         measure(arguments.smoke)
         return
-    found = {}
+    rows, single = [], []
     for count in DEVICES:
         command = [sys.executable, __file__, "--here", *(["--smoke"] * arguments.smoke)]
         flag = f"--xla_force_host_platform_device_count={count}"
@@ -66,19 +66,16 @@ def main():
             text=True,
             check=True,
         )
-        found[count] = json.loads(child.stdout)
-        for row, single in zip(found[count], found[1], strict=True):
-            assert row["sha256"] == single["sha256"], "results differ"
-            row["time_of_one_device"] = round(row["median_s"] / single["median_s"], 2)
-            print(f"{count} devices: {row}")
+        found = json.loads(child.stdout)
+        single = single or found
+        for row, one in zip(found, single, strict=True):
+            assert row["sha256"] == one["sha256"], "results differ"
+            ratio = round(row["median_s"] / one["median_s"], 2)
+            rows.append({"devices": count} | row | {"time_of_one_device": ratio})
+            print(rows[-1])
     num_cores = len(os.sched_getaffinity(0))
-    payload = {
-        "manifest": _common.manifest(SEED),
-        "note": f"virtual devices of one CPU; all of them share {num_cores} cores",
-        "repeats": REPEATS,
-        "devices": found,
-    }
-    _common.write_results("scaling", payload)
+    note = f"virtual devices of one CPU; all of them share {num_cores} cores"
+    _common.write_results("scaling", rows, SEED, note=note, repeats=REPEATS)
 
 
 if __name__ == "__main__":

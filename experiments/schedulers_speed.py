@@ -68,8 +68,8 @@ def measure(case, repeats):
     return {
         "scheduler": case.name,
         "workload": case.workload,
-        "n": case.n,
-        "batch": case.batch,
+        "requests": case.n,
+        "instances": case.batch,
         "compile_s": max(0.0, first - min(times)),
         "median_ms": 1e3 * float(np.median(times)) / case.batch,
         "minimum_ms": 1e3 * min(times) / case.batch,
@@ -81,14 +81,14 @@ def table(rows):
     shown = Table(title="Milliseconds an instance, from lengths to priorities")
     shown.add_column("scheduler", no_wrap=True)
     shown.add_column("workload")
-    for column in ("n", "batch", "compile (s)", "median", "minimum", "target"):
+    for column in ("requests", "instances", "compile (s)", "median", "minimum", "target"):
         shown.add_column(column, justify="right")
     for row in rows:
         shown.add_row(
             row["scheduler"],
             row["workload"],
-            f"{row['n']:,}",
-            f"{row['batch']:,}",
+            f"{row['requests']:,}",
+            f"{row['instances']:,}",
             f"{row['compile_s']:.1f}",
             f"{row['median_ms']:.2f}",
             f"{row['minimum_ms']:.2f}",
@@ -108,7 +108,7 @@ def main():
         cases, repeats = [case for case in cases if case.workload == "mixed"], 1
     rows = [measure(case, repeats) for case in cases]
     Console(width=110).print(table(rows))
-    _common.write_results("schedulers_speed", {"manifest": _common.manifest(SEED), "rows": rows})
+    _common.write_results("schedulers_speed", rows, SEED, repeats=repeats)
 
 
 if __name__ == "__main__":

@@ -73,19 +73,18 @@ def main() -> None:
     table = Table(title=f"F over the least F, first batches of {count} backlogs")
     for column in ("backlogs", "selector", "mean", "exact", *(f"p{at}" for at in QUANTILES)):
         table.add_column(column, justify="right" if column not in ("backlogs",) else "left")
-    found: dict[str, dict[str, dict[str, float]]] = {}
+    rows: list[_common.Row] = []
     for name, inst in backlogs.items():
         least = f_of_first_batch(exact_dp(CAPACITY), inst)
-        found[name] = {}
         for label, selector in SELECTORS.items():
             row = distribution(f_of_first_batch(selector, inst) / least)
-            found[name][label] = row
+            rows.append({"backlogs": name, "selector": label} | row)
             figures = (f"{row[f'p{at}']:.3f}" for at in QUANTILES)
             mean, share = f"{row['mean']:.4f}", f"{row['share_exact']:.1%}"
             table.add_row(name, label, mean, share, *figures)
     Console(width=100).print(table)
-    payload = {"manifest": _common.manifest(SEED), "instances": count, "f_over_least_f": found}
-    _common.write_results("selector_quality", payload)
+    measure = "F of the selector's first batch over the least F"
+    _common.write_results("selector_quality", rows, SEED, measure=measure, instances=count)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,12 @@
 """Re-run the comparison of Sorted-F (arXiv:2508.06133) and say which of its claims hold here.
 
-Rules on the same backlogs: generated workloads, real summarisation lengths, and every trace in the
+Rules on the same backlogs: generated workloads, real summarization lengths, and every trace in the
 data folder, in rounds and in seconds. Without the folder the generated workloads alone are run.
+
+`sorted_f` chooses its batches by `multiplier_sweep`; other selectors are in brackets. `sorted_lp`
+and `lp_swap` take their starts from the price bound, or in brackets from HiGHS. The gap is to the
+larger of the price and the volume bound. A whole file is a single instance, with neither intervals
+nor tests; elsewhere p-values are those of paired t-tests.
 """
 
 from __future__ import annotations
@@ -12,18 +17,10 @@ import _common
 import worst_cases
 from _paper_cases import FULL, SEED, SMOKE, cases
 from _paper_claims import claims
-from _paper_measures import measured
-from _paper_page import page, picture
+from _paper_measures import measured, rows, winners
+from _paper_picture import picture
 
 import jaxsched as js
-
-INTRO = """\
-Made by `python experiments/sorted_f_paper.py`. Strict order with look-ahead; all requests wait at
-round 0. `sorted_f` chooses its batches by `multiplier_sweep`; other selectors are in brackets.
-`sorted_lp` and `lp_swap` take their starts from the price bound, or in brackets from HiGHS. The
-bound is the larger of the price and the volume bound: no schedule has a lower total latency.
-A whole file is a single instance, with neither intervals nor tests; elsewhere "within chance" is
-p >= 0.05 in a paired t-test."""
 
 
 def main() -> None:
@@ -48,10 +45,8 @@ def main() -> None:
         print(f"\n{'HOLDS' if claim['holds'] else 'DOES NOT HOLD'}: {claim['claim']}")
         print(f"  {claim['evidence']}")
 
-    manifest = _common.manifest(SEED)
-    payload = {"manifest": manifest, "claims": stated, "worst_cases": growth, "cases": results}
-    path = _common.write_results("sorted_f_paper", payload)
-    path.with_suffix(".md").write_text(page(results, stated, INTRO))
+    parts = {"winners": winners(results), "claims": stated}
+    path = _common.write_results("sorted_f_paper", rows(results), SEED, parts)
     n, _ = sizes.trace
     shown = {
         name: found

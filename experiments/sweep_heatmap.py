@@ -36,17 +36,15 @@ def main() -> None:
     for workload in grid["workloads"]:
         names += [f"{workload}, {rule}" for rule in grid["rules"]]
     values = gap.transpose("workload", "rule", "kv_capacity").values.reshape(len(names), -1)
-    payload = {
-        "manifest": _common.manifest(grid["seed"]),
-        "grid": grid,
+    speed = {
+        "simulations": int(cube["gap"].size),
         "first_wall_s": round(first_s, 2),  # programs compiled on the way
         "wall_s": round(wall_s, 2),
-        "simulations": int(cube["gap"].size),
         "simulations_per_s": round(cube["gap"].size / wall_s, 1),
         "peak_mib": round(peak_mib),
-        "gap": {row: list(map(float, line)) for row, line in zip(names, values, strict=True)},
     }
-    path = _common.write_results("sweep_example", payload)
+    rows = gap.to_dataframe().reset_index().to_dict("records")
+    path = _common.write_results("sweep_example", rows, grid["seed"], {"speed": [speed]}, grid=grid)
     ax = js.plots.heatmap(
         values,
         names,

@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tests.reference.strict_order import strict_order as oracle
 
 ORDERS = ("fcfs", "shortest_output", "smallest_volume")
+TARGET_SIZE = (1000, 256)  # requests, instances
 TARGETS = {"fcfs": 1.5, "shortest_output": 2.5, "smallest_volume": 1.5}
 SEED = 0
 
@@ -53,9 +54,9 @@ def measure(n, batch, order, repeats, discipline="strict"):
     times = [(seconds(ours), seconds(numba)) for _ in range(repeats)]
     ours_s, numba_s = np.median(times, axis=0).tolist()
     return {
-        "n": n,
-        "batch": batch,
-        "order": order,
+        "requests": n,
+        "instances": batch,
+        "rule": order,
         "discipline": discipline,
         "first_call_s": first,
         "jaxsched_s": ours_s,
@@ -73,7 +74,7 @@ def in_one_program(n, batch, order, repeats):
     program = jax.jit(lambda inst, priority: js.simulate(inst, priority).start)
     seconds(lambda: program(inst, priority))
     times = [seconds(lambda: program(inst, priority)) for _ in range(repeats)]
-    return {"n": n, "batch": batch, "order": order, "jit_s": float(np.median(times))}
+    return {"requests": n, "instances": batch, "rule": order, "jit_s": float(np.median(times))}
 
 
 def measure_oracle(n):
@@ -84,7 +85,7 @@ def measure_oracle(n):
         np.asarray(inst.output_tokens).tolist(),
     )
     spent = seconds(lambda: oracle(prompt, output, int(inst.kv_capacity), list(range(n))))
-    return {"n": n, "order": "fcfs", "oracle_s": spent, "requests_per_s": n / spent}
+    return {"requests": n, "rule": "fcfs", "oracle_s": spent, "requests_per_s": n / spent}
 
 
 def peak_memory(num_instances, n):
@@ -102,12 +103,12 @@ def report_memory(num_instances, n):
 
 def growth(rows, batch):
     """Exponent of n in seconds an instance at one batch size, least squares in logarithms."""
-    found = {}
+    found = []
     for order in ORDERS:
-        chosen = [row for row in rows if row["order"] == order and row["batch"] == batch]
-        sizes, times = zip(*[(row["n"], row["jaxsched_s"]) for row in chosen], strict=True)
-        if len(sizes) > 1:
-            found[order] = float(np.polyfit(np.log(sizes), np.log(times), 1)[0])
+        chosen = [row for row in rows if row["rule"] == order and row["instances"] == batch]
+        sizes, times = zip(*[(row["requests"], row["jaxsched_s"]) for row in chosen], strict=True)
+        exponent = float(np.polyfit(np.log(sizes), np.log(times), 1)[0])
+        found.append({"rule": order, "instances": batch, "exponent": exponent})
     return found
 
 
@@ -115,21 +116,21 @@ def table(rows):
     discipline = rows[0]["discipline"].replace("_", " ")
     shown = Table(title=f"Seconds from priorities to starts, medians, {discipline}")
     for column in (
-        "n",
-        "batch",
-        "order",
+        "requests",
+        "instances",
+        "rule",
         "first call",
         "jaxsched",
         "numba",
         "ratio",
         "us/instance",
     ):
-        shown.add_column(column, justify="left" if column == "order" else "right")
+        shown.add_column(column, justify="left" if column == "rule" else "right")
     for row in rows:
         shown.add_row(
-            f"{row['n']:,}",
-            f"{row['batch']:,}",
-            row["order"],
+            f"{row['requests']:,}",
+            f"{row['instances']:,}",
+            row["rule"],
             f"{row['first_call_s']:.2f}",
             f"{row['jaxsched_s']:.4f}",
             f"{row['numba_s']:.4f}",
@@ -153,7 +154,7 @@ def main():
     if options.smoke:
         sizes, batches, inner, many, repeats = (50, 100), (1, 64), 64, 1000, 2
     # First, because Linux hands the peak of a process on to those it starts.
-    memory = {"instances": many, "n": sizes[0], "gib": peak_memory(many, sizes[0])}
+    memory = {"requests": sizes[0], "instances": many, "gib": peak_memory(many, sizes[0])}
     rows = []
     for n in sizes:
         for batch in batches:
@@ -162,34 +163,23 @@ def main():
     Console().print(table(rows))
     Console().print(table(fitted))
 
-    payload = {
-        "manifest": _common.manifest(SEED),
-        "rows": rows,
-        "earliest_fit": fitted,
+    parts = {
         "one_program": [
             in_one_program(n, inner, order, repeats) for n in sizes for order in ORDERS
         ],
-        "oracle": measure_oracle(12 if options.smoke else 25),
-        "growth_exponent_in_n": growth(rows, batches[-1]),
-        "peak_memory_gib": memory,
+        "oracle": [measure_oracle(12 if options.smoke else 25)],
+        "growth": growth(rows, batches[-1]),
+        "memory": [memory],
+        "targets": [
+            row | {"target": TARGETS[row["rule"]]}
+            for row in rows
+            if (row["requests"], row["instances"]) == TARGET_SIZE
+        ],
     }
-    if not options.smoke:
-        met = {
-            order: next(
-                row["ratio"]
-                for row in rows
-                if (row["n"], row["batch"], row["order"]) == (1000, 256, order)
-            )
-            for order in ORDERS
-        }
-        payload["targets_at_n_1000_batch_256"] = {
-            order: {"ratio": met[order], "target": TARGETS[order]} for order in ORDERS
-        }
-        print(payload["targets_at_n_1000_batch_256"])
-    print("exponent of n:", payload["growth_exponent_in_n"])
-    print("oracle:", payload["oracle"])
-    print("peak memory:", memory)
-    _common.write_results("throughput", payload)
+    for name, part in parts.items():
+        print(name, *part, sep="\n  ")
+    settings = {"workload": "mixed", "repeats": repeats}
+    _common.write_results("throughput", rows + fitted, SEED, parts, **settings)
 
 
 if __name__ == "__main__":

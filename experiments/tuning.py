@@ -133,14 +133,21 @@ def in_units_of(spread: jax.Array) -> optax.GradientTransformation:
     )
 
 
-def compared(name: str, draw: Callable[..., js.Instance], size: Size) -> dict[str, Any]:
-    """One row a held-out objective: the tuned rule beside the fixed ones, in per cent."""
+class Compared(NamedTuple):
+    """Rows for the tuned rule beside the fixed ones, and the weights it ended with."""
+
+    rules: list[_common.Row]
+    weights: list[_common.Row]
+
+
+def compared(name: str, draw: Callable[..., js.Instance], size: Size) -> Compared:
+    """Tune for each held-out objective and compare on test instances, in per cent."""
     keys = jax.random.split(jax.random.key(SEED), 3)
     batches = size.train, size.validation, size.test
     train, validation, test = (
         draw(key, batch=batch) for key, batch in zip(keys, batches, strict=True)
     )
-    found = {}
+    found = Compared([], [])
     for metric, objective in OBJECTIVES.items():
         begin = time.perf_counter()
         run, rate = tuned(train, validation, objective, size)
@@ -148,25 +155,25 @@ def compared(name: str, draw: Callable[..., js.Instance], size: Size) -> dict[st
         values = {rule: js.tuning.evaluate(rule, test, objective) for rule in FIXED}
         mine = js.tuning.evaluate(run.rule, test, objective)
         best = min(values, key=lambda rule: values[rule].mean())
-        found[metric] = {
-            "learning_rate": rate,
-            "features": list(run.rule.features),
-            "weights": np.asarray(run.rule.weights).tolist(),
-            "best_step": run.history.best_step,
-            "tuning_s": seconds,
-            "mean": {**{rule: each.mean() for rule, each in values.items()}, "tuned": mine.mean()},
-            "best_fixed": best,
-            "change_percent": {rule: change(mine, each) for rule, each in values.items()},
-        }
-        against = found[metric]["change_percent"][best]
-        print(f"{name}, {metric}: {against['mean']:+.2f}% against {best}, {seconds:.0f} s")
+        place = {"backlogs": name, "objective": metric}
+        for rule, each in values.items():
+            row = {"rule": rule, "mean": each.mean(), "is_best_fixed": rule == best}
+            found.rules.append(place | row | change(mine, each))
+        how = {"learning_rate": rate, "best_step": run.history.best_step, "tuning_s": seconds}
+        found.rules.append(place | {"rule": "tuned", "mean": mine.mean()} | how)
+        found.weights.extend(
+            place | {"feature": feature, "weight": float(weight)}
+            for feature, weight in zip(run.rule.features, run.rule.weights, strict=True)
+        )
+        percent = change(mine, values[best])["tuned_is_above_percent"]
+        print(f"{name}, {metric}: {percent:+.2f}% against {best}, {seconds:.0f} s")
     return found
 
 
-def change(mine: np.ndarray, other: np.ndarray) -> dict[str, float]:
+def change(mine: np.ndarray, other: np.ndarray) -> _common.Row:
     """Paired change of the mean, in per cent of the other's mean, with its 95% interval."""
     estimate = estimate_means(100 * (mine - other) / other.mean())
-    return {field: float(value) for field, value in estimate._asdict().items()}
+    return _common.interval("tuned_is_above_percent", estimate)
 
 
 def blind_start(name: str, size: Size) -> dict[str, Any]:
@@ -175,7 +182,7 @@ def blind_start(name: str, size: Size) -> dict[str, Any]:
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
         found = pool.submit(_blind_start, name, size).result()
     print(
-        f"{name} without a volume feature: {found['change_percent']['mean']:+.2f}% against "
+        f"{name} without a volume feature: {found['tuned_is_above_percent']:+.2f}% against "
         f"smallest_volume after {found['seconds']:.1f} s, compilation included"
     )
     return found
@@ -201,40 +208,51 @@ def _blind_start(name: str, size: Size) -> dict[str, Any]:
     seconds = time.perf_counter() - begin
     volume = js.tuning.evaluate("smallest_volume", test)
     return {
+        "rule": name,
         "seconds": seconds,
         "target_s": target.seconds,
-        "change_percent": change(js.tuning.evaluate(found.rule, test), volume),
+        **change(js.tuning.evaluate(found.rule, test), volume),
         "target_percent": target.percent,
         "best_step": found.history.best_step,
     }
 
 
-def printed(results: dict[str, Any]) -> Table:
+def printed(rules: list[_common.Row]) -> Table:
     """Held-out change against the best fixed rule and against Sorted-F."""
+    against_sorted_f = {
+        (row["backlogs"], row["objective"]): shown(row)
+        for row in rules
+        if row["rule"] == "sorted_f"
+    }
     table = Table(title="Tuned rule on held-out instances, change in per cent, 95% interval")
     for header in ("instances", "objective", "best fixed", "against it", "against sorted_f"):
         table.add_column(header)
-    for name, row in results.items():
-        for metric, found in row.items():
-            cells = [
-                "{mean:+.2f} [{low:+.2f}, {high:+.2f}]".format(**found["change_percent"][rule])
-                for rule in (found["best_fixed"], "sorted_f")
-            ]
-            table.add_row(name, metric, found["best_fixed"], *cells)
+    for row in rules:
+        if row.get("is_best_fixed"):
+            place = row["backlogs"], row["objective"]
+            table.add_row(*place, row["rule"], shown(row), against_sorted_f[place])
     return table
+
+
+def shown(row: _common.Row) -> str:
+    """Lay out a change and its interval."""
+    name = "tuned_is_above_percent"
+    return f"{row[name]:+.2f} [{row[name + '_low']:+.2f}, {row[name + '_high']:+.2f}]"
 
 
 def main() -> None:
     arguments = _common.parser(__doc__).parse_args()
     size = SMOKE if arguments.smoke else Size()
-    blind = {name: blind_start(name, size) for name in BLIND_TARGETS}
+    blind = [blind_start(name, size) for name in BLIND_TARGETS]
     drawn = sources()
     if arguments.smoke:
         drawn = {"mixed": drawn["mixed"]}
-    results = {name: compared(name, draw, size) for name, draw in drawn.items()}
-    Console(width=110).print(printed(results))
-    payload = {"manifest": _common.manifest(SEED), "size": size._asdict()}
-    _common.write_results("tuning", payload | {"blind_start": blind, "held_out": results})
+    results = [compared(name, draw, size) for name, draw in drawn.items()]
+    rules = [row for found in results for row in found.rules]
+    weights = [row for found in results for row in found.weights]
+    Console(width=110).print(printed(rules))
+    parts = {"weights": weights, "blind_start": blind}
+    _common.write_results("tuning", rules, SEED, parts, size=size._asdict())
 
 
 if __name__ == "__main__":

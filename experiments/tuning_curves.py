@@ -122,6 +122,24 @@ def measured(rule: Any, size: Size) -> dict[str, Any]:
     return found
 
 
+def rows(results: dict[str, Any]) -> list[_common.Row]:
+    """One row a rule, method and number of simulations, in per cent above smallest_volume."""
+    return [
+        {
+            "rule": rule,
+            "method": method,
+            "noise": found["noise"],
+            "learning_rate": found["learning_rate"],
+            "simulations": simulations,
+            **{field: found[field][place] for field in ("mean", "low", "high")},
+            **{f"seed_{seed}": values[place] for seed, values in enumerate(found["of_seed"])},
+        }
+        for rule, methods in results.items()
+        for method, found in methods.items()
+        for place, simulations in enumerate(found["simulations"])
+    ]
+
+
 def picture(results: dict[str, Any]) -> Figure:
     """Draw change against simulations, a panel for each rule."""
     figure = Figure(figsize=(11, 4.2), layout="constrained")
@@ -166,8 +184,7 @@ def main() -> None:
             ]
             table.add_row(name, method, *cells)
     Console(width=100).print(table)
-    payload = {"manifest": _common.manifest(SEED), "size": size._asdict(), "results": results}
-    path = _common.write_results("tuning_curves", payload)
+    path = _common.write_results("tuning_curves", rows(results), SEED, size=size._asdict())
     picture(results).savefig(path.with_suffix(".png"), dpi=120)
 
 

@@ -40,7 +40,7 @@ def ranks(tokens: np.ndarray) -> np.ndarray:
 
 def quantile_errors(
     tokens: np.ndarray, percents: tuple[int, ...], expected: tuple[int, ...]
-) -> dict[str, list[float]]:
+) -> list[_common.Row]:
     """Quantiles drawn and stated, and how far apart they are in per cent of probability."""
     drawn = np.percentile(tokens, percents)
     share_below = [np.mean(tokens < value) * 100 for value in expected]
@@ -49,12 +49,11 @@ def quantile_errors(
         max(low - percent, percent - high, 0.0)
         for low, percent, high in zip(share_below, percents, share_up_to, strict=True)
     ]
-    return {
-        "percents": list(percents),
-        "stated": list(expected),
-        "drawn": drawn.tolist(),
-        "error_in_percentage_points": [round(error, 4) for error in outside],
-    }
+    columns = ("percent", "stated", "drawn", "error_in_percentage_points")
+    return [
+        dict(zip(columns, row, strict=True))
+        for row in zip(percents, expected, drawn.tolist(), outside, strict=True)
+    ]
 
 
 def distance(first: np.ndarray, second: np.ndarray) -> float:
@@ -97,41 +96,45 @@ def main() -> None:
     }
     edges = [q.SUMMARIZATION_PROMPT[q.PERCENTS.index(percent)] for percent in (20, 40, 60, 80)]
     fifth = np.searchsorted(edges, drawn[0])
-    results = {
-        "sample": count,
-        "chat": {
-            "moments": moments(*chat),
-            "prompt": quantile_errors(chat[0], q.PERCENTS, q.CHAT_PROMPT),
-            "output": quantile_errors(chat[1], q.PERCENTS, q.CHAT_OUTPUT),
-        },
-        "summarization": {
-            "prompt": quantile_errors(drawn[0], q.PERCENTS, q.SUMMARIZATION_PROMPT),
-            "output_by_fifth": [
-                quantile_errors(drawn[1][fifth == row], q.OUTPUT_PERCENTS, expected)
-                for row, expected in enumerate(q.SUMMARIZATION_OUTPUT_BY_FIFTH)
-            ],
-        },
+    quantiles = {
+        ("chat", "prompt"): quantile_errors(chat[0], q.PERCENTS, q.CHAT_PROMPT),
+        ("chat", "output"): quantile_errors(chat[1], q.PERCENTS, q.CHAT_OUTPUT),
+        ("summarization", "prompt"): quantile_errors(drawn[0], q.PERCENTS, q.SUMMARIZATION_PROMPT),
     }
+    for row, expected in enumerate(q.SUMMARIZATION_OUTPUT_BY_FIFTH):
+        place = "summarization", f"output, fifth {row + 1} of prompts"
+        quantiles[place] = quantile_errors(drawn[1][fifth == row], q.OUTPUT_PERCENTS, expected)
+    distances = []
     folder = _common.data_dir()
     if folder is None:
         print("no real file: set JAXSCHED_DATA to compare with arxiv_summarization.csv.gz")
     else:
         real = traces.read(folder / "arxiv_summarization.csv.gz")
         samples["real"] = (real.prompt_tokens.astype(float), real.output_tokens.astype(float))
-        results["summarization"]["distance_to_real"] = {
-            name: {
+        distances = [
+            {
+                "sample": name,
                 "prompt": distance(sample[0], samples["real"][0]),
                 "output": distance(sample[1], samples["real"][1]),
                 "prompt_plus_output": distance(sum(sample), sum(samples["real"])),
             }
             for name, sample in samples.items()
             if name != "real"
-        }
+        ]
     found = {name: moments(*sample) for name, sample in samples.items()}
-    results["summarization"]["moments"] = found
     for figure in found["generated"]:
         print(f"{figure:28}", *(f"{name} {row[figure]:12.4f}" for name, row in found.items()))
-    _common.write_results("workload_fit", {"manifest": _common.manifest(SEED), "results": results})
+    rows = [{"workload": "chat", "sample": "generated"} | moments(*chat)]
+    rows += [{"workload": "summarization", "sample": name} | row for name, row in found.items()]
+    parts = {
+        "quantiles": [
+            {"workload": workload, "tokens": tokens} | row
+            for (workload, tokens), table in quantiles.items()
+            for row in table
+        ],
+        "distance_to_real": distances,
+    }
+    _common.write_results("workload_fit", rows, SEED, parts, draws=count)
 
 
 if __name__ == "__main__":

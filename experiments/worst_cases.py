@@ -107,8 +107,14 @@ def main() -> None:
     capacities = CAPACITIES[:2] if arguments.smoke else CAPACITIES
     rows = growth(capacities)
     Console(width=110).print(table(rows, capacities))
-    payload = {"manifest": _common.manifest(SEED), "capacities": capacities, "rows": rows}
-    path = _common.write_results("worst_cases", payload)
+    losses = [
+        {"family": row["family"], "rule": row["rule"], "kv_capacity": capacity, "loss": loss}
+        for row in rows
+        for capacity, loss in zip(capacities, row["loss"], strict=True)
+    ]
+    names = ("family", "rule", "exponent", "exponent_at_largest")
+    exponents = [{name: row[name] for name in names} for row in rows]
+    path = _common.write_results("worst_cases", losses, SEED, {"exponents": exponents})
     picture(rows, capacities).savefig(path.with_suffix(".png"), dpi=150)
 
 

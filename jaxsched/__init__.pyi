@@ -6,6 +6,7 @@ from jaxsched import export as export
 from jaxsched import metrics as metrics
 from jaxsched import plots as plots
 from jaxsched import policies as policies
+from jaxsched import servers as servers
 from jaxsched import sweeps as sweeps
 from jaxsched import testing as testing
 from jaxsched import traces as traces
@@ -13,9 +14,12 @@ from jaxsched import tuning as tuning
 from jaxsched import workloads as workloads
 from jaxsched.engine.simulate import simulate as simulate
 from jaxsched.model.instance import Instance as Instance
-from jaxsched.model.instance import stack as stack
+from jaxsched.model.outcome import Outcome as Outcome
+from jaxsched.model.requests import Requests as Requests
 from jaxsched.model.schedule import Schedule as Schedule
 from jaxsched.model.schedule import Status as Status
+from jaxsched.model.server import Server as Server
+from jaxsched.model.stack import stack as stack
 from jaxsched.model.verify import Verdict as Verdict
 from jaxsched.model.verify import verify as verify
 from jaxsched.policies import prioritize as prioritize

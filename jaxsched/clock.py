@@ -1,10 +1,7 @@
-"""Seconds of rounds: `model/clock` under its public name."""
+"""Seconds of rounds: `model/clock` and the clocks of named servers under their public name."""
 
-from jaxsched.model.clock import (
-    PRESET_KV_CAPACITY,
-    PRESETS,
-    LinearClock,
-)
+from jaxsched.model.clock import LinearClock
+from jaxsched.servers.named import PRESET_KV_CAPACITY, PRESETS
 
 __all__ = [
     "PRESETS",

@@ -21,7 +21,10 @@ def save_arrays(path: str | os.PathLike[str], kind: str, arrays: dict[str, Any])
 
 
 def load_arrays(
-    path: str | os.PathLike[str], kind: str, fields: tuple[str, ...]
+    path: str | os.PathLike[str],
+    kind: str,
+    fields: tuple[str, ...],
+    optional: tuple[str, ...] = (),
 ) -> dict[str, np.ndarray]:
     """Read back what :func:`save_arrays` wrote; a file of another kind is an error."""
     try:
@@ -34,7 +37,8 @@ def load_arrays(
         raise ValueError(f"{path}: holds {found}, expected {kind}")
     if missing := [name for name in fields if name not in arrays]:
         raise ValueError(f"{path}: lacks the field {missing[0]!r} of {kind}")
-    return {name: arrays[name] for name in fields}
+    present = [name for name in optional if name in arrays]
+    return {name: arrays[name] for name in (*fields, *present)}
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jaxsched as js
-from jaxsched.cli._options import DEFAULT_REQUESTS, Backlog, tokens
+from jaxsched.cli._options import DEFAULT_REQUESTS, DEFAULT_WORKLOAD, Backlog, tokens
 
 DEFAULT_CAPACITY = 16492
 DEFAULT_INSTANCES = 64
@@ -34,7 +34,7 @@ def make_backlog(options: Backlog, server: str | None = None) -> js.Instance:
 
 
 def _drawn(options: Backlog, server: str | None, key: Any) -> js.Instance:
-    name, batch = _or(options.workload, "mixed"), _or(options.batch, DEFAULT_INSTANCES)
+    name, batch = _or(options.workload, DEFAULT_WORKLOAD), _or(options.batch, DEFAULT_INSTANCES)
     draw = named("workload", name, all_workloads())
     if name == "uniform":
         if options.num_requests is not None or options.kv_capacity is not None:
@@ -54,14 +54,14 @@ def kv_tokens(capacity: str | None, server: str | None) -> int:
     if capacity == "server":
         if server is None:
             raise ValueError("--capacity server needs --server, to say which")
-        return named("server", server, js.clock.PRESET_KV_CAPACITY)
+        return int(js.servers.get(server).kv_capacity)
     return DEFAULT_CAPACITY if capacity is None else tokens(capacity)
 
 
 def make_clock(server: str | None, deadline_s: float | None = None) -> Any:
     """Find the clock of ``--server``; None without one."""
     if server is not None:
-        return named("server", server, js.clock.PRESETS)
+        return js.servers.get(server).clock
     if deadline_s is not None:
         raise ValueError("--deadline-s needs --server, which says how long a round takes")
     return None

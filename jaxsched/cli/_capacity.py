@@ -82,7 +82,7 @@ def capacity(
     )
     console.print(plan.table())
     if plot_path is not None:
-        save_plot(plot_path, plan.plot, console)
+        save_plot(plot_path, lambda: plan.plot(title=backlog.title(server.server)), console)
     if json_target is not None:
         save_json(json_target, context.obj, backlog.seed, plan.to_dict(), console)
 

@@ -58,7 +58,7 @@ def compare(
     )
     console.print(comparison.table())
     if plot_path is not None:
-        save_plot(plot_path, comparison.plot, console)
+        save_plot(plot_path, lambda: comparison.plot(title=backlog.title(server.server)), console)
     if csv_path is not None:
         save_csv(csv_path, comparison.records(), console)
     if json_target is not None:

@@ -69,7 +69,8 @@ def improve(
     if save_path is not None:
         save(save_path, better.schedule.save, "schedule", console)
     if plot_path is not None:
-        save_plot(plot_path, lambda: _picture(inst, policy, before, better, lower), console)
+        title = backlog.title(server.server)
+        save_plot(plot_path, lambda: _picture(inst, policy, before, better, lower, title), console)
     if csv_path is not None:
         save_csv(csv_path, comparison.records(), console)
     if json_target is not None:
@@ -112,25 +113,29 @@ def _mean_latency(inst: js.Instance, total: Any) -> Any:
 
 
 def _picture(
-    inst: js.Instance, policy: str, before: js.Schedule, better: js.Improvement, lower: Any
+    inst: js.Instance,
+    policy: str,
+    before: js.Schedule,
+    better: js.Improvement,
+    lower: Any,
+    title: str,
 ) -> Any:
     """Draw the search above, and the memory use of the first instance below."""
     import numpy as np
 
     above, below = js.plots.stacked_axes(2)
-    least = None if lower is None else float(_mean_latency(inst, lower[..., None])[0])
-    js.plots.search(better.steps, _mean_latency(inst, better.history), bound=least, ax=above)
     count = np.size(inst.kv_capacity)
-    above.set_title(f"mean of {count} instances" if count > 1 else "", fontsize="medium")
-
+    js.plots.search(
+        better.steps,
+        _mean_latency(inst, better.history),
+        bound=None if lower is None else float(_mean_latency(inst, lower[..., None])[0]),
+        title=f"{title}, mean of {count} instances" if count > 1 else title,
+        ax=above,
+    )
     leading = np.ndim(inst.kv_capacity)
     first, old, new = (_first(tree, leading) for tree in (inst, before, better.schedule))
-    profiles = {
-        policy: js.metrics.kv_profile(first, old),
-        "improved": js.metrics.kv_profile(first, new),
-    }
-    js.plots.memory(profiles, kv_capacity=float(first.kv_capacity), ax=below)
-    below.set_title("first instance" if count > 1 else "", fontsize="medium")
+    schedules = {policy: old, "improved": new}
+    js.plots.memory(first, schedules, title="first instance" if count > 1 else "", ax=below)
     return above
 
 

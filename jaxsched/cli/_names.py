@@ -33,6 +33,21 @@ SERVERS = (
     "llama2_7b_a100",
     "llama3_8b_a100",
     "llama2_70b_4xh100",
+    "llama3.1_8b_a100",
+    "llama3.1_8b_h100",
+    "llama3.1_8b_h200",
+    "llama3.1_8b_b200",
+    "llama3.1_70b_4xa100",
+    "llama3.1_70b_4xh100",
+    "llama3.1_70b_4xh200",
+    "llama3.1_70b_4xb200",
+    "qwen3_8b_h100",
+    "qwen3_32b_2xh100",
+    "qwen3_32b_fp8_h200",
+    "qwen3_30b_a3b_h100",
+    "qwen3_235b_a22b_fp8_8xh200",
+    "deepseek_v3_8xh200",
+    "deepseek_v3_8xb200",
 )
 BOUNDS = ("volume", "mean_busy", "price")
 OBJECTIVES = ("mean_latency", "p_norm", "p99")

@@ -11,6 +11,7 @@ import typer
 
 from jaxsched.cli import _names as names
 
+DEFAULT_WORKLOAD = "mixed"
 DEFAULT_REQUESTS = 1000
 _MAX_REQUESTS = 2**28  # about 10 GB of lengths, priorities and schedules
 
@@ -87,6 +88,17 @@ class Backlog:
             raise ValueError("--workload and --trace exclude each other; give one of them")
         if self.kv_capacity not in (None, "server"):
             tokens(self.kv_capacity)
+
+    @property
+    def source(self) -> str:
+        """Where the requests come from, in a phrase."""
+        if self.trace is not None:
+            return f"trace {self.trace.name}"
+        return f"workload {self.workload or DEFAULT_WORKLOAD}"
+
+    def title(self, server: str | None) -> str:
+        """Say what a picture was made of."""
+        return self.source if server is None else f"{self.source}, server {server}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -110,12 +110,9 @@ def _objective(name: str, server: str | None) -> Any:
 
 def _halves(backlog: options.Backlog, server: str | None) -> tuple[js.Instance, js.Instance]:
     """Draw twice as many instances as asked for, which are independent, and split them in two."""
-    import jax
-
     half = DEFAULT_INSTANCES if backlog.batch is None else backlog.batch
     both = make_backlog(dataclasses.replace(backlog, batch=2 * half), server)
-    first = jax.tree.map(lambda leaf: leaf[:half], both)
-    return first, jax.tree.map(lambda leaf: leaf[half:], both)
+    return both[:half], both[half:]
 
 
 def _summary(tuned: js.tuning.Tuned, name: str, unit: str, yardstick: float) -> str:

@@ -13,14 +13,9 @@ from jax.core import Tracer
 from jaxsched._lib.chunks import device_chunk_size, map_device_chunks
 from jaxsched._lib.devices import Device, MappedProgram, local_devices
 from jaxsched._lib.errors import InputError, choice, wrong_dtype, wrong_shape
-from jaxsched.engine.offline.programs import (
-    KERNEL_WIDTH,
-    Discipline,
-    from_order,
-    from_priority,
-    mappable,
-)
-from jaxsched.engine.offline.strict import Admission
+from jaxsched.engine.contract import Admission, Discipline
+from jaxsched.engine.offline.kernels import KERNEL_WIDTH
+from jaxsched.engine.offline.programs import from_order, from_priority, mappable
 from jaxsched.engine.order import serving_order_on_host
 from jaxsched.model.instance import Instance
 from jaxsched.model.schedule import Schedule

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any, NamedTuple
 
@@ -11,7 +12,6 @@ from jax.typing import ArrayLike
 from jaxsched._lib.chunks import map_instances
 from jaxsched._lib.errors import InputError, wrong_dtype, wrong_shape
 from jaxsched._lib.pytree import pytree
-from jaxsched._lib.registry import Registry
 from jaxsched.model.instance import MAX_INT32, Instance
 from jaxsched.model.schedule import Schedule, Status
 from jaxsched.model.usage import events_in_order, usage_pieces
@@ -25,24 +25,25 @@ class LinearClock:
 
     :math:`P` prompt tokens are prefilled in the round, :math:`B` requests decode and hold
     :math:`KV` tokens between them, and :math:`Q` is the sum of squared lengths of the prompts
-    prefilled. A request counts in :math:`P` and :math:`Q` in its first round and in :math:`B`
-    and :math:`KV` afterwards. A round with nobody active takes no time.
+    prefilled. A chunk of :math:`k` tokens that follows :math:`m` computed ones counts
+    :math:`(m + k)^2 - m^2` in :math:`Q`, so that a prompt costs the same in one piece or many.
 
-    All requests are present at round 0, so the schedule does not depend on the clock: one
-    schedule may be read by many.
+    In a schedule of rounds a request counts in :math:`P` and :math:`Q` in its first round, and in
+    :math:`B` and :math:`KV` afterwards. A round with nobody active takes no time. A backlog's
+    schedule does not depend on the clock: one schedule may be read by many.
 
     Attributes:
-      a: ms an iteration.
-      b: ms a prompt token.
-      c: ms a decoding request.
-      d: ms a token held by a decoding request.
-      e: ms a squared prompt token.
+      iteration_ms: :math:`a`, ms an iteration.
+      prefill_ms_per_token: :math:`b`, ms a prompt token.
+      decode_ms_per_request: :math:`c`, ms a decoding request.
+      kv_ms_per_token: :math:`d`, ms a token held by a decoding request.
+      attention_ms_per_squared_token: :math:`e`, ms a squared prompt token.
 
     Example:
       >>> import jaxsched as js
       >>> inst = js.Instance.from_lengths([3, 1], [2, 3], kv_capacity=12)
       >>> sched = js.Schedule.from_starts(inst, [0, 1])
-      >>> clock = js.clock.LinearClock(a=1000.0, b=100.0, c=10.0, d=1.0, e=0.0)
+      >>> clock = js.clock.LinearClock(1000.0, 100.0, 10.0, 1.0, 0.0)
 
       Round 1 prefills 3 tokens (1300 ms); round 2 prefills 1 token and decodes the first
       request, which then holds 5 (1115 ms); round 3 decodes the second, holding 3 (1013 ms).
@@ -51,11 +52,11 @@ class LinearClock:
       [1.3, 2.415, 3.428]
     """
 
-    a: ArrayLike
-    b: ArrayLike
-    c: ArrayLike
-    d: ArrayLike
-    e: ArrayLike
+    iteration_ms: ArrayLike
+    prefill_ms_per_token: ArrayLike
+    decode_ms_per_request: ArrayLike
+    kv_ms_per_token: ArrayLike
+    attention_ms_per_squared_token: ArrayLike
 
     def seconds(self, inst: Instance, sched: Schedule, round: Any) -> np.ndarray:
         """Seconds from the start of round 1 to the end of the given rounds.
@@ -98,40 +99,18 @@ class LinearClock:
         return map_instances(block, inst, sched, rounds)
 
 
-# Fits to public profiles: relative error about 4%, up to 30% on single points. All but the first
-# row scale the attention cost from the profile of two GPUs.
-#                          a      b       c       d        e        M
-_SERVERS = {
-    "llama2_70b_2xa100": (55.4, 0.299, 0.156, 1.12e-4, 2.7e-5, 53_248),
-    "llama2_70b_4xa100": (35.4, 0.168, 0.092, 5.62e-5, 1.35e-5, 524_288),
-    "llama2_7b_a100": (9.18, 0.0554, 0.0296, 3.21e-4, 9.7e-6, 118_784),
-    "llama3_8b_a100": (10.11, 0.0604, 0.0330, 8.90e-5, 9.1e-6, 483_328),
-    "llama2_70b_4xh100": (24.5, 0.0560, 0.0117, 3.33e-5, 5.9e-6, 524_288),
-}
-
-PRESETS: Registry[LinearClock] = Registry(
-    "server",
-    {
-        name: LinearClock(*map(np.float64, coefficients))
-        for name, (*coefficients, _) in _SERVERS.items()
-    },
-)
-"""Iteration times of named servers."""
-
-PRESET_KV_CAPACITY: Registry[int] = Registry(
-    "server", {name: server[-1] for name, server in _SERVERS.items()}
-)
-"""Tokens the KV cache of each of these servers holds."""
-
-
 def _checked_coefficients(clock: LinearClock) -> tuple[float, ...]:
-    named = {name: np.asarray(getattr(clock, name)) for name in "abcde"}
-    for name, value in named.items():
+    coefficients = []
+    for field in dataclasses.fields(clock):
+        value = np.asarray(getattr(clock, field.name))
         if value.ndim or not (math.isfinite(value) and value >= 0):
             raise InputError(
-                f"{name} of the clock", value, "expected one finite number >= 0, in milliseconds"
+                f"{field.name} of the clock",
+                value,
+                "expected one finite number >= 0, in milliseconds",
             )
-    return tuple(float(value) for value in named.values())
+        coefficients.append(float(value))
+    return tuple(coefficients)
 
 
 class _Work(NamedTuple):
@@ -146,8 +125,8 @@ class _Work(NamedTuple):
 
 def _work_until(inst: Instance, sched: Schedule, rounds: np.ndarray) -> _Work:
     """Add up the work of rounds ``1 .. round``, exactly: only the squares need float64."""
-    events = events_in_order(sched)
-    begin, end, base, active = usage_pieces(inst, sched, events)
+    events = events_in_order(sched.start, sched.completion)
+    begin, end, base, active = usage_pieces(inst, sched.start, sched.completion, events)
     held = base + active * begin  # u rounds into a piece, held + active u tokens are held
     is_busy = active > 0
 

@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsched._lib.errors import (
-    MAX_INT32,
-    InputError,
-    first_true,
-    index_text,
-    reject,
-    wrong_dtype,
-    wrong_shape,
-)
+from jaxsched._lib.errors import MAX_INT32, InputError, first_true, index_text, wrong_shape
 from jaxsched._lib.files import load_arrays, save_arrays
 from jaxsched._lib.pytree import pytree
 from jaxsched._lib.shown import are_numbers, leaves_text, shape_text, span, summary_html, text_html
+from jaxsched.model.batch import Batched
+from jaxsched.model.checks import require_requests, require_shape, require_tokens, whole_numbers
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from jaxsched.model.requests import Requests
 
 _FIELDS = ("prompt_tokens", "output_tokens", "is_real", "kv_capacity")
 
 
 @pytree
-class Instance:
+class Instance(Batched):
     r"""Requests that are all waiting at round 0, and the KV capacity that serves them.
 
     Request :math:`i` has a prompt of :math:`s_i \ge 1` tokens and produces
@@ -79,12 +74,12 @@ class Instance:
           >>> js.Instance.from_lengths([[3, 1], [2, 2]], [[2, 4], [1, 1]], kv_capacity=[8, 5])
           Instance(leading=(2,), n=2, kv_capacity=5..8)
         """
-        prompt = _whole_numbers("prompt_tokens", prompt_tokens)
+        prompt = whole_numbers("prompt_tokens", prompt_tokens)
         return _validated(
             prompt,
-            _whole_numbers("output_tokens", output_tokens),
+            whole_numbers("output_tokens", output_tokens),
             np.ones(prompt.shape, bool),
-            _whole_numbers("kv_capacity", kv_capacity),
+            whole_numbers("kv_capacity", kv_capacity),
         )
 
     @property
@@ -101,6 +96,26 @@ class Instance:
     def num_requests(self) -> jax.Array:
         """Real requests in each instance, int32 ``[..]``."""
         return jnp.sum(self.is_real, axis=-1, dtype=jnp.int32)
+
+    def as_requests(self) -> Requests:
+        """Have all requests arrive at second 0, for :func:`jaxsched.serve`.
+
+        Returns:
+          The :class:`~jaxsched.Requests`, without the KV capacity, which is a server's.
+
+        Example:
+          >>> import jaxsched as js
+          >>> inst = js.Instance.from_lengths([3, 1], [2, 4], kv_capacity=8)
+          >>> inst.as_requests().arrival_s.tolist()
+          [0.0, 0.0]
+        """
+        from jaxsched.model.requests import Requests
+
+        return Requests.of_backlog(self)
+
+    @property
+    def _leading(self) -> tuple[int, ...]:
+        return tuple(self.is_real.shape[:-1])
 
     def to_pandas(self) -> pd.DataFrame:
         """One row a real request: instance, request, prompt and output tokens, capacity."""
@@ -162,59 +177,6 @@ class Instance:
         )
 
 
-def stack(instances: Sequence[Instance]) -> Instance:
-    """Put instances of the same leading shape side by side, padding them to a common n.
-
-    Padding rows hold prompt = output = 1 with ``is_real`` False and take no part in any
-    simulation or metric.
-
-    Args:
-      instances: each ``[n_k]``, or all ``[.., n_k]`` with equal leading axes.
-
-    Returns:
-      An instance ``[len(instances), .., max n_k]``.
-
-    Raises:
-      ValueError: there are none, or their leading axes differ.
-
-    Example:
-      >>> import jaxsched as js
-      >>> one = js.Instance.from_lengths([3, 1], [2, 4], kv_capacity=8)
-      >>> two = js.Instance.from_lengths([5], [1], kv_capacity=9)
-      >>> js.stack([one, two]).is_real.tolist()
-      [[True, True], [True, False]]
-    """
-    if not instances:
-        raise ValueError("stack needs at least one instance")
-    leading = [np.shape(inst.kv_capacity) for inst in instances]
-    for position, shape in enumerate(leading):
-        if shape != leading[0]:
-            raise ValueError(
-                f"instances[{position}] has leading axes {shape}, instances[0] has {leading[0]}; "
-                "stack takes instances whose leading axes are equal"
-            )
-    n = max(inst.prompt_tokens.shape[-1] for inst in instances)
-
-    def padded(name: str, filler: int) -> jax.Array:
-        parts = [np.asarray(getattr(inst, name)) for inst in instances]
-        widths = [[(0, 0)] * (part.ndim - 1) + [(0, n - part.shape[-1])] for part in parts]
-        return jnp.asarray(
-            np.stack(
-                [
-                    np.pad(part, width, constant_values=filler)
-                    for part, width in zip(parts, widths, strict=True)
-                ]
-            )
-        )
-
-    return Instance(
-        prompt_tokens=padded("prompt_tokens", 1),
-        output_tokens=padded("output_tokens", 1),
-        is_real=padded("is_real", 0),
-        kv_capacity=jnp.asarray(np.stack([np.asarray(inst.kv_capacity) for inst in instances])),
-    )
-
-
 def exact_volume(inst: Instance) -> np.ndarray:
     r"""Memory times time of each request, :math:`s o + o (o + 1) / 2`, int64 ``[.., n]``.
 
@@ -242,27 +204,6 @@ def request_table(is_real: Any, *, kv_capacity: Any = None, **columns: Any) -> p
     return pd.DataFrame(table)
 
 
-def _whole_numbers(field: str, values: Any) -> np.ndarray:
-    """``values`` as int64, or an error that names the first entry that is no whole number."""
-    try:
-        array = np.asarray(values)
-    except ValueError as error:  # ragged nested lists
-        raise InputError(
-            field,
-            values,
-            "build one Instance a backlog and join them with stack",
-            finding="is ragged",
-        ) from error
-    if array.dtype.kind in "iu":
-        return array.astype(np.int64)
-    if array.dtype.kind != "f":
-        raise wrong_dtype(field, array.dtype)
-    with np.errstate(invalid="ignore"):
-        is_whole = np.isfinite(array) & (array == np.floor(array)) & (np.abs(array) < 2.0**62)
-    reject(field, array, ~is_whole, "expected an integer >= 1")
-    return array.astype(np.int64)
-
-
 def _validated(
     prompt_tokens: np.ndarray,
     output_tokens: np.ndarray,
@@ -270,11 +211,9 @@ def _validated(
     kv_capacity: np.ndarray,
 ) -> Instance:
     shape = prompt_tokens.shape
-    if not shape or 0 in shape:
-        raise wrong_shape("prompt_tokens", shape, "expected [.., n] with n >= 1 requests")
+    require_requests("prompt_tokens", shape)
     for field, array in {"output_tokens": output_tokens, "is_real": is_real}.items():
-        if array.shape != shape:
-            raise wrong_shape(field, array.shape, beside=f"prompt_tokens has {shape}")
+        require_shape(field, array, shape, like="prompt_tokens")
     if kv_capacity.shape not in ((), shape[:-1]):
         raise wrong_shape(
             "kv_capacity",
@@ -283,11 +222,9 @@ def _validated(
         )
     prompt, output = prompt_tokens.astype(np.int64), output_tokens.astype(np.int64)
     capacity = np.broadcast_to(kv_capacity, shape[:-1]).astype(np.int64)
-    for field, array in {"prompt_tokens": prompt, "output_tokens": output}.items():
-        reject(field, array, array < 1, "expected an integer >= 1")
-        reject(field, array, array > MAX_INT32, "expected an integer below 2^31")
-    reject("kv_capacity", kv_capacity, kv_capacity < 1, "expected an integer >= 1")
-    reject("kv_capacity", kv_capacity, kv_capacity > MAX_INT32, "expected an integer below 2^31")
+    require_tokens("prompt_tokens", prompt)
+    require_tokens("output_tokens", output)
+    require_tokens("kv_capacity", kv_capacity)
     _reject_requests_that_never_fit(prompt + output, capacity)
     total = output.sum(axis=-1)
     if (position := first_true(total >= MAX_INT32)) is not None:

@@ -14,6 +14,7 @@ from jaxsched._lib.errors import first_true, in_instance, reject, wrong_dtype, w
 from jaxsched._lib.files import load_arrays, save_arrays
 from jaxsched._lib.pytree import pytree
 from jaxsched._lib.shown import are_numbers, leaves_text, shape_text, span, summary_html, text_html
+from jaxsched.model.batch import Batched
 from jaxsched.model.instance import MAX_INT32, Instance, request_table
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ _SENTENCES = {
 
 
 @pytree
-class Schedule:
+class Schedule(Batched):
     """Start and completion rounds of every request.
 
     A request started at round :math:`p` computes in rounds :math:`p+1 .. p+o` and completes at
@@ -112,6 +113,10 @@ class Schedule:
             completion=jnp.asarray(np.where(real, begun + output, NOT_SCHEDULED), jnp.int32),
             status=jnp.full(real.shape[:-1], int(Status.OK), jnp.int32),
         )
+
+    @property
+    def _leading(self) -> tuple[int, ...]:
+        return tuple(self.start.shape[:-1])
 
     def to_pandas(self) -> pd.DataFrame:
         """One row a scheduled request: instance, request, start and completion round."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxsched.model.instance import Instance
-from jaxsched.model.schedule import Schedule
 
 
 class Events(NamedTuple):
@@ -28,9 +27,9 @@ class Events(NamedTuple):
         return np.cumsum(np.take_along_axis(changes, self.order, axis=-1), axis=-1)
 
 
-def events_in_order(sched: Schedule) -> Events:
-    """Sort a schedule's starts and completions by time."""
-    times = np.concatenate([sched.start, sched.completion], axis=-1).astype(np.int64)
+def events_in_order(start: Any, completion: Any) -> Events:
+    """Sort starts and completions ``[.., n]`` by time."""
+    times = np.concatenate([start, completion], axis=-1).astype(np.int64)
     order = np.argsort(times, axis=-1, kind="stable")
     return Events(np.take_along_axis(times, order, axis=-1), order)
 
@@ -54,16 +53,19 @@ class UsagePieces(NamedTuple):
         return np.where(self.end > self.begin, self.base + self.slope * self.end, 0)
 
 
-def usage_pieces(inst: Instance, sched: Schedule, events: Events | None = None) -> UsagePieces:
-    """Cut a schedule's memory use at every start and completion; padding holds nothing.
+def usage_pieces(
+    inst: Instance, start: Any, completion: Any, events: Events | None = None
+) -> UsagePieces:
+    """Cut memory use at every start and completion; padding holds nothing.
 
     Args:
       inst: the instance, ``[.., n]``.
-      sched: its schedule.
-      events: :func:`events_in_order` of the schedule, where the caller has them already.
+      start: rounds ``[.., n]``.
+      completion: rounds ``[.., n]``.
+      events: :func:`events_in_order` of them, where the caller has it already.
     """
-    events = events_in_order(sched) if events is None else events
-    offset = np.asarray(inst.prompt_tokens, np.int64) - np.asarray(sched.start, np.int64)
+    events = events_in_order(start, completion) if events is None else events
+    offset = np.asarray(inst.prompt_tokens, np.int64) - np.asarray(start, np.int64)
     offset = np.where(inst.is_real, offset, 0)
     count = np.asarray(inst.is_real, np.int64)
 

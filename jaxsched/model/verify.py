@@ -61,7 +61,7 @@ def verify(inst: Instance, sched: Schedule) -> Verdict:
 
 
 def _verdict(inst: Instance, sched: Schedule) -> Verdict:
-    pieces = usage_pieces(inst, sched)
+    pieces = usage_pieces(inst, sched.start, sched.completion)
     capacity = np.asarray(inst.kv_capacity, np.int64)
     is_over = pieces.tokens_at_end > capacity[..., None]
     is_feasible = np.asarray(~is_over.any(axis=-1))

@@ -1,36 +1,18 @@
-"""What a rule is: the contract, written once."""
+"""Rules that run on the host, the names of rules, and what a rule may return."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from jaxsched.engine.contract import Rule
 from jaxsched.model.instance import Instance
-
-
-class Rule(Protocol):
-    """A scheduling rule: the priorities of ONE instance's requests, lowest served first.
-
-    A rule takes an instance ``[n]`` and returns ``[n]`` priorities, integers or floats; ties go
-    to the lower index, infinities are allowed, NaN is not. Padding rows (``is_real`` False) get
-    a priority too, which nobody reads. :func:`prioritize` maps a rule over many instances.
-
-    * A **pure** rule is written with ``jax.numpy`` and runs inside ``jit`` and ``vmap``: a
-      function, or a pytree with ``__call__`` (such as a ``chex.dataclass(frozen=True)``) whose
-      leaves are its parameters. It is compiled once for each shape, so it must depend on
-      nothing but the instance and those leaves.
-    * A **host** rule, marked with :func:`host_rule`, is any Python: solvers, searches, numpy.
-    """
-
-    def __call__(self, inst: Instance, /) -> Any:
-        """Return one priority for each request of ``inst``, ``[n]``."""
-        ...
 
 
 class HostRule:

@@ -22,8 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxsched.engine.offline.programs import Discipline, starts_in_order
-from jaxsched.engine.offline.strict import Admission
+from jaxsched.engine.contract import Admission, Discipline
+from jaxsched.engine.offline.programs import starts_in_order
 from jaxsched.model.instance import MAX_INT32, Instance
 
 STEPS_PER_ROUND = 256

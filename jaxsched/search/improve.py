@@ -17,8 +17,8 @@ from jaxsched._lib.errors import InputError, integer, wrong_shape
 from jaxsched._lib.progress import progress_bar
 from jaxsched._lib.pytree import pytree
 from jaxsched.bounds import volume
-from jaxsched.engine.offline.programs import KERNEL_WIDTH, Discipline
-from jaxsched.engine.offline.strict import Admission
+from jaxsched.engine.contract import Admission, Discipline
+from jaxsched.engine.offline.kernels import KERNEL_WIDTH
 from jaxsched.engine.order import serving_order_on_host
 from jaxsched.engine.simulate import simulate
 from jaxsched.model.instance import MAX_INT32, Instance

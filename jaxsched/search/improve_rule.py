@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import numpy as np
 
-from jaxsched.engine.offline.programs import Discipline
+from jaxsched.engine.contract import Discipline
 from jaxsched.model.instance import Instance
 from jaxsched.policies import HostRule, Rule, host_rule, rule_name
 from jaxsched.search.improve import improve

@@ -13,6 +13,7 @@ import numpy as np
 from jaxsched import metrics
 from jaxsched._lib.errors import choice
 from jaxsched._lib.files import write_whole
+from jaxsched.metrics.latency import in_rounds
 from jaxsched.model.clock import LinearClock
 from jaxsched.model.instance import Instance
 from jaxsched.model.schedule import Schedule, require_ok
@@ -72,14 +73,14 @@ def chrome_trace(
         )
     choice("tracks", tracks, get_args(Tracks))
     require_ok(sched, "the schedule")
-    held = metrics.kv_profile(inst, sched)
+    out = in_rounds(inst, sched)
+    held = metrics.kv_profile(inst, out)
     rounds = np.arange(len(held) + 1)
     time = rounds if clock is None else 1e6 * clock.seconds(inst, sched, rounds)
     at: list[float] = time.astype(np.float64).tolist()
     requests = np.flatnonzero(inst.is_real)
     prompt, output = (np.asarray(each) for each in (inst.prompt_tokens, inst.output_tokens))
-    start = np.asarray(sched.start)[requests]
-    end = np.asarray(sched.completion)[requests]
+    start, end = out.first_scheduled[requests], out.completion[requests]
     track = np.arange(len(requests)) if tracks == "requests" else _slots(start, end)
     names = (
         [f"request {request}" for request in requests]

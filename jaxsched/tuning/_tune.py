@@ -18,6 +18,7 @@ from jaxsched._lib.errors import InputError, integer, wrong_shape
 from jaxsched._lib.progress import progress_bar
 from jaxsched.engine.simulate import simulate
 from jaxsched.model.instance import Instance
+from jaxsched.model.outcome import Outcome
 from jaxsched.model.schedule import require_ok
 from jaxsched.policies import prioritize, rule_name
 from jaxsched.tuning import _checkpoint
@@ -258,7 +259,7 @@ def evaluate(rule: Any, inst: Instance, objective: Objective = mean_latency) -> 
     """
     sched = simulate(inst, prioritize(rule, inst))
     require_ok(sched, f"rule {rule_name(rule)!r}")
-    return np.asarray(objective(inst, sched), np.float64)
+    return np.asarray(objective(inst, Outcome.from_schedule(inst, sched)), np.float64)
 
 
 def _validated(state: _State, validation: Instance, objective: Objective) -> _State:

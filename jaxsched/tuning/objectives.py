@@ -1,8 +1,9 @@
-r"""What tuning makes small: one number an instance, from its schedule.
+r"""What tuning makes small: one number an instance, from its outcome.
 
-An objective is any function ``(inst, sched) -> [..]`` of an instance ``[.., n]`` and its schedule
-that runs under ``jit``. Those here also take relaxed schedules, whose completions are floats, and
-are differentiable in them. ``functools.partial(p99, clock=clock)`` counts seconds.
+An objective is any function ``(inst, out) -> [..]`` of an instance ``[.., n]`` and its
+:class:`~jaxsched.Outcome` that runs under ``jit``. Those here also take relaxed outcomes, whose
+times are floats, and are differentiable in them. ``functools.partial(p99, clock=clock)`` counts
+seconds.
 """
 
 from __future__ import annotations
@@ -16,30 +17,33 @@ from jax.core import Tracer
 
 from jaxsched.model.clock import LinearClock
 from jaxsched.model.instance import Instance
+from jaxsched.model.outcome import Outcome
 from jaxsched.model.schedule import Schedule, Status
 
 
 class Objective(Protocol):
-    """A function of an instance ``[.., n]`` and its schedule: float ``[..]``, lower is better."""
+    """A function of an instance ``[.., n]`` and its outcome: float ``[..]``, lower is better."""
 
-    def __call__(self, inst: Instance, sched: Schedule, /) -> Any:
+    def __call__(self, inst: Instance, out: Outcome, /) -> Any:
         """Return one number for each instance."""
         ...
 
 
-def mean_latency(inst: Instance, sched: Schedule, *, clock: LinearClock | None = None) -> jax.Array:
-    r"""Mean latency over the real requests, :math:`\frac1n \sum_i c_i`.
+def mean_latency(
+    inst: Instance, out: Outcome | Schedule, *, clock: LinearClock | None = None
+) -> jax.Array:
+    r"""Mean latency over the real requests, :math:`\frac1n \sum_i (c_i - a_i)`.
 
     Args:
       inst: the instance, ``[.., n]``.
-      sched: its schedule, or a relaxed one with float completions.
+      out: its outcome in rounds, maybe a relaxed one, or its schedule.
       clock: gives seconds; without one the unit is rounds.
 
     Returns:
       float32 ``[..]``; NaN where the instance was not scheduled.
 
     Raises:
-      TypeError: a clock is given for a relaxed schedule, which has no rounds to time.
+      TypeError: a clock is given for a relaxed outcome, which has no rounds to time.
 
     Example:
       >>> import jaxsched as js
@@ -47,20 +51,20 @@ def mean_latency(inst: Instance, sched: Schedule, *, clock: LinearClock | None =
       >>> float(js.tuning.mean_latency(inst, js.Schedule.from_starts(inst, [0, 2])))
       4.0
     """
-    return _mean(inst, _latency(inst, sched, clock))
+    return _mean(inst, _latency(inst, out, clock))
 
 
 def p_norm(
-    inst: Instance, sched: Schedule, *, power: float = 2.0, clock: LinearClock | None = None
+    inst: Instance, out: Outcome | Schedule, *, power: float = 2.0, clock: LinearClock | None = None
 ) -> jax.Array:
-    r"""Power mean of the latencies, :math:`(\frac1n \sum_i c_i^p)^{1/p}`.
+    r"""Power mean of the latencies, :math:`(\frac1n \sum_i (c_i - a_i)^p)^{1/p}`.
 
     Between the mean (:math:`p = 1`) and the longest latency (:math:`p \to \infty`); minimising
     it is minimising the p-norm, in the unit of a latency.
 
     Args:
       inst: the instance, ``[.., n]``.
-      sched: its schedule, or a relaxed one with float completions.
+      out: its outcome in rounds, maybe a relaxed one, or its schedule.
       power: :math:`p \ge 1`.
       clock: gives seconds; without one the unit is rounds.
 
@@ -68,7 +72,7 @@ def p_norm(
       float32 ``[..]``; NaN where the instance was not scheduled.
 
     Raises:
-      TypeError: a clock is given for a relaxed schedule, which has no rounds to time.
+      TypeError: a clock is given for a relaxed outcome, which has no rounds to time.
 
     Example:
       >>> import jaxsched as js
@@ -76,25 +80,25 @@ def p_norm(
       >>> float(js.tuning.p_norm(inst, js.Schedule.from_starts(inst, [0, 1])))
       5.0
     """
-    latency = _latency(inst, sched, clock)
+    latency = _latency(inst, out, clock)
     # The value does not depend on the unit, so neither does the gradient; powers do overflow.
     unit = jax.lax.stop_gradient(jnp.max(jnp.where(inst.is_real, latency, 1), -1, keepdims=True))
     return unit[..., 0] * _mean(inst, (latency / unit) ** power) ** (1 / power)
 
 
-def p99(inst: Instance, sched: Schedule, *, clock: LinearClock | None = None) -> jax.Array:
+def p99(inst: Instance, out: Outcome | Schedule, *, clock: LinearClock | None = None) -> jax.Array:
     """99th percentile of the latencies, interpolated linearly as numpy's.
 
     Args:
       inst: the instance, ``[.., n]``.
-      sched: its schedule, or a relaxed one with float completions.
+      out: its outcome in rounds, maybe a relaxed one, or its schedule.
       clock: gives seconds; without one the unit is rounds.
 
     Returns:
       float32 ``[..]``; NaN where the instance was not scheduled.
 
     Raises:
-      TypeError: a clock is given for a relaxed schedule, which has no rounds to time.
+      TypeError: a clock is given for a relaxed outcome, which has no rounds to time.
 
     Example:
       >>> import jaxsched as js
@@ -102,7 +106,7 @@ def p99(inst: Instance, sched: Schedule, *, clock: LinearClock | None = None) ->
       >>> round(float(js.tuning.p99(inst, js.Schedule.from_starts(inst, [0, 2]))), 2)
       5.96
     """
-    latency = _latency(inst, sched, clock)
+    latency = _latency(inst, out, clock)
     ordered = jnp.sort(jnp.where(inst.is_real, latency, jnp.inf), axis=-1)
     last = inst.num_requests[..., None] - 1
     below, hundredths = jnp.divmod(99 * last, 100)
@@ -116,30 +120,33 @@ def _mean(inst: Instance, values: jax.Array) -> jax.Array:
     return total / inst.num_requests.astype(total.dtype)
 
 
-def _latency(inst: Instance, sched: Schedule, clock: LinearClock | None) -> jax.Array:
+def _latency(inst: Instance, out: Outcome | Schedule, clock: LinearClock | None) -> jax.Array:
     """Latencies ``[.., n]``, finite for padding."""
-    is_relaxed = jnp.issubdtype(sched.completion.dtype, jnp.floating)
+    if isinstance(out, Schedule):
+        out = Outcome.from_schedule(inst, out)
+    is_relaxed = jnp.issubdtype(out.completion.dtype, jnp.floating)
     if clock is None:
-        latency = sched.completion if is_relaxed else sched.completion.astype(jnp.float32)
+        latency = out.latency if is_relaxed else out.latency.astype(jnp.float32)
     elif is_relaxed:
         raise TypeError(
-            "a relaxed schedule has no rounds for a clock to time; take an estimator that "
+            "a relaxed outcome has no rounds for a clock to time; take an estimator that "
             "simulates, or an objective in rounds"
         )
     else:
-        latency = _seconds(inst, sched, clock)
-    is_ok = (sched.status == int(Status.OK))[..., None]
-    return jnp.where(inst.is_real, jnp.where(is_ok, latency, jnp.nan), 1)
+        latency = _seconds(inst, out, clock)
+    return jnp.where(inst.is_real, jnp.where(out.status == int(Status.OK), latency, jnp.nan), 1)
 
 
-def _seconds(inst: Instance, sched: Schedule, clock: LinearClock) -> jax.Array:
+def _seconds(inst: Instance, out: Outcome, clock: LinearClock) -> jax.Array:
     """Seconds ``[.., n]``: clocks count exactly, in integers that jax lacks, so on the host."""
 
     def on_host(*args: Any) -> np.ndarray:
-        inst, sched = jax.tree.map(np.asarray, args)
-        return clock.seconds(inst, sched, sched.completion).astype(np.float32)
+        inst, start, completion, status = jax.tree.map(np.asarray, args)
+        sched = Schedule(start=start, completion=completion, status=status[..., 0])
+        return clock.seconds(inst, sched, completion).astype(np.float32)
 
-    if not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((inst, sched))):
-        return jnp.asarray(on_host(inst, sched))
+    args = inst, out.first_scheduled, out.completion, out.status
+    if not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(args)):
+        return jnp.asarray(on_host(*args))
     shape = jax.ShapeDtypeStruct(inst.prompt_tokens.shape, jnp.float32)
-    return jax.pure_callback(on_host, shape, inst, sched, vmap_method="broadcast_all")
+    return jax.pure_callback(on_host, shape, *args, vmap_method="broadcast_all")

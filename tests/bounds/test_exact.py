@@ -8,7 +8,8 @@ import pytest
 from jaxsched import bounds
 from jaxsched.bounds import _exact
 from jaxsched.engine.simulate import simulate
-from jaxsched.model.instance import Instance, stack
+from jaxsched.model.instance import Instance
+from jaxsched.model.stack import stack
 from jaxsched.model.verify import verify
 from jaxsched.policies import prioritize
 from jaxsched.workloads import three_partition

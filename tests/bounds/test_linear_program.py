@@ -7,7 +7,8 @@ import pytest
 from jaxsched import bounds
 from jaxsched.bounds import _linear_program
 from jaxsched.engine.simulate import simulate
-from jaxsched.model.instance import Instance, stack
+from jaxsched.model.instance import Instance
+from jaxsched.model.stack import stack
 from jaxsched.policies import prioritize
 from tests.reference import clock_and_metrics as reference
 

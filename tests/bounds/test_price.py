@@ -14,7 +14,8 @@ from jaxsched import bounds
 from jaxsched.bounds._price_ascent import ascend
 from jaxsched.bounds._price_blocks import lagrangian
 from jaxsched.engine.simulate import simulate
-from jaxsched.model.instance import Instance, stack
+from jaxsched.model.instance import Instance
+from jaxsched.model.stack import stack
 from jaxsched.policies import prioritize
 from jaxsched.search.improve import improve
 from jaxsched.workloads import mixed, worst_case

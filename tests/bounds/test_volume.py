@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from jaxsched import bounds
-from jaxsched.model.instance import Instance, stack
+from jaxsched.model.instance import Instance
+from jaxsched.model.stack import stack
 from tests.reference import clock_and_metrics as reference
 
 MAX_INT32 = 2**31 - 1

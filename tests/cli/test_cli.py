@@ -165,7 +165,7 @@ class TestRefusals:
             ("compare --baseline svf", "baseline 'svf' is not among the rules"),
             ("compare --bound volum", "did you mean 'volume'?"),
             ("compare --workload mixd", "did you mean 'mixed'?"),
-            ("compare --server h100", "did you mean 'llama2_70b_4xh100'?"),
+            ("compare --server h100", "did you mean 'llama2_70b_4xh100' or"),
             ("compare --polices svf", "No such option: --polices"),
             ("compar", "Did you mean 'compare'? See jaxsched --help."),
             ("compare --json", "requires an argument. See jaxsched --help."),

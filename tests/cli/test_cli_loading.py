@@ -87,7 +87,7 @@ def completed(text):
             ["fcfs,shortest_output", "fcfs,shortest_prompt"],
         ),
         ("jaxsched compare --workload m", ["mixed"]),
-        ("jaxsched compare --server llama3", ["llama3_8b_a100"]),
+        ("jaxsched compare --server llama3_", ["llama3_8b_a100"]),
         ("jaxsched compare --bound no", ["none"]),
         ("jaxsched bound --bounds price,volume,", ["price,volume,mean_busy"]),
         ("jaxsched tune --objective p", ["p_norm", "p99"]),
@@ -103,7 +103,7 @@ def test_completion_knows_the_names_of_the_library():
     """Whoever adds a name adds it to ``jaxsched/cli/_names.py`` as well."""
     assert set(names.RULES) == set(js.policies.names())
     assert set(names.WORKLOADS) == {*js.workloads.WORKLOADS, "uniform"}
-    assert set(names.SERVERS) == set(js.clock.PRESETS)
+    assert set(names.SERVERS) == set(js.servers.names())
     assert {*names.BOUNDS} == {"volume", "mean_busy", "price"}
     assert set(names.TRACES) == set(js.traces.SOURCES)
     assert all(hasattr(js.tuning, name) for name in names.OBJECTIVES)

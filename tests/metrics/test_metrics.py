@@ -5,8 +5,9 @@ import pytest
 
 from jaxsched import metrics
 from jaxsched.model.clock import LinearClock
-from jaxsched.model.instance import Instance, stack
+from jaxsched.model.instance import Instance
 from jaxsched.model.schedule import Schedule, Status
+from jaxsched.model.stack import stack
 from tests.reference import clock_and_metrics as reference
 
 COEFFICIENTS = (55.4, 0.299, 0.156, 0.112, 0.0027)
@@ -87,7 +88,7 @@ def test_a_hand_worked_schedule():
             "throughput_tokens_per_round": 1,
         }
     )
-    one_second_a_round = LinearClock(a=1000.0, b=0.0, c=0.0, d=0.0, e=0.0)
+    one_second_a_round = LinearClock(1000.0, 0.0, 0.0, 0.0, 0.0)
     late = metrics.summary(inst, Schedule.from_starts(inst, [0, 2]), one_second_a_round, 5)
     assert late["share_within_deadline"] == 0.5
     assert late["throughput_tokens_per_s"] == 1.0

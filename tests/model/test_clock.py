@@ -3,9 +3,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxsched.model.clock import PRESET_KV_CAPACITY, PRESETS, LinearClock
-from jaxsched.model.instance import Instance, stack
+from jaxsched.clock import PRESET_KV_CAPACITY, PRESETS, LinearClock
+from jaxsched.model.instance import Instance
 from jaxsched.model.schedule import Schedule, Status
+from jaxsched.model.stack import stack
 from tests.reference import clock_and_metrics as reference
 
 COEFFICIENTS = (55.4, 0.299, 0.156, 0.112, 0.0027)
@@ -99,7 +100,7 @@ def test_prompts_near_the_largest_keep_their_squares():
     prompt = 2**31 - 3
     inst = Instance.from_lengths([prompt] * 3, [1, 1, 2], kv_capacity=2**31 - 1)
     sched = Schedule.from_starts(inst, [0, 1, 2])
-    found = LinearClock(a=0.0, b=0.0, c=0.0, d=0.0, e=1000.0).seconds(inst, sched, [1, 2, 3, 4])
+    found = LinearClock(0.0, 0.0, 0.0, 0.0, 1000.0).seconds(inst, sched, [1, 2, 3, 4])
     np.testing.assert_allclose(found, prompt**2 * np.array([1.0, 2.0, 3.0, 3.0]), rtol=1e-15)
 
 
@@ -107,14 +108,14 @@ def test_first_round_is_prefill_only_and_later_rounds_decode_only():
     inst = Instance.from_lengths([7], [3], kv_capacity=20)
     sched = Schedule.from_starts(inst, [0])
     parts = {
-        "a": [1.0, 2.0, 3.0],  # rounds
-        "b": [7.0, 7.0, 7.0],  # prompt tokens
-        "c": [0.0, 1.0, 2.0],  # decoding requests
-        "d": [0.0, 9.0, 19.0],  # tokens they hold: 9, then 10
-        "e": [49.0, 49.0, 49.0],  # squared prompt tokens
+        "iteration_ms": [1.0, 2.0, 3.0],
+        "prefill_ms_per_token": [7.0, 7.0, 7.0],
+        "decode_ms_per_request": [0.0, 1.0, 2.0],
+        "kv_ms_per_token": [0.0, 9.0, 19.0],  # 9 tokens, then 10
+        "attention_ms_per_squared_token": [49.0, 49.0, 49.0],
     }
     for name, expected in parts.items():
-        coefficients = dict.fromkeys("abcde", 0.0) | {name: 1000.0}
+        coefficients = dict.fromkeys(parts, 0.0) | {name: 1000.0}
         found = LinearClock(**coefficients).seconds(inst, sched, [1, 2, 3])
         np.testing.assert_array_equal(found, expected, err_msg=name)
 
@@ -178,5 +179,7 @@ def test_rounds_that_do_not_belong_to_the_instance(round, message):
 def test_coefficients_that_are_no_cost(value):
     inst = Instance.from_lengths([3], [2], kv_capacity=12)
     sched = Schedule.from_starts(inst, [0])
-    with pytest.raises(ValueError, match=r"d of the clock is .*; expected one finite number >= 0"):
+    with pytest.raises(
+        ValueError, match=r"kv_ms_per_token of the clock is .*; expected one finite number >= 0"
+    ):
         LinearClock(1.0, 1.0, 1.0, value, 1.0).seconds(inst, sched, [1])

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from jaxsched.model.instance import Instance, stack
+from jaxsched.model.instance import Instance
+from jaxsched.model.stack import stack
 from jaxsched.policies import prioritize
 from jaxsched.policies.batches.geometric import geometric
 from jaxsched.policies.testing import check_policy

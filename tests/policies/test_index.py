@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from jaxsched.model.instance import Instance, stack
+from jaxsched.model.instance import Instance
+from jaxsched.model.stack import stack
 from jaxsched.policies import (
     fcfs,
     names,

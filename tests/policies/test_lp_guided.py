@@ -11,7 +11,8 @@ import pytest
 from jaxsched.bounds import _linear_program
 from jaxsched.bounds._linear_program import solve_time_indexed_lp
 from jaxsched.engine.simulate import simulate
-from jaxsched.model.instance import Instance, stack
+from jaxsched.model.instance import Instance
+from jaxsched.model.stack import stack
 from jaxsched.policies import prioritize
 from jaxsched.policies.guided.lp_guided import (
     linear_program_starts,

@@ -3,7 +3,8 @@ import numpy as np
 
 from jaxsched import bounds
 from jaxsched.engine.simulate import simulate
-from jaxsched.model.instance import Instance, exact_volume, stack
+from jaxsched.model.instance import Instance, exact_volume
+from jaxsched.model.stack import stack
 from jaxsched.policies import prioritize
 from jaxsched.policies.guided.price_guided import price_guided
 from jaxsched.policies.testing import check_policy

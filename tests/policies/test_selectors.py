@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from jaxsched.model.instance import Instance, stack
+from jaxsched.model.instance import Instance
+from jaxsched.model.stack import stack
 from jaxsched.policies.selectors import (
     exact_dp,
     f_metric,

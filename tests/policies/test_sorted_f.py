@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from jaxsched.engine.simulate import simulate
-from jaxsched.model.instance import Instance, stack
+from jaxsched.model.instance import Instance
 from jaxsched.model.schedule import Status
+from jaxsched.model.stack import stack
 from jaxsched.policies import prioritize, smallest_volume
 from jaxsched.policies.batches.sorted_f import form_batches, order_by_batch, sorted_f
 from jaxsched.policies.selectors import exact_dp, greedy, local_swap, resolve_selector

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxsched.model.instance import stack
+from jaxsched.model.stack import stack
 from jaxsched.policies.batches.sorted_f import sorted_f
 from jaxsched.studies.comparing.compare import compare
 from jaxsched.workloads import worst_case

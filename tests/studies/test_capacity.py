@@ -1,5 +1,6 @@
 """The least memory that meets a target, beside every capacity tried one by one."""
 
+import dataclasses
 import functools
 
 import jax
@@ -14,7 +15,7 @@ from tests.reference.strict_order import strict_order
 
 matplotlib.use("agg")
 
-CLOCK = js.clock.LinearClock(a=30.0, b=4.0, c=1.0, d=0.1, e=0.02)
+CLOCK = js.clock.LinearClock(30.0, 4.0, 1.0, 0.1, 0.02)
 ORDERS = {
     "fcfs": lambda s, o: list(range(len(s))),
     "shortest_output": lambda s, o: sorted(range(len(s)), key=lambda i: (o[i], i)),
@@ -73,7 +74,7 @@ def test_every_capacity_is_tried_where_there_are_few(rule, metric):
 
 
 def test_seconds_come_from_the_clock():
-    coefficients = tuple(getattr(CLOCK, name) for name in "abcde")
+    coefficients = dataclasses.astuple(CLOCK)
     curve = oracle_curve(backlogs(1), "fcfs", "mean", coefficients)
     target = float(np.median([*curve.values()]))
     plan = js.plan_capacity(instance(*backlogs(1)), "fcfs", ("mean", target), clock=CLOCK)
@@ -164,7 +165,7 @@ class TestServers:
         s, o = (lengths[0] for lengths in backlogs(4, count=1, n=7, most=5))
         capacity = 10
         inst = js.Instance.from_lengths(s, o, kv_capacity=capacity)
-        coefficients = clock and tuple(float(getattr(clock, name)) for name in "abcde")
+        coefficients = clock and tuple(map(float, dataclasses.astuple(clock)))
         values = {}
         for count in range(1, 8):
             latency = []

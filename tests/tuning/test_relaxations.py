@@ -46,7 +46,7 @@ def volumes_ahead(inst, score):
 def test_limit_of_a_cold_work_ahead(row):
     inst = jax.tree.map(lambda leaf: leaf[row], PADDED)
     score = np.random.default_rng(row).permutation(150).astype(np.float32)
-    found = np.asarray(work_ahead(jnp.asarray(score), inst, jnp.float32(1e-3)))
+    found = np.asarray(work_ahead(jnp.asarray(score), inst, jnp.float32(1e-3)).completion)
     for i, expected in volumes_ahead(inst, score).items():
         np.testing.assert_allclose(found[i], expected, rtol=1e-4)
 
@@ -56,7 +56,7 @@ def test_limit_of_a_cold_work_ahead(row):
 def test_limit_when_cold_is_the_simulated_schedule(relaxation, row):
     inst = jax.tree.map(lambda leaf: leaf[row], PADDED)
     score = np.random.default_rng(row).permutation(150).astype(np.float32)
-    found = np.asarray(relaxation(jnp.asarray(score), inst, jnp.float32(1e-3)))
+    found = np.asarray(relaxation(jnp.asarray(score), inst, jnp.float32(1e-3)).completion)
     expected = np.asarray(js.simulate(inst, score).completion)
     np.testing.assert_allclose(found[inst.is_real], expected[inst.is_real], rtol=1e-5)
 
@@ -65,13 +65,14 @@ def direct_work_ahead(score, inst, temperature):
     """The same sums without blocks, for jax to differentiate."""
     before = jax.nn.sigmoid((score[:, None] - score[None]) / temperature)
     ahead = jnp.sum(before * jnp.where(inst.is_real, inst.volume, 0.0)[None], axis=1)
-    return ahead / inst.kv_capacity.astype(jnp.float32) + inst.output_tokens.astype(jnp.float32)
+    start = ahead / inst.kv_capacity.astype(jnp.float32)
+    return js.Outcome.relaxed(inst, start + inst.output_tokens.astype(jnp.float32))
 
 
 def weighed(relaxation, inst, score):
     """A mean over the requests in which each has its own weight."""
     weight = jnp.where(inst.is_real, jnp.linspace(0.5, 2.0, score.shape[0]), 0.0)
-    return jnp.mean(weight * relaxation(score, inst, jnp.float32(0.3)))
+    return jnp.mean(weight * relaxation(score, inst, jnp.float32(0.3)).completion)
 
 
 @pytest.mark.parametrize("n", [150, 2000])
@@ -135,14 +136,17 @@ def test_memory_balance_is_the_sum_over_pairs(row):
         int(inst.kv_capacity),
         np.argsort(score[rows]).tolist(),
     )
-    found = memory_balance(jnp.asarray(score), inst, jnp.float32(0.5))
+    found = memory_balance(jnp.asarray(score), inst, jnp.float32(0.5)).completion
     for i, expected in balanced(inst, score.astype(float), 0.5, start).items():
         np.testing.assert_allclose(found[i], expected, rtol=1e-4)
     # Between changes of order the starts stay, and the slopes are those of the sum.
     weight = np.where(inst.is_real, np.linspace(0.5, 2.0, 12), 0.0)
-    slopes = jax.grad(
-        lambda score: jnp.sum(jnp.asarray(weight, jnp.float32) * memory_balance(score, inst, 0.5))
-    )(jnp.asarray(score))
+
+    def weighed_sum(score):
+        completion = memory_balance(score, inst, 0.5).completion
+        return jnp.sum(jnp.asarray(weight, jnp.float32) * completion)
+
+    slopes = jax.grad(weighed_sum)(jnp.asarray(score))
     for i in rows:
         moved = [score.astype(float) + step * np.eye(12)[i] for step in (1e-5, -1e-5)]
         ends = [balanced(inst, each, 0.5, start) for each in moved]
@@ -154,7 +158,7 @@ def test_requests_that_run_side_by_side_cost_each_other_nothing():
     """Whatever their volumes: an order of requests that all fit at once changes nothing."""
     inst = js.Instance.from_lengths([30, 1, 5], [9, 4, 20], kv_capacity=100)
     score = jnp.array([0.3, 0.1, 0.2])
-    found, pull_back = jax.vjp(lambda score: memory_balance(score, inst, 0.5), score)
+    found, pull_back = jax.vjp(lambda score: memory_balance(score, inst, 0.5).completion, score)
     assert found.tolist() == [9.0, 4.0, 20.0]
     assert pull_back(jnp.ones(3))[0].tolist() == [0.0, 0.0, 0.0]
 
@@ -165,7 +169,7 @@ def test_memory_that_lies_idle_costs_those_behind():
     score = jnp.arange(8.0)
 
     def cost_of_the_last(relaxation):
-        slope = jax.grad(lambda z: relaxation(z, inst, jnp.float32(2.0))[6])(score)[7]
+        slope = jax.grad(lambda z: relaxation(z, inst, jnp.float32(2.0)).completion[6])(score)[7]
         return float(-slope / jax.grad(lambda z: jax.nn.sigmoid(z / 2))(1.0))
 
     np.testing.assert_allclose(cost_of_the_last(work_ahead), 5.55, rtol=1e-4)
@@ -179,10 +183,10 @@ def test_memory_that_lies_idle_costs_those_behind():
 def test_the_least_of_a_cold_work_ahead_is_the_volume_order():
     inst = js.workloads.mixed(jax.random.key(5), num_requests=30)
     total = functools.partial(work_ahead, inst=inst, temperature=jnp.float32(1e-4))
-    by_volume = jnp.mean(total(jnp.log(inst.volume)))
+    by_volume = jnp.mean(total(jnp.log(inst.volume)).completion)
     generator = np.random.default_rng(6)
     for _ in range(50):
         swapped = np.asarray(jnp.log(inst.volume)).copy()
         i, j = generator.choice(30, 2, replace=False)
         swapped[[i, j]] = swapped[[j, i]]
-        assert jnp.mean(total(jnp.asarray(swapped))) >= by_volume * (1 - 1e-6)
+        assert jnp.mean(total(jnp.asarray(swapped)).completion) >= by_volume * (1 - 1e-6)

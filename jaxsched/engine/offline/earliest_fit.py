@@ -29,8 +29,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxsched.engine.contract import Admission, Queues
 from jaxsched.engine.offline.slots import END, NEVER, any_of, set_rows, take_rows
-from jaxsched.engine.offline.strict import Admission
 
 _FIELDS = 3  # of a segment: its last round, y, and the number of active requests
 _MARGIN = 2  # rows that end at 0, so that each segment has two before it
@@ -53,17 +53,10 @@ def empty_slots(shape: tuple[int, int], rows: int) -> jax.Array:
 
 
 def start_rounds(
-    prompt: jax.Array,
-    output: jax.Array,
-    kv_capacity: jax.Array,
-    max_num_seqs: jax.Array | None,
-    slots: jax.Array,
-    start: jax.Array,
-    *,
-    admission: Admission,
-    rows: int,
+    queues: Queues, slots: jax.Array, start: jax.Array, *, admission: Admission, rows: int
 ) -> jax.Array:
-    """Start rounds int32 ``[n, B]``; arguments as for the strict order's ``start_rounds``."""
+    """Start rounds int32 ``[n, B]``; see :class:`~jaxsched.engine.contract.Placement`."""
+    prompt, output, kv_capacity, max_num_seqs = queues
     is_peak = admission == "peak"
 
     def earliest_start(step: jax.Array, slots: jax.Array, s: jax.Array, o: jax.Array) -> jax.Array:

@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import functools
-from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.custom_batching import custom_vmap
 
-from jaxsched.engine.offline import earliest_fit as _earliest_fit
-from jaxsched.engine.offline import one_kernel as _one_kernel
-from jaxsched.engine.offline import strict as _strict
-from jaxsched.engine.offline.strict import Admission
+from jaxsched.engine.contract import Admission, Discipline, Kernel, Placement, Queues
+from jaxsched.engine.offline import earliest_fit, one_kernel, strict
+from jaxsched.engine.offline.kernels import one_kernel_a_group, wide
 from jaxsched.engine.order import serving_order
 from jaxsched.model.instance import Instance
 from jaxsched.model.schedule import NOT_SCHEDULED, Schedule, Status
 
-Discipline = Literal["strict", "earliest_fit"]
-_KERNELS: dict[Discipline, ModuleType] = {"strict": _strict, "earliest_fit": _earliest_fit}
-
-# One kernel: 32 instances fill the vector registers and their slots stay in the first-level
-# cache. One call an operation: wide operations make up for the calls.
-KERNEL_WIDTH, _KERNEL_ROWS = 32, 8
-_WIDE_ROWS = 64
+_PLACEMENTS: dict[Discipline, Placement] = {"strict": strict, "earliest_fit": earliest_fit}
 
 
 @functools.partial(jax.jit, static_argnames=("discipline", "admission"))
@@ -66,11 +58,13 @@ def starts_in_order(
         jnp.take_along_axis(jnp.where(inst.is_real, tokens, 0), order, axis=-1).T
         for tokens in (inst.prompt_tokens, inst.output_tokens)
     )
-    static = discipline, admission
+    queues = Queues(prompt, output, inst.kv_capacity, max_num_seqs)
+    on_cpu: Kernel = one_kernel_a_group if one_kernel.is_available else wide
+    static = _PLACEMENTS[discipline], admission
     start = lax.platform_dependent(
-        *(prompt, output, inst.kv_capacity, max_num_seqs),
-        cpu=functools.partial(_in_kernels if _one_kernel.is_available else _wide, *static),
-        default=functools.partial(_wide, *static),
+        queues,
+        cpu=functools.partial(on_cpu, *static),
+        default=functools.partial(wide, *static),
     )
     return start.T
 
@@ -115,41 +109,3 @@ def mappable(discipline: Discipline, admission: Admission) -> Any:
         return result, jax.tree.map(lambda _: True, result)
 
     return schedule
-
-
-def _wide(
-    discipline: Discipline,
-    admission: Admission,
-    prompt: jax.Array,
-    output: jax.Array,
-    kv_capacity: jax.Array,
-    max_num_seqs: jax.Array | None,
-) -> jax.Array:
-    """Start rounds ``[n, B]`` of all instances in step, one call an operation."""
-    kernel = _KERNELS[discipline]
-    slots = kernel.empty_slots(prompt.shape, _WIDE_ROWS)
-    args = prompt, output, kv_capacity, max_num_seqs, slots, jnp.zeros_like(prompt)
-    return kernel.start_rounds(*args, admission=admission, rows=_WIDE_ROWS)
-
-
-def _in_kernels(
-    discipline: Discipline, admission: Admission, prompt: jax.Array, *args: Any
-) -> jax.Array:
-    """Start rounds ``[n, B]``, a group of instances in step, each group as one kernel."""
-    kernel = _KERNELS[discipline]
-    n, num_instances = prompt.shape
-    width = min(num_instances, KERNEL_WIDTH)
-
-    def grouped(array: jax.Array) -> jax.Array:
-        """[.., B] -> [groups, .., width]; instances filled in have no tokens to schedule."""
-        missing = [(0, 0)] * (array.ndim - 1) + [(0, -num_instances % width)]
-        return jnp.moveaxis(jnp.pad(array, missing).reshape(*array.shape[:-1], -1, width), -2, 0)
-
-    call = functools.partial(kernel.start_rounds, admission=admission, rows=_KERNEL_ROWS)
-    slots = kernel.empty_slots((n, width), _KERNEL_ROWS)
-    start = jnp.zeros((n, width), jnp.int32)
-    starts = lax.map(
-        lambda group: _one_kernel.as_one_kernel(call, *group, slots, start),
-        jax.tree.map(grouped, (prompt, *args)),
-    )
-    return jnp.moveaxis(starts, 0, -2).reshape(n, -1)[:, :num_instances]

@@ -34,15 +34,14 @@ The jump to :math:`r_k` and the sorted state are ours; the discipline is that of
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxsched.engine.contract import Admission, Queues
 from jaxsched.engine.offline.slots import END, NEVER, any_of, set_rows, take_rows
-
-Admission = Literal["look_ahead", "peak"]
 
 _FIELDS = 2  # of a slot: its end and its suffix sum
 _SUM = 1
@@ -67,31 +66,10 @@ def empty_slots(shape: tuple[int, int], rows: int) -> jax.Array:
 
 
 def start_rounds(
-    prompt: jax.Array,
-    output: jax.Array,
-    kv_capacity: jax.Array,
-    max_num_seqs: jax.Array | None,
-    slots: jax.Array,
-    start: jax.Array,
-    *,
-    admission: Admission,
-    rows: int,
+    queues: Queues, slots: jax.Array, start: jax.Array, *, admission: Admission, rows: int
 ) -> jax.Array:
-    """Start rounds of requests given in serving order; lax only, for one-kernel compilation.
-
-    Args:
-      prompt: int32 ``[n, B]`` in serving order; 0 for padding, wherever it stands.
-      output: int32 ``[n, B]``, likewise.
-      kv_capacity: int32 ``[B]``.
-      max_num_seqs: int32 ``[B]``, or None for no cap.
-      slots: those of :func:`empty_slots`.
-      start: int32 ``[n, B]``, overwritten.
-      admission: what a request counts as holding, see :func:`jaxsched.simulate`.
-      rows: slots in a block.
-
-    Returns:
-      int32 ``[n, B]`` in serving order; meaningless for padding.
-    """
+    """Start rounds int32 ``[n, B]``; see :class:`~jaxsched.engine.contract.Placement`."""
+    prompt, output, kv_capacity, max_num_seqs = queues
     num_slots = slots.shape[0] - 1
     num_blocks = num_slots // rows
     row = lax.broadcasted_iota(jnp.int32, (rows, 1), 0)

@@ -1,4 +1,4 @@
-"""What the pictures share: axes, colours and how numbers are written."""
+"""Axes of a size that suits what is drawn on them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Colours of Okabe and Ito's palette, told apart by colour-blind readers and in grey.
-BAR, LIMIT = "#56B4E9", "#D55E00"
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "black")
-MARKERS = ("o", "s", "^", "D", "v")
-CURVE_ROWS = 4  # as tall as so many bars
+CURVE_ROWS = 4  # curves are as tall as so many bars
+_NAMES_IN_A_ROW = 3  # of the legend
 
 
 def new_axes(num_rows: int) -> Axes:
@@ -29,6 +26,11 @@ def new_axes(num_rows: int) -> Axes:
     return _subplots(figsize=(7.5, 1.5 + 0.45 * num_rows))
 
 
+def curve_axes(num_names: int, num_rows: int = CURVE_ROWS) -> Axes:
+    """Make axes for curves, over a legend of so many names."""
+    return new_axes(num_rows + -(-num_names // _NAMES_IN_A_ROW))
+
+
 def stacked_axes(count: int) -> Any:
     """Make axes one above the other.
 
@@ -41,7 +43,7 @@ def stacked_axes(count: int) -> Any:
     Raises:
       ImportError: matplotlib is not installed.
     """
-    return _subplots(count, squeeze=False, figsize=(7.5, 3.3 * count))[:, 0]
+    return _subplots(count, squeeze=False, figsize=(7.5, 3.5 * count))[:, 0]
 
 
 def _subplots(*shape: int, **options: Any) -> Any:
@@ -50,14 +52,3 @@ def _subplots(*shape: int, **options: Any) -> Any:
     except ImportError as error:
         raise ImportError('pictures need matplotlib: pip install "jaxsched[plot]"') from error
     return pyplot.subplots(*shape, layout="constrained", **options)[1]
-
-
-def written(value: float) -> str:
-    """Write a number with at most four digits, or all of its whole ones."""
-    return f"{value:.0f}" if value >= 1000 else f"{value:.4g}"
-
-
-def require_colours(count: int, what: str) -> None:
-    """Raise if there are more things than can be told apart."""
-    if count > len(COLOURS):
-        raise ValueError(f"{count} {what}; at most {len(COLOURS)} can be told apart")

@@ -7,19 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxsched.show.plots._axes import (
-    COLOURS,
-    CURVE_ROWS,
-    LIMIT,
-    MARKERS,
-    new_axes,
-    require_colours,
-    written,
-)
+from jaxsched.show.plots._axes import curve_axes
+from jaxsched.show.plots._frame import finish
+from jaxsched.show.plots._log_ticks import label_log_axis
+from jaxsched.show.plots._style import LIMIT, TARGET, line_style, require_distinct, written
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_ROWS = 7  # as tall as so many bars
 _WIDE = 8  # a wider span of values is drawn on a logarithmic axis
 
 
@@ -32,6 +28,7 @@ def capacity(
     capacity_label: str = "KV capacity (tokens)",
     bound: Any = None,
     bound_label: str = "",
+    title: str = "",
     ax: Axes | None = None,
 ) -> Axes:
     """Draw a metric against capacity for several rules, and what each needs for a target.
@@ -47,6 +44,7 @@ def capacity(
       capacity_label: what capacities are counted in.
       bound: a curve that no rule can be below.
       bound_label: what it is called.
+      title: above the picture, such as the workload and the server.
       ax: matplotlib axes to draw on; None makes new ones.
 
     Returns:
@@ -54,7 +52,7 @@ def capacity(
 
     Raises:
       ImportError: matplotlib is not installed.
-      ValueError: there are more rules than colours.
+      ValueError: there are more rules than can be told apart.
 
     Example:
       >>> import jaxsched as js
@@ -64,50 +62,40 @@ def capacity(
       >>> ax.get_ylabel()
       'rounds'
     """
-    require_colours(len(curves), "rules")
-    ax = new_axes(2 * CURVE_ROWS) if ax is None else ax
-    is_named = next(iter(curves.values())).at.dtype.kind == "U"
-    for (name, curve), colour, marker in zip(curves.items(), COLOURS, MARKERS, strict=False):
+    require_distinct(len(curves), "rules")
+    ax = curve_axes(len(curves) + 2, _ROWS) if ax is None else ax
+    at = next(iter(curves.values())).at
+    is_named = at.dtype.kind == "U"
+    for number, (name, curve) in enumerate(curves.items()):
+        style = line_style(number)
         place = np.arange(len(curve.at)) if is_named else curve.at
         met = list(curve.at).index(needed[name])
         told = needed[name] if is_named else f"{needed[name]:,}"
         ax.plot(
             place,
             curve.mean,
-            color=colour,
-            marker=marker,
             markersize=8,
             markevery=[met] if len(curve.at) > 1 else None,
             label=f"{name}, needs {told}",
+            **style,
         )
-        ax.fill_between(place, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0)
-        if is_named:
-            ax.set_xticks(place, curve.at, rotation=20, horizontalalignment="right")
+        ax.fill_between(place, curve.low, curve.high, color=style["color"], alpha=0.15, linewidth=0)
     if bound is not None:
         ax.plot(bound.at, bound.mean, color=LIMIT, linestyle=":", label=bound_label)
-    ax.axhline(target, color=LIMIT, linestyle="--", label=f"target {written(target)}")
+    ax.axhline(target, color=TARGET, linestyle="--", label=f"target {written(target)}")
     means = np.concatenate([curve.mean for curve in curves.values()])
     highest, lowest = max(np.nanmax(means), target), min(np.nanmin(means), target)
     if highest > _WIDE * lowest:
-        ax.set_yscale("log")
-        _write_whole_numbers(ax.yaxis, highest / lowest)
+        label_log_axis(ax, "y")
     else:
-        ax.set_ylim(0, 1.25 * highest)
+        ax.set_ylim(0, 1.1 * highest)
     if not is_named:
-        ax.set_xscale("log")
-        low, high = ax.get_xlim()
-        _write_whole_numbers(ax.xaxis, high / low)
-    ax.set_xlabel(capacity_label)
-    ax.set_ylabel(label)
-    ax.legend(loc="upper right", fontsize="small", framealpha=0.9)
-    ax.spines[["top", "right"]].set_visible(False)
+        label_log_axis(ax, "x")
+    finish(
+        ax,
+        x_label=capacity_label,
+        y_label=label,
+        title=title,
+        columns=at.tolist() if is_named else (),
+    )
     return ax
-
-
-def _write_whole_numbers(axis: Any, span: float) -> None:
-    """Label a logarithmic axis with numbers, few enough to be read."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    axis.set_major_locator(LogLocator(subs=(1.0,) if span > 1000 else (1.0, 2.0, 5.0)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
-    axis.set_minor_formatter(NullFormatter())

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxsched.show.plots._axes import new_axes, written
+from jaxsched.show.plots._axes import new_axes
+from jaxsched.show.plots._frame import finish, room, text_size
+from jaxsched.show.plots._text import widest, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+_FAR = 5.0  # standard deviations of a normal distribution, by the median of deviations
+_DEVIATION = 1.4826  # of a normal distribution, over the median of its deviations
+_LEAST_SIZE = 5.0  # points; smaller numbers cannot be read, and are left to the colours
+_CELL_SHARE = 0.85  # of a cell, that its number may take
+_FLATTENED = 2.0  # times the span of the others, by values that are far away
+_BAR_SIZES = 5.0  # font sizes, the height of the colour bar and its label
+_ROWS_FOR_BAR = 2
 
 
 def heatmap(
@@ -20,18 +30,26 @@ def heatmap(
     *,
     row_label: str,
     column_label: str,
+    label: str = "",
+    is_share: bool = False,
     title: str = "",
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw a table of numbers as colours, each with its number written on it.
+    """Draw a table of numbers as colours, each with its number written on it, and a colour bar.
+
+    Numbers have two digits, or all of their whole ones. Colours span the values within 5 standard
+    deviations of the median, estimated from the median of the deviations, so that one bad rule
+    does not make the others look alike; an arrow on the bar says that there are values beyond.
 
     Args:
-      values: float ``[R, C]``.
+      values: float ``[R, C]``; NaN is blank.
       rows: what the R rows are, from the top down.
       columns: what the C columns are.
       row_label: what rows differ in.
       column_label: what columns differ in.
-      title: what the numbers are, with their unit.
+      label: what the numbers are, and whether lower or higher is better; beside the colour bar.
+      is_share: write per cent.
+      title: above the picture.
       ax: matplotlib axes to draw on; None makes new ones.
 
     Returns:
@@ -43,10 +61,10 @@ def heatmap(
 
     Example:
       >>> import jaxsched as js
-      >>> ax = js.plots.heatmap([[0.1, 0.2]], ["fcfs"], [8, 16], row_label="rule",
-      ...                       column_label="capacity")
+      >>> ax = js.plots.heatmap([[0.125, 2.0]], ["fcfs"], [8, 16], row_label="rule",
+      ...                       column_label="capacity", label="gap to the bound", is_share=True)
       >>> [text.get_text() for text in ax.texts]
-      ['0.1', '0.2']
+      ['12%', '200%']
     """
     values = np.asarray(values, np.float64)
     if values.shape != (len(rows), len(columns)):
@@ -54,15 +72,74 @@ def heatmap(
             f"values has shape {values.shape}; expected {(len(rows), len(columns))}, one number "
             "for each row and column"
         )
-    ax = new_axes(len(rows)) if ax is None else ax
-    ax.imshow(values, cmap="cividis", aspect="auto")
-    middle = (np.nanmin(values) + np.nanmax(values)) / 2  # darker below
-    for (row, column), value in np.ndenumerate(values):
-        color = "white" if value <= middle else "black"
-        ax.text(column, row, written(value), ha="center", va="center", color=color)
-    ax.set_xticks(range(len(columns)), [str(column) for column in columns])
-    ax.set_yticks(range(len(rows)), [str(row) for row in rows])
-    ax.set_xlabel(column_label)
-    ax.set_ylabel(row_label)
-    ax.set_title(title, fontsize="medium")
+    ax = new_axes(len(rows) + _ROWS_FOR_BAR) if ax is None else ax
+    low, high = _limits(values)
+    image = ax.imshow(values, cmap="cividis", aspect="auto", vmin=low, vmax=high)
+    finish(ax, x_label=column_label, y_label=row_label, title=title, rows=rows, columns=columns)
+    _write_numbers(ax, image, is_share)
+    _draw_colour_bar(ax, image, label, is_share)
     return ax
+
+
+def _limits(values: np.ndarray) -> tuple[float, float]:
+    """Least and greatest value that are not far from the others."""
+    median = np.nanmedian(values)
+    deviation = _DEVIATION * np.nanmedian(np.abs(values - median))
+    if deviation == 0:  # most are equal, and nothing says how far is far
+        return float(np.nanmin(values)), float(np.nanmax(values))
+    near = values[np.abs(values - median) <= _FAR * deviation]
+    if np.nanmax(values) - np.nanmin(values) < _FLATTENED * np.ptp(near):
+        near = values[~np.isnan(values)]
+    return float(near.min()), float(near.max())
+
+
+def _draw_colour_bar(ax: Axes, image: Any, label: str, is_share: bool) -> None:
+    """Below the table, where it takes no width from the names at its left."""
+    values = image.get_array()
+    is_below, is_above = values.min() < image.norm.vmin, values.max() > image.norm.vmax
+    extend = "neither"
+    if is_below or is_above:
+        extend = "both" if is_below and is_above else "min" if is_below else "max"
+    size = text_size(ax)
+    bar = ax.figure.colorbar(
+        image,
+        ax=ax,
+        extend=extend,
+        location="bottom",
+        fraction=0.05,
+        aspect=30,
+        format=lambda value, _: two_digits(value, is_share),
+    )
+    bar.set_label(wrapped(label, room(ax)[0], size), fontsize=size)
+    bar.ax.tick_params(labelsize=size)
+    bar.locator.set_params(nbins=5)
+
+
+def _write_numbers(ax: Axes, image: Any, is_share: bool) -> None:
+    """Write each number as large as its cell allows, black or white, whichever is seen."""
+    values = image.get_array()
+    texts = {place: two_digits(value, is_share) for place, value in np.ndenumerate(values)}
+    size = _number_size(ax, values.shape, texts.values())
+    if size < _LEAST_SIZE:
+        return
+    for (row, column), text in texts.items():
+        red, green, blue, _ = image.to_rgba(values[row, column])
+        is_dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
+        colour = "white" if is_dark else "black"
+        ax.text(column, row, text, ha="center", va="center", color=colour, fontsize=size)
+
+
+def _number_size(ax: Axes, shape: tuple[int, int], texts: Any) -> float:
+    size, (width, height) = text_size(ax), room(ax)
+    by_width = size * _CELL_SHARE * width / shape[1] / widest(texts, size)
+    by_height = _CELL_SHARE * (height - _BAR_SIZES * size) / shape[0]
+    return min(size, by_width, by_height)
+
+
+def two_digits(value: float, is_share: bool) -> str:
+    """Write a number, or a share in per cent, with two digits or all of its whole ones."""
+    if np.ma.is_masked(value) or np.isnan(value):
+        return ""
+    number, unit = (100 * value, "%") if is_share else (value, "")
+    digits = 2 - 1 - int(np.floor(np.log10(abs(number)))) if number else 0
+    return f"{number:,.{max(digits, 0)}f}{unit}"

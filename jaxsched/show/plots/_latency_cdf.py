@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxsched.show.plots._axes import COLOURS, CURVE_ROWS, new_axes, require_colours
+from jaxsched.metrics import latency
+from jaxsched.model.clock import LinearClock
+from jaxsched.model.instance import Instance
+from jaxsched.model.schedule import Schedule
+from jaxsched.show.plots._axes import curve_axes
+from jaxsched.show.plots._frame import finish
+from jaxsched.show.plots._style import line_style, require_distinct
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (5, 1.5, 1.5, 1.5)), "-")
+_MARKER_EVERY = 0.25  # of the length of the picture's diagonal
 
 
 def latency_cdf(
-    latencies: Mapping[str, Any], *, unit: str = "rounds", ax: Axes | None = None
+    inst: Instance | Mapping[str, Any],
+    schedules: Schedule | Mapping[str, Schedule] | None = None,
+    clock: LinearClock | None = None,
+    *,
+    unit: str | None = None,
+    title: str = "",
+    ax: Axes | None = None,
 ) -> Axes:
-    """Draw the share of requests that have completed, by time, for several rules.
+    """Draw the share of requests that have completed, by time, for several schedules.
 
     Args:
-      latencies: of each rule its :func:`jaxsched.metrics.latency`, of any shape; NaN is padding.
-        The requests of all instances count alike.
-      unit: what the latencies are in.
+      inst: the instances, ``[n]`` or ``[.., n]``; the requests of all of them count alike.
+      schedules: their schedule, or several by name.
+      clock: gives seconds; without one latencies are in rounds.
+      unit: goes with the old form, ``latency_cdf({name: latencies}, unit="s")`` with those of
+        :func:`jaxsched.metrics.latency`, which is deprecated.
+      title: above the picture, such as the workload and the server.
       ax: matplotlib axes to draw on; None makes new ones.
 
     Returns:
@@ -31,24 +47,36 @@ def latency_cdf(
 
     Raises:
       ImportError: matplotlib is not installed.
-      ValueError: there are more rules than colours, or a rule has no latency.
+      ValueError: there are more schedules than can be told apart, or one has no latency.
 
     Example:
       >>> import jaxsched as js
       >>> from matplotlib.figure import Figure
       >>> inst = js.Instance.from_lengths([7, 1, 1], [1, 2, 2], kv_capacity=8)
-      >>> latencies = {
-      ...     rule: js.metrics.latency(inst, js.simulate(inst, js.prioritize(rule, inst)))
+      >>> schedules = {
+      ...     rule: js.simulate(inst, js.prioritize(rule, inst))
       ...     for rule in ("fcfs", "smallest_volume")
       ... }
-      >>> ax = js.plots.latency_cdf(latencies, ax=Figure().subplots())
+      >>> ax = js.plots.latency_cdf(inst, schedules, ax=Figure().subplots())
       >>> [text.get_text() for text in ax.get_legend().get_texts()]
       ['fcfs', 'smallest_volume']
     """
-    require_colours(len(latencies), "rules")
-    ax = new_axes(CURVE_ROWS) if ax is None else ax
-    for (name, latency), colour, dashes in zip(latencies.items(), COLOURS, _DASHES, strict=False):
-        values = np.sort(np.asarray(latency, np.float64), axis=None)
+    if isinstance(inst, Mapping):
+        warnings.warn(
+            "plots.latency_cdf(latencies) is deprecated; call "
+            "plots.latency_cdf(inst, {name: schedule})",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        latencies = inst
+    else:
+        named = schedules if isinstance(schedules, Mapping) else {"": schedules}
+        latencies = {name: latency(inst, sched, clock) for name, sched in named.items()}
+        unit = "rounds" if clock is None else "s"
+    require_distinct(len(latencies), "schedules")
+    ax = curve_axes(len(latencies)) if ax is None else ax
+    for number, (name, values) in enumerate(latencies.items()):
+        values = np.sort(np.asarray(values, np.float64), axis=None)
         values = values[~np.isnan(values)]
         if not values.size:
             raise ValueError(f"{name!r} has no latency to draw; expected at least one request")
@@ -57,14 +85,17 @@ def latency_cdf(
             np.concatenate([[0.0], values]),
             share,
             where="post",
-            color=colour,
-            linestyle=dashes,
+            markevery=(0.05 * number % _MARKER_EVERY, _MARKER_EVERY),
+            markersize=5,
             label=name,
+            **line_style(number),
         )
     ax.set_xlim(left=0)
     ax.set_ylim(0, 1.02)
-    ax.set_xlabel(f"latency ({unit})")
-    ax.set_ylabel("share of requests completed")
-    ax.legend(loc="lower right", fontsize="small", framealpha=0.9)
-    ax.spines[["top", "right"]].set_visible(False)
+    finish(
+        ax,
+        x_label=f"latency ({unit or 'rounds'}), lower is better",
+        y_label="share of requests completed",
+        title=title,
+    )
     return ax

@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jaxsched.metrics.statistics import Estimate
-from jaxsched.show.plots._axes import BAR, LIMIT, new_axes, written
+from jaxsched.show.plots._axes import new_axes
+from jaxsched.show.plots._frame import finish, room, text_size
+from jaxsched.show.plots._style import BAR, LIMIT, written
+from jaxsched.show.plots._text import text_width, widest, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+_GAP = 4  # points between a bar or a line and its number
 
 
 def mean_bars(
@@ -27,9 +32,9 @@ def mean_bars(
 
     Args:
       estimates: the mean and interval of each name, drawn from the top down.
-      label: what the bars measure, with its unit.
-      title: above the picture.
-      limit: a value that no bar can fall below, drawn as a line.
+      label: what the bars measure, with its unit, and whether lower or higher is better.
+      title: above the picture, such as the workload and the server.
+      limit: a value that no bar can fall below, drawn as a line that is named under the bars.
       limit_label: what the limit is called.
       ax: matplotlib axes to draw on; None makes new ones.
 
@@ -45,11 +50,13 @@ def mean_bars(
       >>> ax.get_xlabel()
       'mean latency (rounds)'
     """
-    ax = new_axes(len(estimates)) if ax is None else ax
+    has_limit = limit is not None
+    ax = new_axes(len(estimates) + has_limit) if ax is None else ax
     mean, low, high = np.array(list(estimates.values()), np.float64).T
     place = np.arange(len(mean))
-    ax.barh(place, mean, color=BAR, height=0.7)
     has_interval = np.isfinite(high)
+    end = np.where(has_interval, high, mean)
+    ax.barh(place, mean, color=BAR, height=0.7)
     ax.errorbar(
         mean[has_interval],
         place[has_interval],
@@ -59,30 +66,37 @@ def mean_bars(
         capsize=3,
         linewidth=1.2,
     )
+    finish(ax, x_label=label, title=title, rows=list(estimates))
+    ax.set_ylim(len(mean) - 0.5 + 0.9 * has_limit, -0.6)
+    longest = max(np.nanmax(end), limit or 0.0)
+    ax.set_xlim(0, longest * _stretch(ax, mean))
     for row in place:
-        end = high[row] if has_interval[row] else mean[row]
-        ax.annotate(
-            written(mean[row]),
-            (end, row),
-            xytext=(5, 0),
-            textcoords="offset points",
-            verticalalignment="center",
-        )
+        _write(ax, written(mean[row]), end[row], row)
     if limit is not None:
         ax.axvline(limit, color=LIMIT, linestyle="--")
-        ax.annotate(
-            f"{limit_label} {written(limit)}",
-            (limit, 1),
-            xycoords=("data", "axes fraction"),
-            xytext=(0, 3),
-            textcoords="offset points",
-            horizontalalignment="center",
-            color=LIMIT,
-        )
-    ax.set_yticks(place, list(estimates))
-    ax.invert_yaxis()
-    ax.set_xlim(0, 1.12 * np.nanmax(np.where(has_interval, high, mean)))
-    ax.set_xlabel(label)
-    ax.set_title(title, fontsize="medium", pad=6 if limit is None else 20)
-    ax.spines[["top", "right"]].set_visible(False)
+        _write(ax, f"{limit_label} {written(limit)}".strip(), limit, len(mean), color=LIMIT)
     return ax
+
+
+def _stretch(ax: Axes, mean: np.ndarray) -> float:
+    """How far the axis goes beyond the longest bar, to hold the number at its end."""
+    number = widest(map(written, mean), text_size(ax)) + 2 * _GAP
+    return 1 / (1 - number / max(room(ax)[0], 2 * number))
+
+
+def _write(ax: Axes, text: str, end: float, row: float, *, color: str = "black") -> None:
+    """Write at the right of a place, or at its left where only there is enough room."""
+    size, width = text_size(ax), room(ax)[0]
+    at_left = width * end / ax.get_xlim()[1] - _GAP
+    at_right = width - at_left - 2 * _GAP
+    is_right = text_width(text, size) <= at_right or at_right >= at_left
+    ax.annotate(
+        wrapped(text, at_right if is_right else at_left, size),
+        (end, row),
+        xytext=(_GAP if is_right else -_GAP, 0),
+        textcoords="offset points",
+        verticalalignment="center",
+        horizontalalignment="left" if is_right else "right",
+        color=color,
+        fontsize=size,
+    )

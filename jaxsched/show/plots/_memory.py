@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxsched.show.plots._axes import COLOURS, CURVE_ROWS, LIMIT, new_axes, require_colours
+from jaxsched.metrics import kv_profile
+from jaxsched.model.instance import Instance
+from jaxsched.model.schedule import Schedule
+from jaxsched.show.plots._axes import curve_axes
+from jaxsched.show.plots._frame import finish
+from jaxsched.show.plots._style import COLOURS, LIMIT, require_distinct
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
 def memory(
-    profiles: Mapping[str, Any], *, kv_capacity: float | None = None, ax: Axes | None = None
+    inst: Instance | Mapping[str, Any],
+    schedules: Schedule | Mapping[str, Schedule] | None = None,
+    *,
+    kv_capacity: float | None = None,
+    title: str = "",
+    ax: Axes | None = None,
 ) -> Axes:
-    """Draw the tokens that schedules hold, round by round.
+    """Draw the tokens that schedules of one instance hold, round by round, and its capacity.
 
     Args:
-      profiles: of each schedule its :func:`jaxsched.metrics.kv_profile`, ``[T]`` tokens.
-      kv_capacity: tokens the cache holds, drawn as a line.
+      inst: one instance, ``[n]``.
+      schedules: its schedule, or several by name.
+      kv_capacity: goes with the old form, ``memory({name: profile}, kv_capacity=..)`` with
+        profiles of :func:`jaxsched.metrics.kv_profile`, which is deprecated.
+      title: above the picture.
       ax: matplotlib axes to draw on; None makes new ones.
 
     Returns:
@@ -28,25 +42,36 @@ def memory(
 
     Raises:
       ImportError: matplotlib is not installed.
-      ValueError: there are more schedules than colours.
+      ValueError: there are several instances, or more schedules than colours.
 
     Example:
       >>> import jaxsched as js
-      >>> ax = js.plots.memory({"before": [4, 7, 3, 4, 5]}, kv_capacity=8)
-      >>> ax.get_ylabel()
-      'tokens held'
+      >>> inst = js.Instance.from_lengths([3, 1], [2, 4], kv_capacity=8)
+      >>> sched = js.simulate(inst, js.prioritize("shortest_output", inst))
+      >>> ax = js.plots.memory(inst, {"shortest_output": sched})
+      >>> [text.get_text() for text in ax.get_legend().get_texts()]
+      ['shortest_output', 'capacity 8']
     """
-    require_colours(len(profiles), "profiles")
-    ax = new_axes(CURVE_ROWS) if ax is None else ax
+    if isinstance(inst, Mapping):
+        warnings.warn(
+            "plots.memory(profiles, kv_capacity=..) is deprecated; call "
+            "plots.memory(inst, {name: schedule})",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        profiles = inst
+    else:
+        named = schedules if isinstance(schedules, Mapping) else {"": schedules}
+        profiles = {name: kv_profile(inst, sched) for name, sched in named.items()}
+        kv_capacity = float(inst.kv_capacity)
+    require_distinct(len(profiles), "profiles", len(COLOURS))
+    ax = curve_axes(len(profiles) + 1) if ax is None else ax
     for (name, tokens), colour in zip(profiles.items(), COLOURS, strict=False):
         held = np.trim_zeros(np.asarray(tokens), "b")
         ax.step(np.arange(len(held)), held, where="post", color=colour, linewidth=1, label=name)
     if kv_capacity is not None:
-        ax.axhline(kv_capacity, color=LIMIT, linestyle="--", label="capacity")
+        ax.axhline(kv_capacity, color=LIMIT, linestyle="--", label=f"capacity {kv_capacity:,.0f}")
     ax.set_xlim(left=0)
     ax.set_ylim(bottom=0)
-    ax.set_xlabel("round")
-    ax.set_ylabel("tokens held")
-    ax.legend(loc="lower left", fontsize="small", framealpha=0.9)
-    ax.spines[["top", "right"]].set_visible(False)
+    finish(ax, x_label="round", y_label="tokens held", title=title)
     return ax

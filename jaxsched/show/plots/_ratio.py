@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from jaxsched.show.plots._axes import COLOURS, CURVE_ROWS, MARKERS, new_axes, require_colours
+from jaxsched.show.plots._axes import curve_axes
+from jaxsched.show.plots._frame import finish
+from jaxsched.show.plots._log_ticks import label_log_axis
+from jaxsched.show.plots._style import line_style, require_distinct
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+_LARGEST, _SMALLEST = 9, 3  # points
 
 
 def ratio(
     capacities: Any,
     ratios: Mapping[str, Any],
     *,
-    label: str = "TEL / optimum",
+    label: str = "TEL / optimum, lower is better",
     title: str = "",
     ax: Axes | None = None,
 ) -> Axes:
@@ -35,7 +38,7 @@ def ratio(
 
     Raises:
       ImportError: matplotlib is not installed.
-      ValueError: there are more rules than colours.
+      ValueError: there are more rules than can be told apart.
 
     Example:
       >>> import jaxsched as js
@@ -43,33 +46,16 @@ def ratio(
       >>> ax.get_xscale(), ax.get_yscale()
       ('log', 'log')
     """
-    require_colours(len(ratios), "rules")
-    ax = new_axes(CURVE_ROWS) if ax is None else ax
+    require_distinct(len(ratios), "rules")
+    ax = curve_axes(len(ratios)) if ax is None else ax
     ax.set_xscale("log", base=2)
-    ax.set_yscale("log")
-    styles = zip(ratios.items(), COLOURS, MARKERS, strict=False)
-    for number, ((name, values), colour, marker) in enumerate(styles):
-        # Later markers are smaller, so that lines that coincide are both seen.
-        style = {"marker": marker, "markersize": 9 - 1.5 * number, "fillstyle": "none"}
-        ax.plot(capacities, values, color=colour, label=name, **style)
-    _label_ratios(ax)
-    ax.set_xlabel("KV capacity (tokens)")
-    ax.set_ylabel(label)
-    ax.set_title(title, fontsize="medium")
-    ax.legend(loc="upper left", fontsize="small", framealpha=0.9)
-    ax.spines[["top", "right"]].set_visible(False)
+    for number, (name, values) in enumerate(ratios.items()):
+        # Later markers are smaller, so that lines that coincide are all seen.
+        size = max(_LARGEST - 1.5 * number, _SMALLEST)
+        ax.plot(
+            capacities, values, label=name, markersize=size, fillstyle="none", **line_style(number)
+        )
+    label_log_axis(ax, "y")
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    finish(ax, x_label="KV capacity (tokens)", y_label=label, title=title)
     return ax
-
-
-def _label_ratios(ax: Axes) -> None:
-    """Write ratios as plain numbers, also where they span less than a power of ten."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    low, high = ax.get_ylim()
-    subs = (1.0,) if high / low > 1000 else (1.0, 2.0, 5.0)
-    if high / low < 2:
-        subs = tuple(np.arange(1, 10, 0.5 if high / low > 1.3 else 0.1))
-    ax.yaxis.set_major_locator(LogLocator(subs=subs))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    ax.yaxis.set_minor_formatter(NullFormatter())

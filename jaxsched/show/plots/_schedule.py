@@ -3,26 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from jaxsched.metrics import kv_profile
 from jaxsched.model.instance import Instance
 from jaxsched.model.schedule import Schedule, require_ok
-from jaxsched.show.plots._axes import COLOURS, LIMIT, new_axes, require_colours
+from jaxsched.show.plots._axes import new_axes
+from jaxsched.show.plots._frame import finish, share_of_figure, text_size
+from jaxsched.show.plots._style import COLOURS, LIMIT, require_distinct
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _ROWS = 10  # as tall as so many bars
 _SHARE_OF_MEMORY = 0.3  # of the height, at the bottom
-_GAP = 0.06
+_UPPER = 0.64  # of the height, at the top, for bars or counts
+_MOST_BARS = 200  # more would be hairlines, and are counted instead
 _FEW_REQUESTS = 60  # more are drawn without gaps between their bars
 _LEAST_ROWS = 6  # so that one request is a bar and not a wall
 _LEAST_HEIGHT = 1.2  # points, of bars that would be too thin to be seen
 _LEAST_WIDTH = 0.004  # of a prefill, as a share of the makespan, so that it can be seen
 _OUTPUT_TINT = 0.45
+_COLUMNS = 400  # of counts; rounds are averaged, as more could not be seen
+
+
+class _Runs(NamedTuple):
+    """What is drawn of the real requests, by start."""
+
+    start: np.ndarray
+    end: np.ndarray
+    names: np.ndarray
+    classes: list[Any]
+    makespan: int
 
 
 def schedule(
@@ -37,8 +51,9 @@ def schedule(
 
     Requests are sorted by start, the first on top. A bar spans the rounds in which the request
     computes: full colour for the round that prefills its prompt (drawn at least 0.4% of the
-    makespan wide), lighter for the rounds that produce output. The lower panel shares the round
-    axis and shows the tokens held, with the capacity as a line.
+    makespan wide), lighter for the rounds that produce output. More than 200 requests are not
+    bars but counts: how many of each class compute, stacked, and the legend says so. The lower
+    panel shares the round axis and shows the tokens held, with the capacity as a line.
 
     Args:
       inst: one instance, ``[n]``.
@@ -63,7 +78,7 @@ def schedule(
       >>> sched = js.simulate(inst, js.prioritize("shortest_output", inst))
       >>> ax = js.plots.schedule(inst, sched, labels=["a", "b", "a"], ax=Figure().subplots())
       >>> [text.get_text() for text in ax.get_legend().get_texts()]
-      ['a', 'b']
+      ['a', 'b', 'capacity 7']
     """
     if np.ndim(inst.kv_capacity):
         raise ValueError(
@@ -77,49 +92,41 @@ def schedule(
     order = real[np.lexsort((end[real], start[real]))]
     held = kv_profile(inst, sched)
     classes = list(dict.fromkeys(names[order] if labels is not None else sorted(names[real])))
-    require_colours(len(classes), "classes of requests")
+    require_distinct(len(classes), "classes of requests", len(COLOURS))
+    runs = _Runs(start[order], end[order], names[order], classes, len(held))
 
     ax = new_axes(_ROWS) if ax is None else ax
-    _draw_bars(ax, start[order], end[order], names[order], classes, len(held))
-    # The bars take the top of the axes, the memory the bottom, so that both stay in their place.
-    n = len(order)
-    num_rows = max(n, _LEAST_ROWS)
-    bottom = num_rows / (1 - _SHARE_OF_MEMORY - _GAP)
-    above = (num_rows - n) / 2
-    ax.set_ylim(bottom - above, -above)
+    is_counted = len(order) > _MOST_BARS
     ax.set_xlim(0, len(held))
-    ticks = [tick for tick in _row_ticks(ax, n) if tick >= 1]
-    ax.set_yticks([tick - 0.5 for tick in ticks], [f"{tick:,}" for tick in ticks])
-    ax.set_ylabel("request, by start", y=1 - num_rows / bottom / 2, horizontalalignment="center")
-    ax.set_xlabel("round")
-    ax.set_title(title, fontsize="medium")
-    ax.spines[["top", "right", "left"]].set_visible(False)
-    ax.legend(loc="upper right", fontsize="small", framealpha=0.9)
+    (_draw_counts if is_counted else _draw_bars)(ax, runs)
     _draw_memory(ax, held, int(inst.kv_capacity))
+    finish(
+        ax,
+        x_label="round",
+        y_label="requests\nrunning" if is_counted else "request,\nby start",
+        title=title,
+        legend_title=f"{len(order):,} requests, counted by class" if is_counted else None,
+    )
+    ax.yaxis.label.set_y(1 - _UPPER / 2)
+    ax.spines["left"].set_visible(False)
     return ax
 
 
-def _draw_bars(
-    ax: Axes,
-    start: np.ndarray,
-    end: np.ndarray,
-    names: np.ndarray,
-    classes: list[Any],
-    makespan: int,
-) -> None:
+def _draw_bars(ax: Axes, runs: _Runs) -> None:
     from matplotlib.collections import PolyCollection
     from matplotlib.colors import to_rgb
 
-    height = 0.8 if len(start) <= _FEW_REQUESTS else 1.0
-    edge = 0.0 if len(start) <= _FEW_REQUESTS else _LEAST_HEIGHT / 2
-    top = np.arange(len(start)) + (1 - height) / 2
-    prefill = np.minimum(start + max(1, _LEAST_WIDTH * makespan), end)
-    for name, colour in zip(classes, COLOURS, strict=False):
-        chosen = names == name
+    n = len(runs.start)
+    height = 0.8 if n <= _FEW_REQUESTS else 1.0
+    edge = 0.0 if n <= _FEW_REQUESTS else _LEAST_HEIGHT / 2
+    top = np.arange(n) + (1 - height) / 2
+    prefill = np.minimum(runs.start + max(1, _LEAST_WIDTH * runs.makespan), runs.end)
+    for name, colour in zip(runs.classes, COLOURS, strict=False):
+        chosen = runs.names == name
         tint = 1 - _OUTPUT_TINT * (1 - np.array(to_rgb(colour)))
         for left, right, face, label in (
-            (start, end, tint, None),
-            (start, prefill, colour, str(name)),
+            (runs.start, runs.end, tint, None),
+            (runs.start, prefill, colour, str(name)),
         ):
             boxes = _boxes(left[chosen], right[chosen], top[chosen], height)
             ax.add_collection(
@@ -128,6 +135,35 @@ def _draw_bars(
                 ),
                 autolim=False,
             )
+    num_rows = max(n, _LEAST_ROWS)
+    above = (num_rows - n) / 2
+    _set_upper_limits(ax, num_rows - above, -above)
+    ticks = [1, *(tick for tick in _ticks(ax, n) if 1 < tick <= n)]
+    ax.set_yticks([tick - 0.5 for tick in ticks], [f"{tick:,}" for tick in ticks])
+
+
+def _draw_counts(ax: Axes, runs: _Runs) -> None:
+    edges = np.linspace(0, runs.makespan, min(runs.makespan, _COLUMNS) + 1)
+    counts = []
+    for name in runs.classes:
+        chosen = runs.names == name
+        running = np.zeros(runs.makespan + 1)
+        np.add.at(running, runs.start[chosen], 1)
+        np.add.at(running, runs.end[chosen], -1)
+        done = np.concatenate([[0], np.cumsum(np.cumsum(running))])
+        counts.append(np.diff(np.interp(edges, np.arange(done.size), done)) / np.diff(edges))
+    tops = np.cumsum(counts, axis=0)
+    bottoms = tops - counts
+    for name, colour, bottom, top in zip(runs.classes, COLOURS, bottoms, tops, strict=False):
+        ax.stairs(top, edges, baseline=bottom, color=colour, fill=True, label=str(name))
+    _set_upper_limits(ax, 0, 1.05 * tops.max())
+    ticks = [tick for tick in _ticks(ax, tops.max()) if 0 <= tick <= 1.05 * tops.max()]
+    ax.set_yticks(ticks, [f"{tick:,}" for tick in ticks])
+
+
+def _set_upper_limits(ax: Axes, bottom: float, top: float) -> None:
+    """Give bars or counts the top of the axes, and leave the bottom to the memory."""
+    ax.set_ylim(top + (bottom - top) / _UPPER, top)
 
 
 def _boxes(left: np.ndarray, right: np.ndarray, top: np.ndarray, height: float) -> Any:
@@ -137,33 +173,28 @@ def _boxes(left: np.ndarray, right: np.ndarray, top: np.ndarray, height: float) 
     return np.stack([x, y], axis=-1)
 
 
-def _row_ticks(ax: Axes, n: int) -> list[int]:
-    """Choose round numbers of rows, 1 among them."""
+def _ticks(ax: Axes, most: float) -> list[int]:
+    """Choose round numbers from 0, as many as have room one above the other."""
     from matplotlib.ticker import MaxNLocator
 
-    found = MaxNLocator(nbins=5, integer=True).tick_values(1, n)
-    inner = [int(tick) for tick in found if 1 < tick <= n]
-    return [1, *inner]
+    labels = _UPPER * share_of_figure(ax)[1] / (4 * text_size(ax))
+    locator = MaxNLocator(nbins=int(np.clip(labels, 1, 5)), integer=True)
+    return [int(tick) for tick in locator.tick_values(0, most)]
 
 
 def _draw_memory(ax: Axes, held: np.ndarray, kv_capacity: int) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     below = ax.inset_axes((0, 0, 1, _SHARE_OF_MEMORY), sharex=ax)
+    size = text_size(ax)
     rounds = np.arange(len(held) + 1)
     below.fill_between(rounds, np.append(held, held[-1]), step="post", color="0.75", linewidth=0)
-    below.axhline(kv_capacity, color=LIMIT, linestyle="--")
-    below.annotate(
-        f"capacity {kv_capacity:,}",
-        (1, kv_capacity),
-        xycoords=("axes fraction", "data"),
-        xytext=(-2, 4),
-        textcoords="offset points",
-        horizontalalignment="right",
-        color=LIMIT,
-        fontsize="small",
-    )
-    below.set_ylim(0, 1.3 * kv_capacity)
-    below.set_ylabel("tokens held")
-    below.tick_params(labelbottom=False, bottom=False)
+    below.axhline(kv_capacity, color=LIMIT, linestyle="--", label=f"capacity {kv_capacity:,}")
+    below.set_ylim(0, 1.1 * kv_capacity)
+    below.set_ylabel("tokens\nheld", fontsize=size)
+    below.yaxis.set_major_locator(MaxNLocator(nbins=2))
+    below.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    below.tick_params(labelbottom=False, bottom=False, labelsize=size)
     below.spines[["top", "right"]].set_visible(False)
 
 

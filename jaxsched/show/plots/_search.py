@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxsched.show.plots._axes import COLOURS, CURVE_ROWS, LIMIT, new_axes, written
+from jaxsched.show.plots._axes import CURVE_ROWS, new_axes
+from jaxsched.show.plots._frame import finish, text_size
+from jaxsched.show.plots._style import COLOURS, LIMIT, written
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,6 +19,7 @@ def search(
     latency: Any,
     *,
     bound: float | None = None,
+    title: str = "",
     ax: Axes | None = None,
 ) -> Axes:
     """Draw how the best latency fell in the course of a search, above what no order can reach.
@@ -25,6 +28,7 @@ def search(
       steps: steps each chain had taken, ``[H]``, ascending.
       latency: the least mean latency by then in rounds, ``[H]``.
       bound: lower bound on mean latency in rounds, drawn as a line.
+      title: above the picture, such as the workload and the rule to start from.
       ax: matplotlib axes to draw on; None makes new ones.
 
     Returns:
@@ -41,25 +45,35 @@ def search(
     """
     ax = new_axes(CURVE_ROWS) if ax is None else ax
     latency = np.asarray(latency, np.float64)
+    size = text_size(ax)
     ax.step(steps, latency, where="post", color=COLOURS[0])
+    # Nothing is drawn to the right of the last step, nor below a bound.
     ax.annotate(
         written(latency[-1]),
         (steps[-1], latency[-1]),
-        xytext=(0, 5),
+        xytext=(4, 0),
         textcoords="offset points",
-        horizontalalignment="right",
+        verticalalignment="center",
+        color=COLOURS[0],
+        fontsize=size,
     )
     if bound is not None:
         ax.axhline(bound, color=LIMIT, linestyle="--")
         ax.annotate(
             f"bound {written(bound)}, gap {latency[-1] / bound - 1:.1%}",
             (0, bound),
-            xytext=(3, 3),
+            xycoords=("axes fraction", "data"),
+            xytext=(3, -3),
             textcoords="offset points",
+            verticalalignment="top",
             color=LIMIT,
+            fontsize=size,
         )
-    ax.margins(y=0.12)
-    ax.set_xlabel("steps of each chain")
-    ax.set_ylabel("mean latency (rounds)")
-    ax.spines[["top", "right"]].set_visible(False)
+    ax.margins(x=0, y=0.2)
+    finish(
+        ax,
+        x_label="steps of each chain",
+        y_label="mean latency (rounds), lower is better",
+        title=title,
+    )
     return ax

@@ -6,18 +6,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxsched.show.plots._axes import COLOURS, CURVE_ROWS, LIMIT, new_axes, written
+from jaxsched.show.plots._axes import curve_axes
+from jaxsched.show.plots._frame import finish
+from jaxsched.show.plots._style import COLOURS, TARGET, written
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+_ENTRIES = 4  # of the legend
 
 
 def tuning(
     history: Any,
     *,
-    label: str = "mean latency (rounds)",
+    label: str = "mean latency (rounds), lower is better",
     limit: float | None = None,
     limit_label: str = "",
+    title: str = "",
     ax: Axes | None = None,
 ) -> Axes:
     """Draw how a rule got better: its minibatches, its validations and the best of them.
@@ -28,6 +33,7 @@ def tuning(
       label: what was tuned, with its unit.
       limit: the value of another rule on the held-out instances, drawn as a line.
       limit_label: what that rule is called.
+      title: above the picture, such as the workload and the rule.
       ax: matplotlib axes to draw on; None makes new ones.
 
     Returns:
@@ -42,10 +48,11 @@ def tuning(
       >>> history = types.SimpleNamespace(
       ...     train=[9.0, 8.0, 7.5, 7.2], step=[0, 2, 4], validation=[9.1, 8.3, 7.9],
       ...     best=[9.1, 8.3, 7.9], best_step=4)
-      >>> js.plots.tuning(history).get_ylabel()
-      'mean latency (rounds)'
+      >>> ax = js.plots.tuning(history)
+      >>> ax.get_legend().get_texts()[-1].get_text()
+      'best validation: 7.9 after 4 steps'
     """
-    ax = new_axes(CURVE_ROWS) if ax is None else ax
+    ax = curve_axes(_ENTRIES) if ax is None else ax
     train, step = np.asarray(history.train, np.float64), np.asarray(history.step)
     blue, orange, green = COLOURS[:3]
     ax.plot(
@@ -58,23 +65,20 @@ def tuning(
         label="train (minibatches)",
     )
     ax.plot(step, history.validation, color=orange, marker="o", markersize=3, label="validation")
-    ax.step(step, history.best, where="post", color=green, linewidth=2, label="best validation")
+    ax.step(step, history.best, where="post", color=green, linewidth=2)
     best = float(history.best[-1])
-    ax.plot(history.best_step, best, color=green, marker="*", markersize=11)
-    ax.annotate(
-        written(best),
-        (history.best_step, best),
-        xytext=(0, -8),
-        textcoords="offset points",
-        horizontalalignment="center",
-        verticalalignment="top",
+    ax.plot(
+        history.best_step,
+        best,
         color=green,
+        linestyle="none",
+        marker="*",
+        markersize=11,
+        label=f"best validation: {written(best)} after {history.best_step} steps",
     )
     if limit is not None:
-        ax.axhline(limit, color=LIMIT, linestyle="--", label=f"{limit_label} {written(limit)}")
+        label_of_limit = f"{limit_label} {written(limit)}".strip()
+        ax.axhline(limit, color=TARGET, linestyle="--", label=label_of_limit)
     ax.margins(y=0.15)
-    ax.set_xlabel("steps")
-    ax.set_ylabel(label)
-    ax.legend(loc="upper right", fontsize="small", framealpha=0.9)
-    ax.spines[["top", "right"]].set_visible(False)
+    finish(ax, x_label="steps", y_label=label, title=title)
     return ax

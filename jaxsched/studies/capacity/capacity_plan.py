@@ -147,11 +147,13 @@ class CapacityPlan:
             },
         }
 
-    def plot(self, ax: Axes | None = None) -> Axes:
+    def plot(self, ax: Axes | None = None, *, title: str = "") -> Axes:
         """Draw the metric against capacity: see :func:`jaxsched.plots.capacity`.
 
         Args:
           ax: matplotlib axes to draw on; None makes new ones.
+          title: what the rules were run on, such as the workload and the server; it stands
+            above the :attr:`description`, which says sizes.
 
         Returns:
           The axes.
@@ -163,10 +165,11 @@ class CapacityPlan:
             self.curve,
             target=self.target.value,
             needed=self.capacity,
-            label=f"{self.target.label} ({self.target.unit})",
+            label=f"{self.target.label} ({self.target.unit}), lower is better",
             capacity_label=_axis_label(self.vary),
             bound=self.bound_curve,
             bound_label=f"{self.bound_name} bound",
+            title=f"{title}\n{self.description}".lstrip(),
             ax=ax,
         )
 

@@ -11,9 +11,10 @@ import numpy as np
 
 from jaxsched import metrics
 from jaxsched._lib.registry import Registry
-from jaxsched.model.clock import PRESET_KV_CAPACITY, PRESETS, LinearClock
+from jaxsched.model.clock import LinearClock
 from jaxsched.model.instance import MAX_INT32, Instance
 from jaxsched.model.schedule import Schedule
+from jaxsched.servers.named import PRESET_KV_CAPACITY, PRESETS
 from jaxsched.studies.capacity.capacity_plan import Target
 
 #: The metrics that a target may be set for, as statistics of latencies.

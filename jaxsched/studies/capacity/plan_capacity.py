@@ -12,13 +12,13 @@ import numpy as np
 
 from jaxsched._lib.errors import InputError, choice, integer
 from jaxsched._lib.progress import progress_bar
-from jaxsched.engine.offline.programs import Discipline
-from jaxsched.engine.offline.strict import Admission
+from jaxsched.engine.contract import Admission, Discipline
 from jaxsched.engine.simulate import simulate
-from jaxsched.model.clock import PRESET_KV_CAPACITY, PRESETS, LinearClock
+from jaxsched.model.clock import LinearClock
 from jaxsched.model.instance import Instance
 from jaxsched.model.schedule import Schedule
 from jaxsched.policies import Rule
+from jaxsched.servers.named import PRESET_KV_CAPACITY, PRESETS
 from jaxsched.studies.capacity.capacity_plan import CapacityPlan, Target
 from jaxsched.studies.capacity.capacity_values import (
     METRICS,

@@ -22,8 +22,7 @@ from jaxsched._lib.chunks import (
 from jaxsched._lib.errors import in_instance, wrong_shape
 from jaxsched._lib.progress import progress_bar
 from jaxsched._lib.registry import Registry
-from jaxsched.engine.offline.programs import Discipline
-from jaxsched.engine.offline.strict import Admission
+from jaxsched.engine.contract import Admission, Discipline
 from jaxsched.engine.simulate import simulate
 from jaxsched.metrics import summary
 from jaxsched.model.clock import LinearClock

@@ -162,13 +162,15 @@ class Comparison:
             "rules": rules,
         }
 
-    def plot(self, ax: Axes | None = None) -> Axes:
+    def plot(self, ax: Axes | None = None, *, title: str = "") -> Axes:
         """Draw the mean latency of each rule with its interval, and the bound as a line.
 
         The bound is in rounds, so there is no line where latency is in seconds.
 
         Args:
           ax: matplotlib axes to draw on; None makes new ones.
+          title: what the rules were run on, such as the workload and the server; it stands
+            above the :attr:`description`, which says sizes and capacity.
 
         Returns:
           The axes.
@@ -179,8 +181,8 @@ class Comparison:
         bound = self.bound_on_mean_latency() if self.unit == "rounds" else None
         return plots.mean_bars(
             self.estimate(f"mean_latency_{self.unit}"),
-            title=self.description,
-            label=f"mean latency ({self.unit})",
+            title=f"{title}\n{self.description}".lstrip(),
+            label=f"mean latency ({self.unit}), lower is better",
             limit=None if bound is None else bound.mean,
             limit_label=f"{self.bound_name} bound",
             ax=ax,

@@ -10,8 +10,8 @@ import jax
 
 from jaxsched import policies
 from jaxsched._lib.errors import MAX_INT32, InputError, UnknownName, choice, integer
-from jaxsched.engine.offline.programs import Discipline
-from jaxsched.model import clock
+from jaxsched.engine.contract import Discipline
+from jaxsched.servers.named import PRESETS
 from jaxsched.studies.comparing.compare import BOUNDS
 from jaxsched.studies.sweeps._shards import OWN_AXES, WORKLOAD_NAMES, Shard, cells, draw, label
 
@@ -90,7 +90,7 @@ def _require_names(grid: dict[str, Any]) -> None:
         if options["name"] not in WORKLOAD_NAMES:
             raise UnknownName("workload", options["name"], WORKLOAD_NAMES)
     for server in grid["servers"]:
-        clock.PRESETS.require(server)
+        PRESETS.require(server)
     if grid["bound"] not in (*BOUNDS, "none"):
         raise UnknownName("bound", grid["bound"], (*BOUNDS, "none"))
     choice("discipline", grid["discipline"], get_args(Discipline))

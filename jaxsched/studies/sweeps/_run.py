@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxsched import policies
 from jaxsched._lib.progress import progress_bar
-from jaxsched.model import clock
+from jaxsched.servers.named import PRESETS
 from jaxsched.studies.comparing.compare import compare
 from jaxsched.studies.sweeps import _files
 from jaxsched.studies.sweeps._grid import checked, rules
@@ -98,7 +98,7 @@ def compute(shard: Shard, grid: dict[str, Any]) -> dict[str, Any]:
         draw(shard, grid["seed"]),
         named,
         bound=None if grid["bound"] == "none" else grid["bound"],
-        clock=None if shard.server is None else clock.PRESETS[shard.server],
+        clock=None if shard.server is None else PRESETS[shard.server],
         discipline=grid["discipline"],
         progress=False,
     ).metrics

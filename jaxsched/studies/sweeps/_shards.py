@@ -11,8 +11,8 @@ import jax.numpy as jnp
 
 from jaxsched import workloads
 from jaxsched._lib.chunks import REQUESTS_PER_SHARD
-from jaxsched.model.clock import PRESET_KV_CAPACITY
 from jaxsched.model.instance import Instance
+from jaxsched.servers.named import PRESET_KV_CAPACITY
 
 #: Workloads that settle some of the axes themselves.
 OWN_AXES = {"uniform": ("num_requests", "kv_capacity"), "worst_case": ("num_requests",)}

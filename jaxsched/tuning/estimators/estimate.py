@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxsched._lib.pytree import pytree, static
 from jaxsched.engine.simulate import simulate
 from jaxsched.model.instance import Instance
+from jaxsched.model.outcome import Outcome
 from jaxsched.policies import rule_name
 from jaxsched.tuning.objectives import Objective, mean_latency
 
@@ -135,7 +136,8 @@ def hard_values(objective: Objective, instances: Instance, sampled: jax.Array) -
     repeated = jax.tree.map(
         lambda leaf: jnp.broadcast_to(leaf, (sampled.shape[0], *leaf.shape)), instances
     )
-    return jnp.asarray(objective(repeated, simulate(repeated, sampled)), jnp.float32)
+    out = Outcome.from_schedule(repeated, simulate(repeated, sampled))
+    return jnp.asarray(objective(repeated, out), jnp.float32)
 
 
 def relative(values: jax.Array) -> jax.Array:
@@ -143,4 +145,4 @@ def relative(values: jax.Array) -> jax.Array:
     return values / jnp.mean(values, axis=0, keepdims=True)
 
 
-Relaxation = Callable[[jax.Array, Instance, Any], jax.Array]
+Relaxation = Callable[[jax.Array, Instance, Any], Outcome]

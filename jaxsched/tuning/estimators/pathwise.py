@@ -10,7 +10,6 @@ import jax.numpy as jnp
 
 from jaxsched._lib.pytree import pytree, static
 from jaxsched.model.instance import Instance
-from jaxsched.model.schedule import Schedule, Status
 from jaxsched.tuning.estimators.estimate import (
     Estimate,
     Relaxation,
@@ -34,7 +33,7 @@ class Pathwise:
 
     Attributes:
       temperature: :math:`\tau > 0`, in standard deviations of the scores.
-      relaxation: how completions depend on scores; static.
+      relaxation: how the outcome depends on scores; static.
       objective: what to make small; static.
 
     Source:
@@ -72,11 +71,8 @@ def score_slopes(
     warmth = jnp.asarray(temperature, jnp.float32) * units(score, instances)
 
     def value(score: jax.Array, inst: Instance, warmth: jax.Array) -> tuple[jax.Array, jax.Array]:
-        completion = relaxation(score, inst, warmth)
-        start = completion - inst.output_tokens.astype(jnp.float32)
-        relaxed = Schedule(start=start, completion=completion, status=jnp.int32(int(Status.OK)))
-        found = objective(inst, relaxed)
-        return jnp.log(found), found
+        value = objective(inst, relaxation(score, inst, warmth))
+        return jnp.log(value), value
 
     slopes, values = jax.vmap(jax.grad(value, has_aux=True))(score, instances, warmth)
     return values, within_orders(slopes, score, instances)

@@ -1,9 +1,10 @@
-r"""Completions that are smooth in the priorities, in place of simulated ones.
+r"""Outcomes that are smooth in the priorities, in place of simulated ones.
 
 Each takes the scores ``z`` ``[n]`` of one instance ``[n]`` and a temperature :math:`\tau`, and
-returns float32 completions ``[n]``. :math:`P_{ij} = \sigma((z_i - z_j)/\tau)` is the soft fact that
-:math:`j` goes before :math:`i`. Rows of :math:`P` are formed in blocks, also on the way back, so
-that memory grows with ``n`` rather than with its square.
+returns an :class:`~jaxsched.Outcome` in rounds, float32 ``[n]``.
+:math:`P_{ij} = \sigma((z_i - z_j)/\tau)` is the soft fact that :math:`j` goes before :math:`i`.
+Rows of :math:`P` are formed in blocks, also on the way back, so that memory grows with ``n``
+rather than with its square.
 
 :func:`work_ahead` knows volumes alone. :func:`memory_balance` starts from the simulated schedule,
 and is the nearer to the simulator. :func:`soft_sort` and :func:`straight_through` are experiments.
@@ -17,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxsched.model.instance import Instance
+from jaxsched.model.outcome import Outcome
 from jaxsched.tuning.relaxations.hard_starts import soft_sort, straight_through
 from jaxsched.tuning.relaxations.memory_balance import memory_balance
 from jaxsched.tuning.relaxations.soft_order import soft_sums
@@ -44,7 +46,7 @@ def hard_evaluations(relaxation: Any) -> int:
     return int(getattr(relaxation, "func", relaxation) in _FROM_A_SCHEDULE)
 
 
-def work_ahead(score: jax.Array, inst: Instance, temperature: Any) -> jax.Array:
+def work_ahead(score: jax.Array, inst: Instance, temperature: Any) -> Outcome:
     r"""Complete when the work ahead is done by a cache that is always full.
 
     .. math:: c_i = \frac1M \sum_j P_{ij} v_j + o_i
@@ -58,13 +60,13 @@ def work_ahead(score: jax.Array, inst: Instance, temperature: Any) -> jax.Array:
       temperature: :math:`\tau > 0`, in units of the score.
 
     Returns:
-      float32 ``[n]`` rounds; of no meaning for padding.
+      The outcome in float32 rounds ``[n]``; of no meaning for padding.
 
     Example:
       >>> import jax.numpy as jnp
       >>> import jaxsched as js
       >>> inst = js.Instance.from_lengths([3, 1], [2, 4], kv_capacity=8)
-      >>> js.tuning.relaxations.work_ahead(jnp.array([0.0, 1.0]), inst, 1e-3).tolist()
+      >>> js.tuning.relaxations.work_ahead(jnp.array([0.0, 1.0]), inst, 1e-3).completion.tolist()
       [2.5625, 6.0]
 
     Source:
@@ -72,4 +74,5 @@ def work_ahead(score: jax.Array, inst: Instance, temperature: Any) -> jax.Array:
     """
     volume = jnp.where(inst.is_real, inst.volume, 0.0)
     ahead = soft_sums(score / jnp.asarray(temperature, score.dtype), volume)
-    return ahead / inst.kv_capacity.astype(jnp.float32) + inst.output_tokens.astype(jnp.float32)
+    start = ahead / inst.kv_capacity.astype(jnp.float32)
+    return Outcome.relaxed(inst, start + inst.output_tokens.astype(jnp.float32))

@@ -14,11 +14,12 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxsched.model.instance import Instance
+from jaxsched.model.outcome import Outcome
 from jaxsched.tuning.relaxations.soft_order import by_rows, soft_sums
 from jaxsched.tuning.relaxations.turns import starts_by_turn
 
 
-def soft_sort(score: jax.Array, inst: Instance, temperature: Any) -> jax.Array:
+def soft_sort(score: jax.Array, inst: Instance, temperature: Any) -> Outcome:
     r"""Take the simulated starts of all turns in the shares of SoftSort; an experiment.
 
     With scores in ascending order :math:`z_{(k)}` and the simulated start :math:`p_k` of turn
@@ -35,13 +36,13 @@ def soft_sort(score: jax.Array, inst: Instance, temperature: Any) -> jax.Array:
       temperature: :math:`\tau > 0`, in units of the score.
 
     Returns:
-      float32 ``[n]`` rounds; of no meaning for padding.
+      The outcome in float32 rounds ``[n]``; of no meaning for padding.
 
     Example:
       >>> import jax.numpy as jnp
       >>> import jaxsched as js
       >>> inst = js.Instance.from_lengths([3, 1], [2, 4], kv_capacity=8)
-      >>> js.tuning.relaxations.soft_sort(jnp.array([0.0, 1.0]), inst, 1e-3).tolist()
+      >>> js.tuning.relaxations.soft_sort(jnp.array([0.0, 1.0]), inst, 1e-3).completion.tolist()
       [2.0, 4.0]
 
     Source:
@@ -60,10 +61,10 @@ def soft_sort(score: jax.Array, inst: Instance, temperature: Any) -> jax.Array:
     total = by_rows(lambda turn: jnp.sum(weight(turn, score) * is_real), ordered)
     share = jnp.where(is_turn, starts, 0.0) / total
     start = by_rows(lambda own: jnp.sum(weight(own, ordered) * share), score)
-    return start + inst.output_tokens.astype(jnp.float32)
+    return Outcome.relaxed(inst, start + inst.output_tokens.astype(jnp.float32))
 
 
-def straight_through(score: jax.Array, inst: Instance, temperature: Any) -> jax.Array:
+def straight_through(score: jax.Array, inst: Instance, temperature: Any) -> Outcome:
     r"""Complete as simulated, with the slope of a soft turn on the way back; an experiment.
 
     The completions are the simulated ones at any temperature. Their slopes are those of
@@ -79,13 +80,14 @@ def straight_through(score: jax.Array, inst: Instance, temperature: Any) -> jax.
       temperature: :math:`\tau > 0`, in units of the score.
 
     Returns:
-      float32 ``[n]`` rounds; of no meaning for padding.
+      The outcome in float32 rounds ``[n]``; of no meaning for padding.
 
     Example:
       >>> import jax.numpy as jnp
       >>> import jaxsched as js
       >>> inst = js.Instance.from_lengths([3, 1], [2, 4], kv_capacity=8)
-      >>> js.tuning.relaxations.straight_through(jnp.array([0.0, 1.0]), inst, 0.5).tolist()
+      >>> out = js.tuning.relaxations.straight_through(jnp.array([0.0, 1.0]), inst, 0.5)
+      >>> out.completion.tolist()
       [2.0, 4.0]
 
     Source:
@@ -99,4 +101,5 @@ def straight_through(score: jax.Array, inst: Instance, temperature: Any) -> jax.
     turn = soft_sums(
         score / jnp.asarray(temperature, score.dtype), inst.is_real.astype(score.dtype)
     )
-    return start + climb * (turn - lax.stop_gradient(turn)) + inst.output_tokens.astype(jnp.float32)
+    start = start + climb * (turn - lax.stop_gradient(turn))
+    return Outcome.relaxed(inst, start + inst.output_tokens.astype(jnp.float32))

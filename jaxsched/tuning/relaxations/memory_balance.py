@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxsched.model.instance import Instance
+from jaxsched.model.outcome import Outcome
 from jaxsched.tuning.relaxations.soft_order import by_rows
 from jaxsched.tuning.relaxations.turns import starts_by_turn
 
 
-def memory_balance(score: jax.Array, inst: Instance, temperature: Any) -> jax.Array:
+def memory_balance(score: jax.Array, inst: Instance, temperature: Any) -> Outcome:
     r"""Complete as simulated, corrected by what each soft change of order costs in memory and time.
 
     Until request :math:`i` starts, at the simulated round :math:`p_i`, a cache of :math:`M` tokens
@@ -40,7 +41,7 @@ def memory_balance(score: jax.Array, inst: Instance, temperature: Any) -> jax.Ar
       temperature: :math:`\tau > 0`, in units of the score.
 
     Returns:
-      float32 ``[n]`` rounds; of no meaning for padding.
+      The outcome in float32 rounds ``[n]``; of no meaning for padding.
 
     Example:
       >>> import jax.numpy as jnp
@@ -49,7 +50,7 @@ def memory_balance(score: jax.Array, inst: Instance, temperature: Any) -> jax.Ar
       >>> score = jnp.array([1.0, 2.0, 3.0])
       >>> js.simulate(inst, score).completion.tolist()
       [2, 5, 8]
-      >>> js.tuning.relaxations.memory_balance(score, inst, 1e-3).tolist()
+      >>> js.tuning.relaxations.memory_balance(score, inst, 1e-3).completion.tolist()
       [2.0, 5.0, 8.0]
 
     Source:
@@ -80,4 +81,5 @@ def memory_balance(score: jax.Array, inst: Instance, temperature: Any) -> jax.Ar
         was_before = 0.5 + 0.5 * jnp.sign(own_turn - turn)
         return total((is_before - was_before) * (held(jnp.abs(own_start - start)) + share))
 
-    return start + output + by_rows(change, (cold, turn, start)) / capacity
+    completion = start + output + by_rows(change, (cold, turn, start)) / capacity
+    return Outcome.relaxed(inst, completion)

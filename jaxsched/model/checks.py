@@ -1,0 +1,57 @@
+"""Checks of what users hand in, on the host: every value, named by field and position."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from jaxsched._lib.errors import MAX_INT32, InputError, reject, wrong_dtype, wrong_shape
+
+
+def whole_numbers(field: str, values: Any) -> np.ndarray:
+    """``values`` as int64, or an error that names the first entry that is no whole number."""
+    array = _array(field, values)
+    if array.dtype.kind in "iu":
+        return array.astype(np.int64)
+    if array.dtype.kind != "f":
+        raise wrong_dtype(field, array.dtype)
+    with np.errstate(invalid="ignore"):
+        is_whole = np.isfinite(array) & (array == np.floor(array)) & (np.abs(array) < 2.0**62)
+    reject(field, array, ~is_whole, "expected an integer >= 1")
+    return array.astype(np.int64)
+
+
+def real_numbers(field: str, values: Any) -> np.ndarray:
+    """``values`` as float64, or an error that says that they are no numbers."""
+    array = _array(field, values)
+    if array.dtype.kind not in "iuf":
+        raise wrong_dtype(field, array.dtype, "expected numbers")
+    return array.astype(np.float64)
+
+
+def require_shape(field: str, array: np.ndarray, shape: tuple[int, ...], like: str) -> None:
+    """Raise unless ``array`` has the shape of the field ``like``."""
+    if array.shape != shape:
+        raise wrong_shape(field, array.shape, beside=f"{like} has {shape}")
+
+
+def require_requests(field: str, shape: tuple[int, ...]) -> None:
+    """Raise unless a shape ``[.., n]`` holds at least one request."""
+    if not shape or 0 in shape:
+        raise wrong_shape(field, shape, "expected [.., n] with n >= 1 requests")
+
+
+def require_tokens(field: str, array: np.ndarray) -> None:
+    """Raise for the first entry that is no count of tokens of int32."""
+    reject(field, array, array < 1, "expected an integer >= 1")
+    reject(field, array, array > MAX_INT32, "expected an integer below 2^31")
+
+
+def _array(field: str, values: Any) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except ValueError as error:  # nested lists of unlike length
+        raise InputError(
+            field, "", "build one a backlog or stream and join them with stack", finding="is ragged"
+        ) from error

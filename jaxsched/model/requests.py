@@ -1,0 +1,314 @@
+"""Requests that arrive over time: the input of the online problem."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsched._lib.errors import MAX_INT32, reject, wrong_shape
+from jaxsched._lib.files import load_arrays, save_arrays
+from jaxsched._lib.pytree import pytree
+from jaxsched._lib.shown import are_numbers, leaves_text, shape_text, span, summary_html, text_html
+from jaxsched.model.batch import Batched
+from jaxsched.model.checks import (
+    real_numbers,
+    require_requests,
+    require_shape,
+    require_tokens,
+    whole_numbers,
+)
+from jaxsched.model.instance import Instance, request_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_REQUIRED = ("arrival_s", "prompt_tokens", "output_tokens", "is_real")
+_OPTIONAL = ("predicted_output_tokens", "priority", "client", "ttft_slo_s", "tpot_slo_s")
+
+
+@pytree
+class Requests(Batched):
+    """Who arrives when, with how long a prompt, and for how long an answer.
+
+    Build them with :meth:`from_arrays`, which validates; the constructor does not, so that
+    requests can pass through ``jit`` and ``vmap``. Streams of unlike length are joined by
+    :func:`jaxsched.stack`.
+
+    Attributes:
+      arrival_s: float64 ``[.., n]`` seconds, ascending; infinite for padding.
+      prompt_tokens: int32 ``[.., n]``.
+      output_tokens: int32 ``[.., n]``, what is really generated; no rule sees it.
+      is_real: bool ``[.., n]``; False marks padding, which holds 1 token each way.
+      predicted_output_tokens: float32 ``[.., n]``, what rules and admission see; None: the truth.
+      priority: ``[.., n]``, lower first, for the rule ``"priority"``; None: all alike.
+      client: int32 ``[.., n]``, who sent it; None: all the same.
+      ttft_slo_s: float32 ``[.., n]``, target for the time to first token; None: no target.
+      tpot_slo_s: float32 ``[.., n]``, target for the time per output token; None: no target.
+
+    Example:
+      >>> import jaxsched as js
+      >>> js.Requests.from_arrays([0.0, 0.5], [300, 20], [40, 100])
+      Requests(n=2, arrival_s=0..0.5)
+    """
+
+    arrival_s: Any
+    prompt_tokens: Any
+    output_tokens: Any
+    is_real: Any
+    predicted_output_tokens: Any = None
+    priority: Any = None
+    client: Any = None
+    ttft_slo_s: Any = None
+    tpot_slo_s: Any = None
+
+    @classmethod
+    def from_arrays(
+        cls,
+        arrival_s: Any,
+        prompt_tokens: Any,
+        output_tokens: Any,
+        *,
+        predicted_output_tokens: Any = None,
+        priority: Any = None,
+        client: Any = None,
+        ttft_slo_s: Any = None,
+        tpot_slo_s: Any = None,
+    ) -> Requests:
+        """Build requests, checking every value on the host.
+
+        Args:
+          arrival_s: finite numbers >= 0, ascending: ``[n]`` for one stream, ``[.., n]`` for
+            several.
+          prompt_tokens: integers >= 1, the same shape.
+          output_tokens: integers >= 1, the same shape.
+          predicted_output_tokens: numbers, the same shape: floats, zero and predictions above
+            the cache are all taken.
+          priority: integers or floats, the same shape.
+          client: integers >= 0, the same shape.
+          ttft_slo_s: seconds > 0, one for all or the same shape; infinite for no target.
+          tpot_slo_s: likewise.
+
+        Returns:
+          The requests; all are real.
+
+        Raises:
+          ValueError: shapes disagree, arrivals are not sorted, a length is not an integer >= 1,
+            or prompt and output of a request sum to 2^31 tokens or more. The message names
+            field, position, value and expectation.
+
+        Example:
+          >>> import jaxsched as js
+          >>> reqs = js.Requests.from_arrays([0.0, 0.5], [300, 20], [40, 100], ttft_slo_s=0.5)
+          >>> reqs.ttft_slo_s.tolist()
+          [0.5, 0.5]
+        """
+        arrival = real_numbers("arrival_s", arrival_s)
+        return _validated(
+            arrival_s=arrival,
+            prompt_tokens=whole_numbers("prompt_tokens", prompt_tokens),
+            output_tokens=whole_numbers("output_tokens", output_tokens),
+            is_real=np.ones(arrival.shape, bool),
+            predicted_output_tokens=predicted_output_tokens,
+            priority=priority,
+            client=client,
+            ttft_slo_s=ttft_slo_s,
+            tpot_slo_s=tpot_slo_s,
+        )
+
+    @classmethod
+    def of_backlog(cls, inst: Instance) -> Requests:
+        """Have the requests of a backlog arrive at second 0; see :meth:`Instance.as_requests`.
+
+        Args:
+          inst: the instance, ``[.., n]``.
+        """
+        with jax.enable_x64(True):
+            arrival_s = jnp.where(inst.is_real, jnp.float64(0.0), jnp.float64(jnp.inf))
+        return cls(
+            arrival_s=arrival_s,
+            prompt_tokens=inst.prompt_tokens,
+            output_tokens=inst.output_tokens,
+            is_real=inst.is_real,
+        )
+
+    def as_backlog(self, kv_capacity: Any) -> Instance:
+        """Leave the arrival times out: all requests wait at round 0.
+
+        Args:
+          kv_capacity: tokens the cache holds: one integer, or one for each stream ``[..]``.
+
+        Returns:
+          The :class:`~jaxsched.Instance`.
+
+        Raises:
+          ValueError: a request cannot fit the cache even alone.
+
+        Example:
+          >>> import jaxsched as js
+          >>> js.Requests.from_arrays([0.0, 0.5], [300, 20], [40, 100]).as_backlog(500)
+          Instance(n=2, kv_capacity=500)
+        """
+        inst = Instance.from_lengths(
+            self.prompt_tokens, self.output_tokens, kv_capacity=kv_capacity
+        )
+        return dataclasses.replace(inst, is_real=jnp.asarray(self.is_real, bool))
+
+    @property
+    def num_requests(self) -> jax.Array:
+        """Real requests in each stream, int32 ``[..]``."""
+        return jnp.sum(self.is_real, axis=-1, dtype=jnp.int32)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row a real request: stream, request, and every field that is there."""
+        columns = {name: value for name, value in self._fields().items() if name != "is_real"}
+        return request_table(self.is_real, **columns).rename(columns={"instance": "stream"})
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the requests to ``path`` as npz; :meth:`load` reads them back.
+
+        Args:
+          path: the file, named as it is (nothing is appended).
+        """
+        save_arrays(path, "Requests", self._fields())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Requests:
+        """Read what :meth:`save` wrote, with the checks of :meth:`from_arrays`.
+
+        Args:
+          path: the file.
+
+        Raises:
+          ValueError: the file holds something else.
+        """
+        return _validated(**load_arrays(path, "Requests", _REQUIRED, _OPTIONAL))
+
+    def _fields(self) -> dict[str, Any]:
+        """Fields that are there, by name."""
+        named = {name: getattr(self, name) for name in (*_REQUIRED, *_OPTIONAL)}
+        return {name: value for name, value in named.items() if value is not None}
+
+    @property
+    def _leading(self) -> tuple[int, ...]:
+        return tuple(self.is_real.shape[:-1])
+
+    def __repr__(self) -> str:
+        """Shapes and a summary only: also readable for a tracer or a million requests."""
+        shape = shape_text(self.prompt_tokens)
+        if shape is None:
+            return leaves_text("Requests", self._fields())
+        parts = [shape]
+        if are_numbers(self.is_real, self.arrival_s) and np.any(self.is_real):
+            real = np.asarray(self.is_real)
+            if not real.all():
+                parts.append(f"num_requests={span(real.sum(axis=-1))}")
+            arrival = np.asarray(self.arrival_s)[real]
+            parts.append(f"arrival_s={arrival.min():.6g}..{arrival.max():.6g}")
+        parts += [name for name in _OPTIONAL if getattr(self, name) is not None]
+        return f"Requests({', '.join(parts)})"
+
+    def _repr_html_(self) -> str:
+        """How many arrive in what time, and how long they are, for notebooks."""
+        if not are_numbers(*self._fields().values()) or not np.any(self.is_real):
+            return text_html(repr(self))
+        real = np.asarray(self.is_real)
+        arrival = np.where(real, self.arrival_s, np.nan)
+        duration_s = np.nanmax(arrival) - np.nanmin(arrival)
+        streams = f"{real[..., 0].size} streams of " if real.ndim > 1 else ""
+        padding = np.count_nonzero(~real)
+        return summary_html(
+            f"{streams}{span(real.sum(axis=-1))} requests over {duration_s:,.4g} s",
+            corner="tokens",
+            rows={
+                "prompt": np.asarray(self.prompt_tokens)[real],
+                "output": np.asarray(self.output_tokens)[real],
+            },
+            caption=f"rows of padding, not counted: {padding}" if padding else "",
+        )
+
+
+def _validated(
+    arrival_s: np.ndarray,
+    prompt_tokens: np.ndarray,
+    output_tokens: np.ndarray,
+    is_real: np.ndarray,
+    **optional: Any,
+) -> Requests:
+    shape = arrival_s.shape
+    require_requests("arrival_s", shape)
+    for field, array in {
+        "prompt_tokens": prompt_tokens,
+        "output_tokens": output_tokens,
+        "is_real": is_real,
+    }.items():
+        require_shape(field, array, shape, like="arrival_s")
+    is_bad = is_real & ~(np.isfinite(arrival_s) & (arrival_s >= 0))
+    reject("arrival_s", arrival_s, is_bad, "expected finite seconds >= 0")
+    falls = np.zeros(shape, bool)
+    falls[..., 1:] = arrival_s[..., 1:] < arrival_s[..., :-1]
+    reject("arrival_s", arrival_s, falls, "expected ascending seconds; sort the rows by arrival")
+    require_tokens("prompt_tokens", prompt_tokens)
+    require_tokens("output_tokens", output_tokens)
+    total = prompt_tokens.astype(np.int64) + output_tokens
+    reject("prompt_tokens + output_tokens", total, total > MAX_INT32, "expected less than 2^31")
+    with jax.enable_x64(True):
+        arrival = jnp.asarray(np.where(is_real, arrival_s, np.inf), jnp.float64)
+    return Requests(
+        arrival_s=arrival,
+        prompt_tokens=jnp.asarray(prompt_tokens, jnp.int32),
+        output_tokens=jnp.asarray(output_tokens, jnp.int32),
+        is_real=jnp.asarray(is_real, bool),
+        **{name: _CHECKED[name](name, value, shape) for name, value in optional.items()},
+    )
+
+
+def _prediction(field: str, values: Any, shape: tuple[int, ...]) -> jax.Array | None:
+    if values is None:
+        return None
+    array = real_numbers(field, values)
+    require_shape(field, array, shape, like="arrival_s")
+    reject(field, array, ~(array >= 0), "expected a number >= 0")
+    return jnp.asarray(array, jnp.float32)
+
+
+def _priority(field: str, values: Any, shape: tuple[int, ...]) -> jax.Array | None:
+    if values is None:
+        return None
+    array = np.asarray(values)
+    real_numbers(field, array)
+    require_shape(field, array, shape, like="arrival_s")
+    with jax.enable_x64(True):  # compared in its own dtype
+        return jnp.asarray(array)
+
+
+def _client(field: str, values: Any, shape: tuple[int, ...]) -> jax.Array | None:
+    if values is None:
+        return None
+    array = whole_numbers(field, values)
+    require_shape(field, array, shape, like="arrival_s")
+    reject(field, array, (array < 0) | (array > MAX_INT32), "expected an integer from 0")
+    return jnp.asarray(array, jnp.int32)
+
+
+def _target(field: str, values: Any, shape: tuple[int, ...]) -> jax.Array | None:
+    if values is None:
+        return None
+    array = real_numbers(field, values)
+    if array.shape not in ((), shape):
+        raise wrong_shape(field, array.shape, f"expected one number, or one a request {shape}")
+    reject(field, array, ~(array > 0), "expected seconds > 0, or infinity for no target")
+    return jnp.asarray(np.broadcast_to(array, shape), jnp.float32)
+
+
+_CHECKED = {
+    "predicted_output_tokens": _prediction,
+    "priority": _priority,
+    "client": _client,
+    "ttft_slo_s": _target,
+    "tpot_slo_s": _target,
+}

@@ -1,0 +1,171 @@
+"""What stands around a picture: labels, title and legend, without overlaps at any width."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from jaxsched.show.plots._text import widest, wrapped
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Lengths are in points, or in font sizes where the name says so.
+_NARROW = 5 * 72  # a column of a paper has 3.3 inches
+_NARROW_SIZE = 0.8  # of the font size that is set
+_SIZES = (1.0, 0.9, 0.8, 0.7, 0.6)  # of names, the larger the better
+_LINE_SIZES = 1.3  # from line to line
+_LEGEND_SIZE = 0.9
+_HANDLE_SIZES, _HANDLE_GAP_SIZES, _COLUMN_GAP_SIZES = 1.8, 0.6, 1.0
+_NAMES_SHARE = 0.45  # of the width, at most, for names at the left
+_SLANT = 30  # degrees
+_ROWS_SHARE = 0.65  # of the height, about, for the rows that they name
+_PAD = 8  # that a layout leaves at the edges
+
+
+def is_narrow(ax: Axes) -> bool:
+    """Whether axes get no more width than a column of a paper."""
+    return share_of_figure(ax)[0] < _NARROW
+
+
+def text_size(ax: Axes) -> float:
+    """Font size in points that suits the width of the axes."""
+    from matplotlib import rcParams
+
+    return rcParams["font.size"] * (_NARROW_SIZE if is_narrow(ax) else 1)
+
+
+def finish(
+    ax: Axes,
+    *,
+    x_label: str,
+    y_label: str = "",
+    title: str = "",
+    rows: Sequence[object] = (),
+    columns: Sequence[object] = (),
+    legend_title: str | None = None,
+) -> None:
+    """Write names, labels, title and legend in lines that fit, and leave two spines.
+
+    Args:
+      ax: axes on which everything is drawn that the legend names.
+      x_label: below the axes.
+      y_label: at their left.
+      title: above the axes; it has the width of their part of the figure.
+      rows: names at the left, at 0, 1 and so on.
+      columns: names below, likewise.
+      legend_title: above the legend, which stands under everything else.
+    """
+    size = text_size(ax)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.tick_params(labelsize=size)
+    if rows:
+        _set_row_names(ax, rows)
+    if columns:
+        _set_column_names(ax, columns)
+    left, right = _beside(ax)
+    left += _LINE_SIZES * size if y_label else 0
+    width = room(ax)[0] - (_LINE_SIZES * size if y_label else 0)
+    centre = 0.5
+    if ax.figure.get_layout_engine() is not None:
+        centre += (right - left) / 2 / width
+    ax.set_xlabel(wrapped(x_label, width, size), fontsize=size)
+    _legend_below(ax, centre, legend_title)
+    ax.set_title(wrapped(title, share_of_figure(ax)[0] - _PAD, size), fontsize=size, x=centre)
+    ax.set_ylabel(wrapped(y_label, room(ax)[1], size), fontsize=size)
+
+
+def _set_row_names(ax: Axes, names: Sequence[object]) -> None:
+    """Write names in several lines, or smaller, where they would not fit."""
+    width, height = share_of_figure(ax)
+    row_height = _ROWS_SHARE * height / len(names)
+    for share in _SIZES:
+        size = share * text_size(ax)
+        texts = [wrapped(str(name), _NAMES_SHARE * width, size) for name in names]
+        if max(text.count("\n") + 1 for text in texts) * _LINE_SIZES * size <= row_height:
+            break
+    ax.set_yticks(range(len(names)), texts, fontsize=size)
+
+
+def _set_column_names(ax: Axes, names: Sequence[object]) -> None:
+    """Write names slanted where they would not fit beside each other."""
+    texts, size = [str(name) for name in names], text_size(ax)
+    ax.set_xticks(range(len(names)), texts)
+    if widest(texts, size) + size > room(ax)[0] / len(texts):
+        ax.tick_params("x", rotation=_SLANT)
+        for label in ax.get_xticklabels():
+            label.set(horizontalalignment="right", rotation_mode="anchor")
+
+
+def _legend_below(ax: Axes, centre: float, title: str | None) -> None:
+    """Put the legend under the horizontal axis and its label, in as many columns as fit."""
+    from matplotlib.transforms import ScaledTranslation
+
+    handles, labels = _entries(ax)
+    if not handles:
+        return
+    size, width = _LEGEND_SIZE * text_size(ax), share_of_figure(ax)[0] - _PAD
+    handle, gap = (_HANDLE_SIZES + _HANDLE_GAP_SIZES) * size, _COLUMN_GAP_SIZES * size
+    names = [wrapped(label, width - handle, size) for label in labels]
+    most = max(1, int((width + gap) / (handle + widest(names, size) + gap)))
+    num_rows = -(-len(names) // most)
+    below = ax.xaxis.get_tightbbox()
+    depth = 0 if below is None else (ax.bbox.y0 - below.y0) / ax.figure.dpi
+    ax.legend(
+        handles,
+        names,
+        loc="upper center",
+        bbox_to_anchor=(centre, 0),
+        bbox_transform=ax.transAxes + ScaledTranslation(0, -depth, ax.figure.dpi_scale_trans),
+        ncols=-(-len(names) // num_rows),
+        fontsize=size,
+        title=title,
+        title_fontsize=size,
+        frameon=False,
+        borderpad=0,
+        borderaxespad=0.5,
+        handlelength=_HANDLE_SIZES,
+        handletextpad=_HANDLE_GAP_SIZES,
+        columnspacing=_COLUMN_GAP_SIZES,
+    )
+
+
+def _entries(ax: Axes) -> tuple[list[Any], list[str]]:
+    """Handles and labels of the axes and of those within them."""
+    entries = [each.get_legend_handles_labels() for each in (ax, *ax.child_axes)]
+    handles, labels = zip(*entries, strict=True)
+    return sum(handles, []), sum(labels, [])
+
+
+def room(ax: Axes) -> tuple[float, float]:
+    """Width and height in points that axes get, once what stands around them has its place."""
+    if ax.figure.get_layout_engine() is None:
+        return ax.bbox.width * _points(ax), ax.bbox.height * _points(ax)
+    width, height = share_of_figure(ax)
+    around = ax.get_tightbbox()
+    above_and_below = 0 if around is None else (around.height - ax.bbox.height) * _points(ax)
+    return width - sum(_beside(ax)) - _PAD, height - above_and_below - _PAD
+
+
+def _beside(ax: Axes) -> tuple[float, float]:
+    """Points that axes take at the left and at the right of themselves."""
+    around = ax.get_tightbbox()
+    if around is None:
+        return 0.0, 0.0
+    left, right = ax.bbox.x0 - around.x0, around.x1 - ax.bbox.x1
+    return left * _points(ax), right * _points(ax)
+
+
+def share_of_figure(ax: Axes) -> tuple[float, float]:
+    """Width and height in points of the part of the figure that the axes are laid out in."""
+    width, height = ax.figure.bbox.width * _points(ax), ax.figure.bbox.height * _points(ax)
+    spec = ax.get_subplotspec()
+    if spec is None:
+        return width, height
+    rows, columns = spec.get_gridspec().get_geometry()
+    return width * len(spec.colspan) / columns, height * len(spec.rowspan) / rows
+
+
+def _points(ax: Axes) -> float:
+    """Points in a pixel."""
+    return 72 / ax.figure.dpi
