@@ -5,6 +5,8 @@ Nothing here loads jax. Help and completion answer at once; a command loads the 
 
 from __future__ import annotations
 
+import io
+import locale
 import os
 import sys
 from collections.abc import Sequence
@@ -32,6 +34,7 @@ def script() -> int:
     By then files are whole or gone. Waiting for what the compiler's threads still do would only
     keep the user waiting, and ending the interpreter below them can crash it.
     """
+    _write_what_can_be_shown()
     try:
         code = main()
         sys.stdout.flush()
@@ -43,3 +46,13 @@ def script() -> int:
     if code == INTERRUPTED:
         os._exit(code)
     return code
+
+
+def _write_what_can_be_shown() -> None:
+    """Write ASCII under the locale C, which Python takes for UTF-8; fail on no character."""
+    is_c = locale.setlocale(locale.LC_CTYPE) in ("C", "POSIX")
+    is_told = "PYTHONIOENCODING" in os.environ or "PYTHONUTF8" in os.environ
+    encoding = "ascii" if is_c and not is_told else None
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding=encoding, errors="backslashreplace")

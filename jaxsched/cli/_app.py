@@ -12,7 +12,7 @@ import typer
 
 from jaxsched.cli._bound import bound
 from jaxsched.cli._capacity import capacity
-from jaxsched.cli._catalogue import policies, workloads
+from jaxsched.cli._catalogue import policies, servers, workloads
 from jaxsched.cli._command import command
 from jaxsched.cli._compare import compare
 from jaxsched.cli._improve import improve
@@ -31,7 +31,7 @@ app = typer.Typer(
 )
 for _function in (compare, simulate, bound, improve, capacity, sweep, tune):
     app.command()(command(_function))
-for _function in (policies, workloads, trace):
+for _function in (policies, workloads, servers, trace):
     app.command()(command(_function))
 
 

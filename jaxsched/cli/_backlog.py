@@ -3,45 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jaxsched as js
 from jaxsched.cli._options import DEFAULT_REQUESTS, DEFAULT_WORKLOAD, Backlog, tokens
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 DEFAULT_CAPACITY = 16492
 DEFAULT_INSTANCES = 64
 
 
-def make_backlog(options: Backlog, server: str | None = None) -> js.Instance:
-    """Draw or read the instances that the options describe."""
+def make_backlog(options: Backlog, server: str | None, console: Console) -> js.Instance:
+    """Draw or read the instances that the options describe, and say what they leave unsaid."""
     import jax
 
+    kv_capacity = kv_tokens(options.kv_capacity, server)
     key = jax.random.key(options.seed)
     if options.trace is None:
-        return _drawn(options, server, key)
-    is_whole = options.num_requests is None and options.batch is None
-    sample = (
-        {}
-        if is_whole
-        else {
-            "num_requests": _or(options.num_requests, DEFAULT_REQUESTS),
-            "batch": _or(options.batch, 1),
-            "key": key,
-        }
-    )
-    kv_capacity = kv_tokens(options.kv_capacity, server)
-    return js.traces.load(options.trace, kv_capacity, drop_invalid=options.drop_invalid, **sample)
+        inst = _drawn(options, kv_capacity, key)
+    else:
+        inst = _read(options, kv_capacity, key, console)
+    if server is not None and options.kv_capacity is None and options.workload != "uniform":
+        capacity = f"KV capacity {kv_capacity:,} tokens, from {server}"
+        console.print(f"{capacity}; --capacity N sets another", soft_wrap=True)
+    return inst
 
 
-def _drawn(options: Backlog, server: str | None, key: Any) -> js.Instance:
+def _drawn(options: Backlog, kv_capacity: int, key: Any) -> js.Instance:
     name, batch = _or(options.workload, DEFAULT_WORKLOAD), _or(options.batch, DEFAULT_INSTANCES)
     draw = named("workload", name, all_workloads())
     if name == "uniform":
         if options.num_requests is not None or options.kv_capacity is not None:
             raise ValueError("workload 'uniform' draws its own --requests and --capacity")
         return draw(key, batch=batch)
-    num_requests = _or(options.num_requests, DEFAULT_REQUESTS)
-    return draw(key, num_requests, batch, kv_tokens(options.kv_capacity, server))
+    return draw(key, _or(options.num_requests, DEFAULT_REQUESTS), batch, kv_capacity)
+
+
+def _read(options: Backlog, kv_capacity: int, key: Any, console: Console) -> js.Instance:
+    from jaxsched.workloads.traces import has_arrival_times
+
+    path, sample = options.trace, {}
+    assert path is not None
+    if options.num_requests is not None or options.batch is not None:
+        num_requests = _or(options.num_requests, DEFAULT_REQUESTS)
+        sample = {"num_requests": num_requests, "batch": _or(options.batch, 1), "key": key}
+    inst = js.traces.load(path, kv_capacity, drop_invalid=options.drop_invalid, **sample)
+    if has_arrival_times(path):
+        note = "arrival times are not used: all requests wait from the start"
+        console.print(f"{path}: {note}", soft_wrap=True)
+    return inst
 
 
 def all_workloads() -> dict[str, Any]:
@@ -51,9 +63,9 @@ def all_workloads() -> dict[str, Any]:
 
 def kv_tokens(capacity: str | None, server: str | None) -> int:
     """Tokens of KV cache that ``--capacity`` and ``--server`` stand for."""
-    if capacity == "server":
-        if server is None:
-            raise ValueError("--capacity server needs --server, to say which")
+    if capacity == "server" and server is None:
+        raise ValueError("--capacity server needs --server, to say which")
+    if capacity in (None, "server") and server is not None:
         return int(js.servers.get(server).kv_capacity)
     return DEFAULT_CAPACITY if capacity is None else tokens(capacity)
 

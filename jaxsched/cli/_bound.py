@@ -12,6 +12,7 @@ from jaxsched.cli import _names as names
 from jaxsched.cli import _options as options
 from jaxsched.cli._backlog import all_bounds, make_backlog, named
 from jaxsched.cli._output import console_beside, require_targets, save_csv, save_json
+from jaxsched.cli._tuned import warn_of_other_backlogs
 
 _BOUNDS = ",".join(names.BOUNDS)
 
@@ -39,7 +40,8 @@ def bound(
         raise ValueError(f"--bounds names none; expected some of {_BOUNDS}")
     bounds = {name: named("bound", name, all_bounds()) for name in chosen}
     js.policies.make(policy)  # or an error, before any work
-    inst = make_backlog(backlog, server.server)
+    inst = make_backlog(backlog, server.server, console)
+    warn_of_other_backlogs([policy], backlog, inst)
     ruled = js.compare(inst, [policy], bound=None, **server.admits)
     proofs = {name: _proved(prove, inst, policy, ruled) for name, prove in bounds.items()}
     console.print(_table(policy, ruled, proofs))
@@ -95,9 +97,9 @@ def _table(policy: str, ruled: js.Comparison, proofs: dict[str, _Proof]) -> Any:
         title=ruled.description,
         columns=[
             Column("bound", list(proofs)),
-            Column("no mean latency\nis below (rounds)", [written(each) for each in lower]),
+            Column("mean latency\nat least\n(rounds)", [written(each) for each in lower]),
             Column(f"{policy}\nis above by", [written(each, is_share=True) for each in gap]),
-            Column("to prove it\n(s an instance)", [f"{each:.2g}" for each in seconds]),
+            Column("proof\ntakes\n(s each)", [f"{each:.2g}" for each in seconds]),
         ],
         caption=interval_caption(ruled.interval_name),
     )

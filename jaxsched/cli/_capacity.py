@@ -13,6 +13,7 @@ from jaxsched.cli import _names as names
 from jaxsched.cli import _options as options
 from jaxsched.cli._backlog import bound_or_none, make_backlog, make_clock, policy_list
 from jaxsched.cli._output import console_beside, require_targets, save_json, save_plot
+from jaxsched.cli._tuned import warn_of_other_backlogs
 
 _POLICIES = "fcfs,smallest_volume"
 _ANY_CAPACITY = str(2**31 - 1)
@@ -67,11 +68,12 @@ def capacity(
     if vary != "servers":
         if backlog.kv_capacity is not None:
             raise ValueError("--capacity is what is looked for; leave it out, or --vary servers")
-        # A trace is read whatever its lengths; only what is tried later has to hold them.
-        any_capacity = None if backlog.trace is None else _ANY_CAPACITY
-        backlog = dataclasses.replace(backlog, kv_capacity=any_capacity)
+        # Requests may be of any length; only what is tried later has to hold them.
+        backlog = dataclasses.replace(backlog, kv_capacity=_ANY_CAPACITY)
+    inst = make_backlog(backlog, server.server, console)
+    warn_of_other_backlogs(rules, backlog, inst, is_capacity_fixed=vary == "servers")
     plan = js.plan_capacity(
-        make_backlog(backlog, server.server),
+        inst,
         rules,
         _parsed(target),
         vary=vary,  # pyright: ignore[reportArgumentType]  # checked there

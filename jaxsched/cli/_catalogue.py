@@ -1,4 +1,4 @@
-"""The commands that list names: ``policies`` and ``workloads``."""
+"""The commands that list names: ``policies``, ``workloads`` and ``servers``."""
 
 from __future__ import annotations
 
@@ -33,6 +33,38 @@ def workloads() -> None:
         source = ", ".join(re.findall(r"arXiv:\d+\.\d+", text))
         rows.append((name, _joined(text.partition("\n")[0], source)))
     console_beside().print(Listing(("workload", "what it draws"), rows))
+
+
+def servers() -> None:
+    """List the servers that --server takes: clock, KV capacity, source and error of the fit."""
+    from jaxsched._lib.layout import Column, Layout
+    from jaxsched.show.tables import FittedTable
+
+    infos = [js.servers.info(name) for name in js.servers.names()]
+    sources = list(dict.fromkeys(info.source for info in infos))
+    clock = [
+        Column(header, [f"{getattr(info.server.clock, field):.3g}" for info in infos])
+        for header, field in (
+            ("iteration", "iteration_ms"),
+            ("prompt\ntoken", "prefill_ms_per_token"),
+            ("decoding\nrequest", "decode_ms_per_request"),
+            ("held\ntoken", "kv_ms_per_token"),
+            ("squared\nprompt\ntoken", "attention_ms_per_squared_token"),
+        )
+    ]
+    layout = Layout(
+        title="Servers: what each part of an iteration takes, in milliseconds",
+        columns=[
+            Column("server", [info.name for info in infos]),
+            Column("KV\ntokens", [f"{info.server.kv_capacity:,}" for info in infos]),
+            *clock,
+            Column("mean\nerror", [f"{info.mean_error:.0%}" for info in infos]),
+            Column("largest\nerror", [f"{info.max_error:.0%}" for info in infos]),
+            Column("source", [f"[{1 + sources.index(info.source)}]" for info in infos]),
+        ],
+        caption="\n".join(f"[{number}] {source}" for number, source in enumerate(sources, 1)),
+    )
+    console_beside().print(FittedTable(layout))
 
 
 def _joined(*texts: Any) -> str:

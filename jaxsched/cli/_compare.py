@@ -12,6 +12,7 @@ from jaxsched.cli import _names as names
 from jaxsched.cli import _options as options
 from jaxsched.cli._backlog import bound_or_none, make_backlog, make_clock, policy_list
 from jaxsched.cli._output import console_beside, require_targets, save_csv, save_json, save_plot
+from jaxsched.cli._tuned import warn_of_other_backlogs
 
 _POLICIES = "fcfs,shortest_output,shortest_prompt,total_size,smallest_volume"
 
@@ -47,8 +48,10 @@ def compare(
     require_targets(json=json_target, csv=csv_path, plot=plot_path)
     rules = policy_list(policy_names)
     clock = make_clock(server.server, deadline_s)
+    inst = make_backlog(backlog, server.server, console)
+    warn_of_other_backlogs(rules, backlog, inst)
     comparison = js.compare(
-        make_backlog(backlog, server.server),
+        inst,
         rules,
         baseline or _default_baseline(rules),
         bound_or_none(bound),

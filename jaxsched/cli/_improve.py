@@ -19,6 +19,7 @@ from jaxsched.cli._output import (
     save_json,
     save_plot,
 )
+from jaxsched.cli._tuned import warn_of_other_backlogs
 
 
 def improve(
@@ -50,7 +51,8 @@ def improve(
     clock = make_clock(server.server)
     if backlog.trace is None and backlog.batch is None:
         backlog = dataclasses.replace(backlog, batch=1)
-    inst = make_backlog(backlog, server.server)
+    inst = make_backlog(backlog, server.server, console)
+    warn_of_other_backlogs([policy], backlog, inst)
     priority = js.policies.prioritize(policy, inst)
     before = js.simulate(inst, priority, **server.admits)
     lower = _evaluated(bound_name, inst)

@@ -11,6 +11,7 @@ import jaxsched as js
 from jaxsched.cli import _options as options
 from jaxsched.cli._backlog import make_backlog, make_clock
 from jaxsched.cli._output import console_beside, require_targets, save, save_csv, save_json
+from jaxsched.cli._tuned import warn_of_other_backlogs
 
 
 def simulate(
@@ -32,7 +33,8 @@ def simulate(
     require_targets(save=save_path, json=json_target, csv=csv_path)
     clock = make_clock(server.server, deadline_s)
     js.policies.make(policy)  # or an error, before any work
-    inst = make_backlog(backlog, server.server)
+    inst = make_backlog(backlog, server.server, console)
+    warn_of_other_backlogs([policy], backlog, inst)
     sched = js.simulate(inst, js.policies.prioritize(policy, inst), **server.admits)
     require_ok(sched, f"rule {policy!r}")
     measured = _measured(policy, inst, js.metrics.summary(inst, sched, clock, deadline_s))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,10 @@ from jaxsched.cli import _names as names
 from jaxsched.cli import _options as options
 from jaxsched.cli._backlog import DEFAULT_INSTANCES, make_backlog, make_clock, named
 from jaxsched.cli._output import console_beside, require_targets, save, save_json
+from jaxsched.cli._tuned import described
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _YARDSTICK = "smallest_volume"
 _FEATURES = ("log_prompt", "log_output", "log_total", "log_volume", "prompt_share", "output_share")
@@ -67,7 +71,7 @@ def tune(
         raise ValueError(f"RULE {rule_path}: expected a file name that ends in .json or .npz")
     rule = _rule(policy, features)
     objective = _objective(objective_name, clock.server)
-    train, held_out = _halves(backlog, clock.server)
+    train, held_out = _halves(backlog, clock.server, console)
     tuned = js.tune(
         rule,
         train=train,
@@ -81,8 +85,13 @@ def tune(
     )
     yardstick = float(js.tuning.evaluate(_YARDSTICK, held_out, objective).mean())
     unit = "rounds" if clock.server is None else "s"
-    console.print(_summary(tuned, objective_name, unit, yardstick))
-    save(rule_path, lambda path: js.policies.save(tuned.rule, path), "rule", console)
+    console.print(_table(tuned, held_out, f"{objective_name}\n({unit})", yardstick))
+    console.print(_progress(tuned, steps, patience))
+    about = described(backlog, train) | {"server": clock.server, "objective": objective_name}
+    save(
+        *(rule_path, lambda path: js.policies.save(tuned.rule, path, tuned_on=about)),
+        *("rule", console),
+    )
     console.print(f"--policies file:{rule_path} uses it", soft_wrap=True)
     if json_target is not None:
         save_json(json_target, context.obj, backlog.seed, _numbers(tuned, yardstick), console)
@@ -108,22 +117,49 @@ def _objective(name: str, server: str | None) -> Any:
     return objective if clock is None else functools.partial(objective, clock=clock)
 
 
-def _halves(backlog: options.Backlog, server: str | None) -> tuple[js.Instance, js.Instance]:
+def _halves(
+    backlog: options.Backlog, server: str | None, console: Console
+) -> tuple[js.Instance, js.Instance]:
     """Draw twice as many instances as asked for, which are independent, and split them in two."""
     half = DEFAULT_INSTANCES if backlog.batch is None else backlog.batch
-    both = make_backlog(dataclasses.replace(backlog, batch=2 * half), server)
+    both = make_backlog(dataclasses.replace(backlog, batch=2 * half), server, console)
     return both[:half], both[half:]
 
 
-def _summary(tuned: js.tuning.Tuned, name: str, unit: str, yardstick: float) -> str:
-    history = tuned.history
-    best = history.best[-1]
-    return (
-        f"{name} on held-out backlogs, {unit}\n"
-        f"  at the start      {history.validation[0]:.6g}\n"
-        f"  after {history.best_step:>5} steps {best:.6g}\n"
-        f"  {_YARDSTICK:<17} {yardstick:.6g} ({best / yardstick - 1:+.2%} tuned)"
+def _table(tuned: js.tuning.Tuned, held_out: js.Instance, metric: str, yardstick: float) -> Any:
+    import numpy as np
+
+    from jaxsched._lib.layout import Column, Layout
+    from jaxsched._lib.words import counted
+    from jaxsched.show.tables import FittedTable
+
+    values = {
+        _YARDSTICK: yardstick,
+        "the rule at the start": tuned.history.validation[0],
+        "the rule when tuned": tuned.history.best[-1],
+    }
+    changes = ["-", *(f"{value / yardstick - 1:+.2%}" for value in list(values.values())[1:])]
+    count = counted(int(np.size(held_out.kv_capacity)), "held-out instance")
+    layout = Layout(
+        title=f"mean of {count}; lower is better",
+        columns=[
+            Column("rule", list(values)),
+            Column(metric, [f"{value:.6g}" for value in values.values()]),
+            Column(f"change\nvs {_YARDSTICK}", changes),
+        ],
+        caption="",
     )
+    return FittedTable(layout)
+
+
+def _progress(tuned: js.tuning.Tuned, steps: int, patience: int | None) -> str:
+    """Say how many steps ran, and which of them gave the rule."""
+    from jaxsched._lib.words import counted
+
+    ran, best = len(tuned.history.train), tuned.history.best_step
+    stopped = f" of {steps}, stopped by --patience {patience}" if ran < steps else ""
+    given = f"step {best} was best" if best else "none was better than the start, which is kept"
+    return f"\nran {counted(ran, 'step')}{stopped}; {given}"
 
 
 def _numbers(tuned: js.tuning.Tuned, yardstick: float) -> dict[str, Any]:

@@ -214,7 +214,7 @@ class CapacityPlan:
             saved[0] = "-"
             columns.append(Column(f"saved\nvs {self.rules[0]}", saved + blank))
         with_it = [_tables.written(self.metric_at(rule)) for rule in self.rules]
-        columns.append(Column(f"{target.label}\nwith it", with_it + blank))
+        columns.append(Column(f"{target.label}\nwith it ({target.unit})", with_it + blank))
         unit = "seconds" if target.unit == "s" else target.unit
         again = [
             f"{rule} misses it again with {_number(at)}"

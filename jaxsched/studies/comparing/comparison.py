@@ -14,6 +14,7 @@ from jaxsched._lib import layout as _layout
 from jaxsched._lib.errors import InputError, UnknownName
 from jaxsched._lib.layout import Column, Layout
 from jaxsched._lib.names import hint
+from jaxsched._lib.words import counted
 from jaxsched.metrics.statistics import Estimate, estimate_means
 from jaxsched.show import plots
 from jaxsched.show import tables as _tables
@@ -195,10 +196,10 @@ class Comparison:
     @property
     def description(self) -> str:
         """What the rules were run on, in a phrase."""
-        count = self.num_requests.size
-        instances = "1 instance" if count == 1 else f"{count} instances"
-        requests = _text(_extremes(self.num_requests))
-        return f"{instances} of {requests} requests, {_text(_extremes(self.kv_capacity))} KV tokens"
+        instances = counted(self.num_requests.size, "instance")
+        requests = counted(int(self.num_requests.min()), "request", int(self.num_requests.max()))
+        tokens = counted(int(self.kv_capacity.min()), "KV token", int(self.kv_capacity.max()))
+        return f"{instances} of {requests}, {tokens}"
 
     @property
     def interval_name(self) -> str | None:
@@ -229,21 +230,23 @@ class Comparison:
             cells = [written(estimate, **style) for estimate in estimates.values()]
             return Column(header, cells + [limit] * is_bound_shown)
 
+        # A clock counts some columns in seconds, and others stay in rounds: each says which.
+        time, steps = ("\n(s)", "\n(rounds)") if unit == "s" else ("", "")
         latency = f"mean_latency_{unit}"
         columns = [
             Column("rule", [*self.rules] + [f"{self.bound_name} bound"] * is_bound_shown),
-            column("mean\nlatency", self.estimate(latency), written(bound) if bound else ""),
+            column(f"mean\nlatency{time}", self.estimate(latency), written(bound) if bound else ""),
         ]
         if self.baseline is not None:
             change = self.change(latency) | {self.baseline: Estimate(math.nan, math.nan, math.nan)}
             columns.append(column(f"change\nvs {self.baseline}", change, is_share=True))
         if bound is not None:
-            header = f"above\n{self.bound_name}\nbound"
+            header = f"above\n{self.bound_name}\nbound{steps}"
             columns.append(column(header, self.estimate("gap"), is_share=True))
         for header, metric, is_share in (
-            ("p99\nlatency", f"p99_latency_{unit}", False),
-            ("make-\nspan", f"makespan_{unit}", False),
-            ("slow-\ndown", "mean_slowdown", False),
+            (f"p99\nlatency{time}", f"p99_latency_{unit}", False),
+            (f"make-\nspan{time}", f"makespan_{unit}", False),
+            (f"slow-\ndown{steps}", "mean_slowdown", False),
             ("KV\nuse", "kv_use", True),
             ("on\ntime", "share_within_deadline", True),
         ):
@@ -251,7 +254,7 @@ class Comparison:
                 estimates = self.estimate(metric)
                 columns.append(column(header, estimates, is_share=is_share, has_interval=False))
         return Layout(
-            title=f"{self.description}; times in {'seconds' if unit == 's' else unit}",
+            title=self.description if unit == "s" else f"{self.description}; times in rounds",
             columns=columns,
             caption=_tables.interval_caption(self.interval_name),
             best_row=self.rules.index(self.best) if len(self.rules) > 1 else None,
@@ -299,7 +302,3 @@ def _columns(name: str, prefix: str, estimates: Estimate) -> dict[str, np.ndarra
 def _extremes(values: np.ndarray) -> int | list[int]:
     low, high = int(values.min()), int(values.max())
     return low if low == high else [low, high]
-
-
-def _text(extremes: int | list[int]) -> str:
-    return "..".join(map(str, extremes)) if isinstance(extremes, list) else str(extremes)

@@ -2,6 +2,15 @@
 
 from jaxsched.workloads.traces._download import SOURCES, Source, download
 from jaxsched.workloads.traces._load import TraceWarning, load
-from jaxsched.workloads.traces._read import Trace, read
+from jaxsched.workloads.traces._read import Trace, has_arrival_times, read
 
-__all__ = ["SOURCES", "Source", "Trace", "TraceWarning", "download", "load", "read"]
+__all__ = [
+    "SOURCES",
+    "Source",
+    "Trace",
+    "TraceWarning",
+    "download",
+    "has_arrival_times",
+    "load",
+    "read",
+]
