@@ -50,7 +50,7 @@ experiments-smoke: $(VENV)/.installed-dev  ## Run every experiment in its smalle
 
 .PHONY: clean
 clean:  ## Remove the environment, caches and build products
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist docs/_build docs/notebooks *.egg-info demo_compare.png
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist docs/_build docs/_tables docs/notebooks *.egg-info demo_compare.png
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One stamp for each set of extras, so that set-up is not repeated until pyproject.toml changes.

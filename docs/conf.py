@@ -1,8 +1,17 @@
-"""How Sphinx builds these pages: ``make docs``. Nothing here needs the network."""
+"""How Sphinx builds these pages: ``make docs``. Nothing here needs the network, nor do the pages.
+
+The notebooks run, their outputs are kept in ``_build``, and one that fails fails the build.
+"""
 
 import shutil
+import sys
 from importlib.metadata import version as version_of
 from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+import _tables  # noqa: E402
 
 project = "jaxsched"
 author = "the jaxsched authors"
@@ -13,13 +22,19 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
+    "sphinx-mathjax-offline",  # serves MathJax with the pages
 ]
 html_theme = "furo"
 html_title = "jaxsched"
-exclude_patterns = ["_build"]
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
+exclude_patterns = ["_build", "_tables"]
 
-nb_execution_mode = "off"  # the tests run every notebook; they are kept without outputs
-myst_enable_extensions = ["amsmath", "dollarmath"]
+nb_execution_mode = "cache"
+nb_execution_cache_path = str(HERE / "_build" / "notebooks")
+nb_execution_raise_on_error = True
+nb_execution_timeout = 600
+myst_enable_extensions = ["amsmath", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
@@ -30,20 +45,25 @@ napoleon_use_rtype = False
 napoleon_custom_sections = ["Source"]
 
 # Sphinx reads only what lies in its own folder.
-HERE = Path(__file__).parent
 shutil.copytree(
     HERE.parent / "notebooks",
     HERE / "notebooks",
-    ignore=lambda folder, names: [name for name in names if not name.endswith(".ipynb")],
+    ignore=lambda folder, names: [
+        name for name in names if not name.endswith(".ipynb")
+    ],
     dirs_exist_ok=True,
 )
+_tables.write(HERE / "_tables")
 
 
-def _skip_what_pytrees_add(app, kind, name, member, skip, options):
-    """Leave out the method that every pytree has."""
-    return True if name == "replace" else None
+def _skip(app, kind, name, member, skip, options):
+    """Leave out what classes get without writing it: replace of pytrees, fields of named tuples."""
+    is_field_number = (getattr(member, "__doc__", None) or "").startswith(
+        "Alias for field number"
+    )
+    return True if name == "replace" or is_field_number else None
 
 
 def setup(app):
     """Tell autodoc what to leave out."""
-    app.connect("autodoc-skip-member", _skip_what_pytrees_add)
+    app.connect("autodoc-skip-member", _skip)

@@ -110,7 +110,7 @@ def cases(sizes: Sizes, folder: Path | None) -> Iterator[Case]:
             whole = js.traces.load(path, capacity)
             yield Case(f"{name}, whole", whole, WHOLE_FILE_RULES, BestBound(), server)
     n, count = sizes.linear_program
-    small = _first(js.workloads.uniform(key, count), n)
+    small = _first(js.workloads.uniform(key, batch=count), n)
     yield _guided(f"uniform, n = {n}", small, RULES | _small_rules())
 
 

@@ -78,7 +78,7 @@ def certificates(size: Size) -> dict[str, list[_common.Row]]:
     total, searches, steps = {}, [], []
     for discipline in DISCIPLINES:
         for rule in RULES:
-            priority = js.prioritize(rule, inst)
+            priority = js.prioritize(inst, rule)
             sched = js.simulate(inst, priority, discipline=discipline)
             total[rule, discipline] = np.asarray(sched.completion, np.int64).sum(axis=-1)
         options = {"num_chains": size.num_chains, "discipline": discipline, "progress": False}

@@ -85,7 +85,7 @@ def towards(best, far, instances: js.Instance):
 
 
 def mean(rule, instances: js.Instance) -> float:
-    return float(tuning.evaluate(rule, instances).mean())
+    return float(tuning.evaluate(instances, rule).mean())
 
 
 def points(instances: js.Instance, steps: int) -> dict:
@@ -121,7 +121,7 @@ def points(instances: js.Instance, steps: int) -> dict:
 
 def evaluation_seconds(rule, instances: js.Instance) -> float:
     """Median time of one hard evaluation of all instances, their scores given."""
-    priority = js.prioritize(rule, instances)
+    priority = js.prioritize(instances, rule)
     times = []
     for _ in range(12):
         begin = time.perf_counter()

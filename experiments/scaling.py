@@ -28,7 +28,7 @@ def measure(is_smoke):
     rows = []
     for n, batch in ((50, 600),) if is_smoke else SHAPES:
         inst = js.workloads.mixed(jax.random.key(SEED), num_requests=n, batch=batch)
-        priority = jax.block_until_ready(js.prioritize("smallest_volume", inst))
+        priority = jax.block_until_ready(js.prioritize(inst, "smallest_volume"))
         times = []
         for _ in range(REPEATS + 1):
             begin = time.perf_counter()

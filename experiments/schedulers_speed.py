@@ -63,8 +63,8 @@ def seconds(function):
 
 def measure(case, repeats):
     inst = jax.block_until_ready(instances(case))
-    first = seconds(lambda: js.prioritize(case.rule, inst))
-    times = [seconds(lambda: js.prioritize(case.rule, inst)) for _ in range(repeats)]
+    first = seconds(lambda: js.prioritize(inst, case.rule))
+    times = [seconds(lambda: js.prioritize(inst, case.rule)) for _ in range(repeats)]
     return {
         "scheduler": case.name,
         "workload": case.workload,

@@ -37,7 +37,7 @@ def seconds(function):
 def measure(n, batch, order, repeats, discipline="strict"):
 
     inst = js.workloads.mixed(jax.random.key(SEED), num_requests=n, batch=batch)
-    priority = jax.block_until_ready(js.prioritize(order, inst))
+    priority = jax.block_until_ready(js.prioritize(inst, order))
     fields = (inst.prompt_tokens, inst.output_tokens, inst.kv_capacity, priority)
     on_host = [np.asarray(field) for field in fields]
 
@@ -70,7 +70,7 @@ def measure(n, batch, order, repeats, discipline="strict"):
 def in_one_program(n, batch, order, repeats):
     """Seconds for the same inside a caller's jit: one program, priorities sorted by XLA."""
     inst = js.workloads.mixed(jax.random.key(SEED), num_requests=n, batch=batch)
-    priority = js.prioritize(order, inst)
+    priority = js.prioritize(inst, order)
     program = jax.jit(lambda inst, priority: js.simulate(inst, priority).start)
     seconds(lambda: program(inst, priority))
     times = [seconds(lambda: program(inst, priority)) for _ in range(repeats)]
@@ -96,7 +96,7 @@ def peak_memory(num_instances, n):
 
 def report_memory(num_instances, n):
     inst = js.workloads.mixed(jax.random.key(SEED), num_requests=n, batch=num_instances)
-    sched = js.simulate(inst, js.prioritize("smallest_volume", inst))
+    sched = js.simulate(inst, js.prioritize(inst, "smallest_volume"))
     jax.block_until_ready(sched)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)  # KiB on Linux
 

@@ -37,7 +37,7 @@ TRACES = {
     "mooncake_conversation": 524288,
 }
 FIXED = ["fcfs", "shortest_output", "shortest_prompt", "total_size", "smallest_volume", "sorted_f"]
-OBJECTIVES = {"mean_latency": js.tuning.mean_latency, "p99": js.tuning.p99}
+OBJECTIVES = {"mean_latency": js.tuning.mean_latency, "p99": js.tuning.p99_latency}
 FEATURES = (
     *("log_volume", "log_prompt", "log_output", "log_total", "prompt_share", "output_share"),
     *("prompt_share*prompt_share", "prompt_share*output_share", "output_share*output_share"),
@@ -104,7 +104,7 @@ def tuned(
         js.policies.make("linear_score", features=FEATURES, weights=[f == name for f in FEATURES])
         for name in STARTS
     ]
-    rule = min(starts, key=lambda start: js.tuning.evaluate(start, validation, objective).mean())
+    rule = min(starts, key=lambda start: js.tuning.evaluate(validation, start, objective).mean())
     spread = jnp.std(jax.vmap(functools.partial(features, FEATURES))(train), axis=(0, 1))
     runs = {
         rate: js.tune(
@@ -152,8 +152,8 @@ def compared(name: str, draw: Callable[..., js.Instance], size: Size) -> Compare
         begin = time.perf_counter()
         run, rate = tuned(train, validation, objective, size)
         seconds = time.perf_counter() - begin
-        values = {rule: js.tuning.evaluate(rule, test, objective) for rule in FIXED}
-        mine = js.tuning.evaluate(run.rule, test, objective)
+        values = {rule: js.tuning.evaluate(test, rule, objective) for rule in FIXED}
+        mine = js.tuning.evaluate(test, run.rule, objective)
         best = min(values, key=lambda rule: values[rule].mean())
         place = {"backlogs": name, "objective": metric}
         for rule, each in values.items():
@@ -206,12 +206,12 @@ def _blind_start(name: str, size: Size) -> dict[str, Any]:
         minibatch_size=32,
     )
     seconds = time.perf_counter() - begin
-    volume = js.tuning.evaluate("smallest_volume", test)
+    volume = js.tuning.evaluate(test, "smallest_volume")
     return {
         "rule": name,
         "seconds": seconds,
         "target_s": target.seconds,
-        **change(js.tuning.evaluate(found.rule, test), volume),
+        **change(js.tuning.evaluate(test, found.rule), volume),
         "target_percent": target.percent,
         "best_step": found.history.best_step,
     }

@@ -82,7 +82,7 @@ def curves(
     keys = jax.random.split(jax.random.key(SEED), 2)
     draw = functools.partial(js.workloads.mixed, num_requests=200, batch=size.instances)
     train, validation = draw(keys[0]), draw(keys[1])
-    volume = js.tuning.evaluate("smallest_volume", validation).mean()
+    volume = js.tuning.evaluate(validation, "smallest_volume").mean()
     runs = [
         js.tune(
             rule,

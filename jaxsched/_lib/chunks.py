@@ -115,8 +115,12 @@ def map_instances(function: Callable[..., Any], *trees: Any) -> Any:
     """
     trees = jax.tree.map(np.asarray, trees)
     *leading, n = trees[0].prompt_tokens.shape
-    chunk_size = max(1, _HOST_BYTES // (_HOST_BYTES_PER_REQUEST * n))
-    return map_chunks(function, *trees, leading=tuple(leading), chunk_size=chunk_size)
+    return map_chunks(function, *trees, leading=tuple(leading), chunk_size=host_chunk_size(n))
+
+
+def host_chunk_size(n: int) -> int:
+    """Instances in a chunk of numpy work on ``[rows, n]``."""
+    return max(1, _HOST_BYTES // (_HOST_BYTES_PER_REQUEST * n))
 
 
 def device_chunk_size(

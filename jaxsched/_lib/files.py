@@ -32,9 +32,9 @@ def load_arrays(
             arrays = {name: file[name] for name in file.files}
     except ValueError as error:
         raise ValueError(f"{path}: not an npz file written by jaxsched") from error
-    found = str(arrays.pop(_KIND, "something else"))
-    if found != kind:
-        raise ValueError(f"{path}: holds {found}, expected {kind}")
+    held = str(arrays.pop(_KIND, "something else"))
+    if held != kind:
+        raise ValueError(f"{path}: holds {held}, expected {kind}")
     if missing := [name for name in fields if name not in arrays]:
         raise ValueError(f"{path}: lacks the field {missing[0]!r} of {kind}")
     present = [name for name in optional if name in arrays]

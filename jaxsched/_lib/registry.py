@@ -65,6 +65,11 @@ class Registry(MutableMapping[str, T]):
         """Raise if nothing has this name."""
         self[name]
 
+    def name_of(self, name: str) -> str:
+        """Say under which name what has this name or alias is listed, or raise."""
+        self.require(name)
+        return self._aliases.get(name, name)
+
     def copy(self) -> Registry[T]:
         """Make another with the same entries; what is added to one is not in the other."""
         other: Registry[T] = Registry(self.kind, self._entries)

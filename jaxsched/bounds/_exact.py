@@ -94,16 +94,16 @@ def exact(inst: Instance, *, time_limit_s: float = 60.0) -> Optimum:
     if status not in (highspy.HighsModelStatus.kOptimal, highspy.HighsModelStatus.kTimeLimit):
         raise RuntimeError(f"HiGHS stopped with: {solver.modelStatusToString(status)}")
 
-    found = _one_after_another(output)
+    starts = _one_after_another(output)
     if np.isfinite(solver.getInfo().objective_function_value):
         chosen = np.asarray(solver.getSolution().col_value).reshape(-1, horizon + 1).argmax(axis=1)
-        found = min(found, chosen, key=np.sum)
-    upper = int(np.sum(found + output))
+        starts = min(starts, chosen, key=np.sum)
+    upper = int(np.sum(starts + output))
     proven = max(solver.getInfo().mip_dual_bound * (1 - _TOLERANCE), float(volume(inst)))
     lower = min(upper, math.ceil(proven))
 
     start = np.full(np.shape(inst.is_real), NOT_SCHEDULED)
-    start[np.asarray(inst.is_real)] = found
+    start[np.asarray(inst.is_real)] = starts
     return Optimum(
         schedule=Schedule.from_starts(jax.tree.map(np.asarray, inst), start),
         lower=lower,

@@ -187,8 +187,8 @@ def _climbed(
         end = min(begin + STEPS_PER_CYCLE, num_steps)
         if is_active.any():
             cycle = climb(problem, prices, step_size, np.int32(end - begin))
-            found, value, values = jax.tree.map(np.asarray, cycle)
-            prices = np.where(is_active[:, None], found, prices)
+            climbed, value, values = jax.tree.map(np.asarray, cycle)
+            prices = np.where(is_active[:, None], climbed, prices)
             history[is_active, begin:end] = values[is_active, : end - begin]
             before = values[:, 0]  # a cycle begins where the one before was best
             is_active &= value > before + tolerance * np.abs(before)

@@ -144,10 +144,10 @@ def least_costs(
     tails = tail_sums(np, prices, np.diff(edges).astype(np.float64))
     size = max(1, HOST_CELLS // edges.size)
     chunks = [slice(begin, begin + size) for begin in range(0, prompt.size, size)]
-    found = [
+    best = [
         _least_costs(edges, tails, prompt[chunk, None], output[chunk, None]) for chunk in chunks
     ]
-    cost, start = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    cost, start = (np.concatenate(parts) for parts in zip(*best, strict=True))
     return cost, start
 
 

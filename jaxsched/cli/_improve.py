@@ -53,7 +53,7 @@ def improve(
         backlog = dataclasses.replace(backlog, batch=1)
     inst = make_backlog(backlog, server.server, console)
     warn_of_other_backlogs([policy], backlog, inst)
-    priority = js.policies.prioritize(policy, inst)
+    priority = js.prioritize(inst, policy)
     before = js.simulate(inst, priority, **server.admits)
     lower = _evaluated(bound_name, inst)
     better = js.improve(

@@ -50,7 +50,7 @@ SERVERS = (
     "deepseek_v3_8xb200",
 )
 BOUNDS = ("volume", "mean_busy", "price")
-OBJECTIVES = ("mean_latency", "p_norm", "p99")
+OBJECTIVES = ("mean_latency", "p_norm", "p99_latency")
 TRACES = ("arxiv_summarization", "azure2023_code", "azure2023_conv", "mooncake_conversation")
 
 Complete = Callable[[str], list[str]]

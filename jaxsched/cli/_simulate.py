@@ -35,7 +35,7 @@ def simulate(
     js.policies.make(policy)  # or an error, before any work
     inst = make_backlog(backlog, server.server, console)
     warn_of_other_backlogs([policy], backlog, inst)
-    sched = js.simulate(inst, js.policies.prioritize(policy, inst), **server.admits)
+    sched = js.simulate(inst, js.prioritize(inst, policy), **server.admits)
     require_ok(sched, f"rule {policy!r}")
     measured = _measured(policy, inst, js.metrics.summary(inst, sched, clock, deadline_s))
     console.print(_table(policy, measured))

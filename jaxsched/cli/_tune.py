@@ -12,7 +12,7 @@ import typer
 import jaxsched as js
 from jaxsched.cli import _names as names
 from jaxsched.cli import _options as options
-from jaxsched.cli._backlog import DEFAULT_INSTANCES, make_backlog, make_clock, named
+from jaxsched.cli._backlog import DEFAULT_INSTANCES, make_backlog, make_clock
 from jaxsched.cli._output import console_beside, require_targets, save, save_json
 from jaxsched.cli._tuned import described
 
@@ -46,7 +46,7 @@ def tune(
     objective_name: Annotated[
         str,
         _option(
-            *("--objective", "mean_latency (default), p_norm (2) or p99.", "NAME"),
+            *("--objective", "mean_latency (default), p_norm (2), p99_latency.", "NAME"),
             complete=names.one_of(*names.OBJECTIVES),
         ),
     ] = "mean_latency",
@@ -83,7 +83,7 @@ def tune(
         patience=patience,
         checkpoint_dir=checkpoint_dir,
     )
-    yardstick = float(js.tuning.evaluate(_YARDSTICK, held_out, objective).mean())
+    yardstick = float(js.tuning.evaluate(held_out, _YARDSTICK, objective).mean())
     unit = "rounds" if clock.server is None else "s"
     console.print(_table(tuned, held_out, f"{objective_name}\n({unit})", yardstick))
     console.print(_progress(tuned, steps, patience))
@@ -112,8 +112,7 @@ def _rule(policy: str, features: str | None) -> Any:
 
 
 def _objective(name: str, server: str | None) -> Any:
-    known = {each: getattr(js.tuning, each) for each in names.OBJECTIVES}
-    objective, clock = named("objective", name, known), make_clock(server)
+    objective, clock = js.tuning.OBJECTIVES[name], make_clock(server)
     return objective if clock is None else functools.partial(objective, clock=clock)
 
 

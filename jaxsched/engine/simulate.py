@@ -17,8 +17,10 @@ from jaxsched.engine.contract import Admission, Discipline
 from jaxsched.engine.offline.kernels import KERNEL_WIDTH
 from jaxsched.engine.offline.programs import from_order, from_priority, mappable
 from jaxsched.engine.order import serving_order_on_host
+from jaxsched.model.clock import LinearClock
 from jaxsched.model.instance import Instance
 from jaxsched.model.schedule import Schedule
+from jaxsched.model.server import Server
 
 
 def simulate(
@@ -69,14 +71,38 @@ def simulate(
       Optimization with Variable Prefill and Decode Lengths*, 2025, arXiv:2508.06133 (the model).
       Earliest fit is serial schedule generation from project scheduling; on this model ours.
     """
+    server = backlog_server(inst, discipline, admission, max_num_seqs)
+    return schedule_on(server, inst, priority)
+
+
+def backlog_server(
+    inst: Instance,
+    discipline: Discipline = "strict",
+    admission: Admission = "look_ahead",
+    max_num_seqs: Any = None,
+    clock: LinearClock | None = None,
+) -> Server:
+    """Make the server that works off backlogs in rounds, from the options of :func:`simulate`."""
     choice("discipline", discipline, get_args(Discipline))
     choice("admission", admission, get_args(Admission))
+    return Server(
+        kv_capacity=inst.kv_capacity,
+        clock=clock,
+        max_num_seqs=max_num_seqs,
+        admission=admission,
+        discipline=discipline,
+    )
+
+
+def schedule_on(server: Server, inst: Instance, priority: Any) -> Schedule:
+    """Schedule backlogs on a server, whose KV capacity is that of the instance."""
     priority = _checked_priority(inst, priority)
-    max_num_seqs = _checked_cap(inst, max_num_seqs)
+    max_num_seqs = checked_cap(inst, server.max_num_seqs)
+    words: Any = server.discipline, server.admission  # those of backlogs
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((inst, priority, max_num_seqs))):
         inst, priority, max_num_seqs = jax.tree.map(jnp.asarray, (inst, priority, max_num_seqs))
-        return mappable(discipline, admission)(inst, lax.stop_gradient(priority), max_num_seqs)
-    return _concrete(inst, priority, max_num_seqs, discipline, admission)
+        return mappable(*words)(inst, lax.stop_gradient(priority), max_num_seqs)
+    return _concrete(inst, priority, max_num_seqs, *words)
 
 
 def _checked_priority(inst: Instance, priority: Any) -> Any:
@@ -97,7 +123,8 @@ def _checked_priority(inst: Instance, priority: Any) -> Any:
     return priority
 
 
-def _checked_cap(inst: Instance, max_num_seqs: Any) -> Any:
+def checked_cap(inst: Instance, max_num_seqs: Any) -> Any:
+    """Take a cap as int32, one for each instance ``[..]``, or None where there is none."""
     if max_num_seqs is None:
         return None
     leading = inst.kv_capacity.shape

@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxsched._lib.chunks import map_instances
 from jaxsched._lib.errors import InputError, first_true, index_text
+from jaxsched.metrics.distribution import distribution, mean, percentiles
 from jaxsched.metrics.kv import mean_kv_tokens, peak_kv_tokens
 from jaxsched.metrics.latency import in_rounds, makespan, of_real, outcome_of, slowdown
 from jaxsched.model.clock import LinearClock
@@ -58,10 +59,10 @@ def summary(
     Example:
       >>> import jaxsched as js
       >>> inst = js.Instance.from_lengths([3, 1], [2, 4], kv_capacity=8)
-      >>> found = js.metrics.summary(inst, js.Schedule.from_starts(inst, [0, 2]))
-      >>> float(found["total_latency_rounds"]), float(found["mean_slowdown"])
+      >>> metrics = js.metrics.summary(inst, js.Schedule.from_starts(inst, [0, 2]))
+      >>> float(metrics["total_latency_rounds"]), float(metrics["mean_slowdown"])
       (8.0, 1.25)
-      >>> int(found["peak_kv_tokens"]), float(found["mean_kv_tokens"])
+      >>> int(metrics["peak_kv_tokens"]), float(metrics["mean_kv_tokens"])
       (5, 3.8333333333333335)
     """
     if isinstance(sched, Schedule):
@@ -94,19 +95,13 @@ def latency_statistics(values: np.ndarray, unit: str) -> dict[str, np.ndarray]:
     Example:
       >>> import numpy as np
       >>> import jaxsched as js
-      >>> found = js.metrics.latency_statistics(np.array([2.0, 6.0, np.nan]), "rounds")
-      >>> float(found["mean_latency_rounds"]), float(found["p50_latency_rounds"])
+      >>> statistics = js.metrics.latency_statistics(np.array([2.0, 6.0, np.nan]), "rounds")
+      >>> float(statistics["mean_latency_rounds"]), float(statistics["p50_latency_rounds"])
       (4.0, 4.0)
     """
-    p50, p90, p95, p99 = _percentiles(values, 50, 90, 95, 99)
     return {
         f"total_latency_{unit}": np.nansum(values, axis=-1),
-        f"mean_latency_{unit}": _mean(values),
-        f"p50_latency_{unit}": p50,
-        f"p90_latency_{unit}": p90,
-        f"p95_latency_{unit}": p95,
-        f"p99_latency_{unit}": p99,
-        f"max_latency_{unit}": np.nanmax(values, axis=-1),
+        **distribution(f"latency_{unit}", values),
     }
 
 
@@ -114,10 +109,10 @@ def _summary_in_rounds(inst: Instance, out: Outcome) -> dict[str, np.ndarray]:
     first_token, slow, span = of_real(out, out.ttft), slowdown(inst, out), makespan(inst, out)
     return {
         **latency_statistics(of_real(out, out.latency), "rounds"),
-        "mean_ttft_rounds": _mean(first_token),
-        "p99_ttft_rounds": _percentiles(first_token, 99)[0],
-        "mean_slowdown": _mean(slow),
-        "p99_slowdown": _percentiles(slow, 99)[0],
+        "mean_ttft_rounds": mean(first_token),
+        "p99_ttft_rounds": percentiles(first_token, 99)[0],
+        "mean_slowdown": mean(slow),
+        "p99_slowdown": percentiles(slow, 99)[0],
         "makespan_rounds": span,
         "peak_kv_tokens": peak_kv_tokens(inst, out),
         "mean_kv_tokens": mean_kv_tokens(inst, out),
@@ -132,34 +127,16 @@ def _summary_in_seconds(
     span = np.nanmax(of_real(out, out.completion), axis=-1)
     measures = {
         **latency_statistics(latency, "s"),
-        "mean_ttft_s": _mean(first_token),
-        "p99_ttft_s": _percentiles(first_token, 99)[0],
+        "mean_ttft_s": mean(first_token),
+        "p99_ttft_s": percentiles(first_token, 99)[0],
         "makespan_s": span,
         "throughput_tokens_per_s": _total_output(inst) / span,
     }
     if deadline_s is not None:
-        measures["share_within_deadline"] = _mean(
+        measures["share_within_deadline"] = mean(
             np.where(inst.is_real, latency <= deadline_s, np.nan)
         )
     return measures
-
-
-def _mean(values: np.ndarray) -> np.ndarray:
-    return np.nansum(values, axis=-1) / np.count_nonzero(~np.isnan(values), axis=-1)
-
-
-def _percentiles(values: np.ndarray, *percents: int) -> list[np.ndarray]:
-    """Numpy's linear percentiles of what is not NaN (its own nanpercentile loops over rows)."""
-    ordered = np.sort(values, axis=-1)  # NaN last
-    last = np.count_nonzero(~np.isnan(values), axis=-1, keepdims=True) - 1
-
-    def percentile(percent: int) -> np.ndarray:
-        below, hundredths = np.divmod(percent * last, 100)
-        low = np.take_along_axis(ordered, below, axis=-1)
-        high = np.take_along_axis(ordered, np.minimum(below + 1, last), axis=-1)
-        return (low + (high - low) * (hundredths / 100))[..., 0]
-
-    return [percentile(percent) for percent in percents]
 
 
 def _total_output(inst: Instance) -> np.ndarray:

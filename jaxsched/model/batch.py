@@ -44,6 +44,6 @@ class Batched:
 
         def part(leaf: Any) -> Any:
             rest = leaf.shape[len(leading) :]
-            return leaf.reshape(-1, *rest)[places.reshape(-1)].reshape(*places.shape, *rest)
+            return leaf.reshape(-1, *rest)[places.reshape(-1)].reshape((*places.shape, *rest))
 
         return jax.tree.map(part, self)

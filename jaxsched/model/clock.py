@@ -169,5 +169,5 @@ def _last_before(begin: np.ndarray, rounds: np.ndarray) -> np.ndarray:
     """Index in its ascending row of the last ``begin < round``, -1 where there is none."""
     row = np.arange(len(begin))[:, None]
     apart = row << 32  # rows laid end to end stay ascending, for one search over all of them
-    found = np.searchsorted((begin + apart).ravel(), (rounds + apart).ravel())
-    return found.reshape(rounds.shape) - row * begin.shape[-1] - 1
+    begun = np.searchsorted((begin + apart).ravel(), (rounds + apart).ravel())
+    return begun.reshape(rounds.shape) - row * begin.shape[-1] - 1

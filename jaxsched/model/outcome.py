@@ -42,8 +42,9 @@ class Outcome(Batched):
       num_steps: int ``[..]``, steps that the server took.
       recomputed_tokens: int ``[..]``, tokens computed again after preemptions.
       busy: ``[..]``, time that the server spent in steps.
-      peak_kv_tokens: int ``[..]``, the most tokens cached at once.
-      kv_token_time: ``[..]``, tokens cached, added up over time.
+      peak_kv_tokens: int ``[..]``, the most tokens cached at the end of a step, before requests
+        that finish give theirs back.
+      kv_token_time: ``[..]``, tokens so cached times the length of the step, added up.
       time_unit: ``"rounds"`` or ``"s"``; static. Rounds are integers, or floats of a relaxation;
         seconds are float64.
 

@@ -25,10 +25,16 @@ NOT_SCHEDULED = -1
 
 
 class Status(enum.IntEnum):
-    """What became of an instance; every start is -1 unless it is ``OK``."""
+    """What became of an instance, or at a server of each request.
+
+    Every start of an instance is -1 unless it is ``OK``.
+    """
 
     OK = 0
     NAN_PRIORITY = 1
+    REFUSED = 2
+    STALLED = 3
+    STEP_LIMIT = 4
 
     @property
     def sentence(self) -> str:
@@ -41,6 +47,18 @@ _SENTENCES = {
     Status.NAN_PRIORITY: (
         "the rule gave a real request the priority NaN, which has no place in an order; "
         "guard its logarithms, divisions and roots"
+    ),
+    Status.REFUSED: (
+        "the request could never finish, even alone, so it was refused on arrival; raise "
+        "kv_capacity, max_model_len or max_num_batched_tokens, or leave it out"
+    ),
+    Status.STALLED: (
+        "no step could compute a token, so the server stopped with work left; choose a "
+        "preemption or an admission that cannot run out of memory"
+    ),
+    Status.STEP_LIMIT: (
+        "work was left when the most steps allowed were taken; raise the limit, or look for "
+        "requests of equal priority that evict each other for ever"
     ),
 }
 
@@ -190,10 +208,10 @@ class Schedule(Batched):
 
 def _failures(status: np.ndarray) -> list[str]:
     """Name each status other than OK, with the number of its instances where there are several."""
-    found = {_name(code): np.count_nonzero(status == code) for code in np.unique(status) if code}
+    failed = {_name(code): np.count_nonzero(status == code) for code in np.unique(status) if code}
     if not status.ndim:
-        return [f"status={name}" for name in found]
-    return [f"{name} in {count} of {status.size}" for name, count in found.items()]
+        return [f"status={name}" for name in failed]
+    return [f"{name} in {count} of {status.size}" for name, count in failed.items()]
 
 
 def _name(code: int) -> str:
@@ -204,8 +222,24 @@ def _sentence(code: int) -> str:
     return Status(code).sentence if code in _SENTENCES else _name(code)
 
 
-def require_ok(sched: Schedule, name: str = "the rule") -> None:
-    """Raise for the first instance that was not scheduled, naming rule, instance and remedy."""
+def require_ok(
+    sched: Schedule,
+    name: str = "the rule",
+    *,
+    first: int = 0,
+    leading: tuple[int, ...] | None = None,
+) -> None:
+    """Raise for the first instance that was not scheduled, naming rule, instance and remedy.
+
+    Args:
+      sched: the schedule, ``[.., n]``; or a chunk ``[rows, n]`` of a larger one.
+      name: who made it.
+      first: number of the chunk's first instance in the larger schedule.
+      leading: leading axes of that.
+    """
     status = np.asarray(sched.status)
-    if (position := first_true(status != Status.OK)) is not None:
-        raise ValueError(f"{name}{in_instance(position)}: {Status(status[position]).sentence}")
+    position = first_true(status != Status.OK)
+    if position is None:
+        return
+    in_whole = position if leading is None else np.unravel_index(first + position[0], leading)
+    raise ValueError(f"{name}{in_instance(in_whole)}: {Status(status[position]).sentence}")

@@ -16,6 +16,7 @@ from jaxsched.policies._rule import (
     require_priorities,
     rule_name,
 )
+from jaxsched.policies.argument_order import inst_first
 from jaxsched.policies.registry import resolve
 
 _NEEDS_CONCRETE_NUMBERS = (
@@ -26,7 +27,7 @@ _NEEDS_CONCRETE_NUMBERS = (
 )
 
 
-def prioritize(rule: Rule | str, inst: Instance) -> jax.Array:
+def prioritize(inst: Instance, rule: Rule | str) -> jax.Array:
     """Apply a one-instance rule to an instance, or to each of many.
 
     A pure rule is compiled once for each function and shape, and once for each *type* of
@@ -38,8 +39,8 @@ def prioritize(rule: Rule | str, inst: Instance) -> jax.Array:
     priority is NaN the ranks are float32 with NaN in its place, for :func:`simulate` to report.
 
     Args:
-      rule: a :class:`~jaxsched.policies.Rule`, or the name of a registered one.
       inst: the instance, ``[.., n]``.
+      rule: a :class:`~jaxsched.policies.Rule`, or the name of a registered one.
 
     Returns:
       Priorities ``[.., n]``, lower first: as the rule returned them, or ranks (above).
@@ -53,11 +54,12 @@ def prioritize(rule: Rule | str, inst: Instance) -> jax.Array:
     Example:
       >>> import jaxsched as js
       >>> inst = js.Instance.from_lengths([[3, 1], [2, 2]], [[2, 4], [3, 1]], kv_capacity=8)
-      >>> js.prioritize("shortest_output", inst).tolist()
+      >>> js.prioritize(inst, "shortest_output").tolist()
       [[2, 4], [3, 1]]
-      >>> js.prioritize(lambda inst: inst.prompt_tokens + inst.output_tokens, inst).tolist()
+      >>> js.prioritize(inst, lambda inst: inst.prompt_tokens + inst.output_tokens).tolist()
       [[5, 5], [5, 3]]
     """
+    inst, rule = inst_first("prioritize", inst, rule)
     rule = resolve(rule)
     if isinstance(rule, HostRule):
         return _map_on_host(rule, inst)

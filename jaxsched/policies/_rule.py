@@ -18,34 +18,37 @@ from jaxsched.model.instance import Instance
 class HostRule:
     """A rule that needs concrete numbers; made by :func:`host_rule`."""
 
-    def __init__(self, function: Callable[[Instance], Any]):
+    def __init__(self, function: Callable[[Instance], Any], name: str | None = None):
         functools.update_wrapper(self, function)
         self._function = function
+        #: What tables and errors call it.
+        self.name = rule_name(function) if name is None else name
 
     def __call__(self, inst: Instance) -> np.ndarray:
         """Return the priorities of one instance ``[n]``, whose leaves reach the rule as numpy."""
-        name = rule_name(self)
+        name = self.name
         require_concrete(name, inst)
         if leading := np.shape(inst.kv_capacity):
             raise ValueError(
                 f"host rule {name!r} takes one instance but was given leading axes {leading}; "
-                "js.prioritize(rule, inst) maps it over them"
+                "js.prioritize(inst, rule) maps it over them"
             )
         priority = np.asarray(self._function(jax.tree.map(np.asarray, inst)))
         require_priorities(name, priority, inst.prompt_tokens.shape[-1])
         return priority
 
     def __repr__(self) -> str:
-        return f"host_rule({rule_name(self)})"
+        return f"host_rule({self.name})"
 
 
-def host_rule(function: Callable[[Instance], Any]) -> HostRule:
+def host_rule(function: Callable[[Instance], Any], name: str | None = None) -> HostRule:
     """Mark a rule as one that runs on the host, for solvers, searches and plain numpy.
 
     Args:
       function: takes one instance ``[n]`` whose leaves are (read-only) numpy arrays and returns
         ``[n]`` priorities, lower first. Lengths are int32, so a product of two of them wants
         ``astype`` first.
+      name: what tables and errors call it; by default the name of the function.
 
     Returns:
       The rule, for :func:`prioritize` and everything that takes one.
@@ -79,11 +82,11 @@ def rule_name(rule: Rule | str) -> str:
     """
     if isinstance(rule, str):
         return rule
-    if name := getattr(rule, "__name__", None):
-        return name
+    if isinstance(rule, HostRule):
+        return rule.name
     if isinstance(rule, functools.partial):
         return rule_name(rule.func)
-    return type(rule).__name__
+    return getattr(rule, "__name__", type(rule).__name__)
 
 
 def require_concrete(name: str, inst: Instance) -> None:
@@ -91,23 +94,23 @@ def require_concrete(name: str, inst: Instance) -> None:
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(inst)):
         raise TypeError(
             f"host rule {name!r} needs concrete numbers and cannot run inside jax.jit or "
-            "jax.vmap; call js.prioritize(rule, inst) outside and pass the priorities in"
+            "jax.vmap; call js.prioritize(inst, rule) outside and pass the priorities in"
         )
 
 
 def require_priorities(name: str, priority: Any, num_requests: int) -> None:
     """Raise unless ``priority`` is an integer or float array ``[num_requests]``."""
     if not (hasattr(priority, "shape") and hasattr(priority, "dtype")):
-        found = type(priority).__name__
+        kind = type(priority).__name__
     else:
-        found = f"{priority.dtype}[{', '.join(map(str, priority.shape))}]"
+        kind = f"{priority.dtype}[{', '.join(map(str, priority.shape))}]"
         if priority.shape == (num_requests,):
             is_number = jnp.issubdtype(priority.dtype, np.integer) or jnp.issubdtype(
                 priority.dtype, np.floating
             )
             if is_number:
                 return
-            raise TypeError(f"rule {name!r} returned {found}; expected integers or floats")
+            raise TypeError(f"rule {name!r} returned {kind}; expected integers or floats")
     raise ValueError(
-        f"rule {name!r} returned {found}; expected [{num_requests}], one priority for each request"
+        f"rule {name!r} returned {kind}; expected [{num_requests}], one priority for each request"
     )

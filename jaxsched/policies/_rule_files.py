@@ -166,10 +166,10 @@ def _require_shapes(path: Any, name: str, rule: Any) -> None:
             "hidden_bias": width,
         }
     for leaf, shape in expected.items():
-        found = getattr(rule, leaf)
-        if found.shape != shape or not np.isfinite(found).all():
+        parameter = getattr(rule, leaf)
+        if parameter.shape != shape or not np.isfinite(parameter).all():
             raise ValueError(
-                f"{path}: {leaf} has shape {found.shape}; expected finite numbers {shape} with "
+                f"{path}: {leaf} has shape {parameter.shape}; expected finite numbers {shape} with "
                 f"features {', '.join(rule.features)}"
             )
 

@@ -68,7 +68,7 @@ def register(
       >>> import jaxsched as js
       >>> js.policies.register("longest_output", lambda inst: -inst.output_tokens, replace=True)
       >>> inst = js.Instance.from_lengths([3, 1], [2, 4], kv_capacity=8)
-      >>> js.prioritize("longest_output", inst).tolist()
+      >>> js.prioritize(inst, "longest_output").tolist()
       [-2, -4]
     """
     if (rule is None) == (factory is None):

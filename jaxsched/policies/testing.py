@@ -147,7 +147,7 @@ def _check_keeps_no_tracer(rule: Rule) -> None:
 
 def _priorities(rule: Rule, inst: Instance, what: str) -> np.ndarray:
     try:
-        return np.asarray(prioritize(rule, inst))
+        return np.asarray(prioritize(inst, rule))
     except Exception as error:
         raise AssertionError(
             f"rule {rule_name(rule)!r} fails on {what}: {type(error).__name__}: {error}"
@@ -155,13 +155,13 @@ def _priorities(rule: Rule, inst: Instance, what: str) -> np.ndarray:
 
 
 def _require_same_order(
-    rule: Rule, expected: np.ndarray, found: np.ndarray, circumstance: str
+    rule: Rule, expected: np.ndarray, now: np.ndarray, circumstance: str
 ) -> None:
-    is_reversed = _is_before(expected) & ~_is_before(found, rounding=0)
-    is_reversed |= _is_before(found) & ~_is_before(expected, rounding=0)
+    is_reversed = _is_before(expected) & ~_is_before(now, rounding=0)
+    is_reversed |= _is_before(now) & ~_is_before(expected, rounding=0)
     assert not is_reversed.any(), (
         f"rule {rule_name(rule)!r} orders requests differently {circumstance}: priorities "
-        f"{expected.tolist()} become {found.tolist()}"
+        f"{expected.tolist()} become {now.tolist()}"
     )
 
 

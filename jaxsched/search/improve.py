@@ -20,9 +20,10 @@ from jaxsched.bounds import volume
 from jaxsched.engine.contract import Admission, Discipline
 from jaxsched.engine.offline.kernels import KERNEL_WIDTH
 from jaxsched.engine.order import serving_order_on_host
-from jaxsched.engine.simulate import simulate
-from jaxsched.model.instance import MAX_INT32, Instance
+from jaxsched.engine.simulate import backlog_server, checked_cap, schedule_on
+from jaxsched.model.instance import Instance
 from jaxsched.model.schedule import Schedule, require_ok
+from jaxsched.model.server import Server
 from jaxsched.policies import Rule, prioritize, rule_name
 from jaxsched.search.anneal import MAX_REQUESTS, STEPS_PER_ROUND, Chains, Total, anneal
 
@@ -139,14 +140,14 @@ def improve(
         raise TypeError("improve needs concrete numbers and cannot run inside jax.jit or jax.vmap")
     num_steps = integer("num_steps", num_steps)
     inst = jax.tree.map(np.asarray, inst)
-    options = {"discipline": discipline, "admission": admission, "max_num_seqs": max_num_seqs}
-    schedule = functools.partial(simulate, inst, **options)
+    server = backlog_server(inst, discipline, admission, max_num_seqs)
+    schedule = functools.partial(schedule_on, server, inst)
     if isinstance(start, Improvement):
         _require_same_search(inst, start, num_chains, schedule)
     else:
         num_chains = integer("num_chains", _NUM_CHAINS if num_chains is None else num_chains)
         start = _outset(inst, start, num_chains, schedule)
-    walk = _walker(inst, start, key, **options)
+    walk = _walker(inst, start, key, server)
     note = _note_on(inst, bound)
 
     output = _sum_of_real(inst, inst.output_tokens)
@@ -182,7 +183,7 @@ def _outset(
     if n > MAX_REQUESTS:
         raise ValueError(f"the instance has {n} requests; improve takes at most {MAX_REQUESTS}")
     is_rule = isinstance(start, str) or callable(start)
-    priority = np.asarray(prioritize(start, inst) if is_rule else start)
+    priority = np.asarray(prioritize(inst, start) if is_rule else start)
     sched = schedule(priority)
     require_ok(sched, f"rule {rule_name(start)!r}" if is_rule else "the start")
 
@@ -204,18 +205,14 @@ def _walker(
     inst: Instance,
     start: Improvement,
     key: jax.Array,
-    discipline: Discipline,
-    admission: Admission,
-    max_num_seqs: Any,
+    server: Server,
 ) -> Callable[[Chains, int, int], tuple[Chains, Total]]:
     """Make the function that takes all chains through steps of one round, on all devices.
 
     It returns the chains and the sums of start rounds ``[.., C]`` by their orders.
     """
     leading, n = inst.kv_capacity.shape, inst.prompt_tokens.shape[-1]
-    if max_num_seqs is not None:
-        cap = np.minimum(max_num_seqs, MAX_INT32).astype(np.int32)
-        max_num_seqs = np.broadcast_to(cap, leading)
+    max_num_seqs = checked_cap(inst, server.max_num_seqs)
     mean_latency = (start.history[..., 0] / inst.is_real.sum(axis=-1)).astype(np.float32)
     of_instance = _for_each_chain((inst, max_num_seqs, mean_latency), inst, start.num_chains)
     lanes = (*leading, start.num_chains)
@@ -224,7 +221,7 @@ def _walker(
     work = n * STEPS_PER_ROUND  # of a chain, in a call
     chunk_size = device_chunk_size(lanes, work, devices, group=KERNEL_WIDTH)
 
-    static = ("discipline", discipline), ("admission", admission)
+    static = ("discipline", server.discipline), ("admission", server.admission)
     annealed = MappedProgram(anneal, num_mapped=len(of_instance) + 2, static=static)
 
     def walk(chains: Chains, begin: int, end: int) -> tuple[Chains, Total]:

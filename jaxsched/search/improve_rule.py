@@ -41,8 +41,8 @@ def improved(
       Ours; see :func:`jaxsched.improve`.
     """
 
-    def rule(inst: Instance) -> np.ndarray:
-        found = improve(
+    def best_order(inst: Instance) -> np.ndarray:
+        improvement = improve(
             inst,
             start,
             num_steps=num_steps,
@@ -51,7 +51,7 @@ def improved(
             discipline=discipline,
             progress=False,
         )
-        return np.asarray(found.priority)
+        return np.asarray(improvement.priority)
 
-    rule.__name__ = f"improve[{rule_name(start)}]" if start != "smallest_volume" else "improve"
-    return host_rule(rule)
+    is_default = isinstance(start, str) and start == "smallest_volume"
+    return host_rule(best_order, "improve" if is_default else f"improve[{rule_name(start)}]")

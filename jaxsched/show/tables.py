@@ -17,7 +17,7 @@ from jaxsched._lib.layout import Column, Layout
 from jaxsched.metrics.statistics import Estimate
 
 _WIDE_GAP, _NARROW_GAP = 2, 1  # spaces between columns; the second where that makes them fit
-_ANY_WIDTH = 1000
+_USUAL_WIDTH = 80
 _INSTEAD = {"±": "+-", "\N{EN DASH}": "-", "…": "..."}
 _ASCII = box.Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
 
@@ -180,7 +180,9 @@ def ascii_text(text: str) -> str:
 
 
 def plain_text(layout: Layout) -> str:
-    """Lay the table out without colours, as wide as it needs to be."""
+    """Lay the table out without colors, in 80 columns or as wide as it needs to be."""
+    lines = f"{layout.title}\n{layout.caption}".split("\n")
+    width = max(_USUAL_WIDTH, _width(layout.columns, _NARROW_GAP), *map(cell_len, lines))
     file = io.StringIO()
-    Console(file=file, width=_ANY_WIDTH, color_system=None).print(FittedTable(layout))
+    Console(file=file, width=width, color_system=None).print(FittedTable(layout))
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines())

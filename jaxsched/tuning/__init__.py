@@ -11,13 +11,15 @@ from jaxsched.tuning.estimators import (
     Pathwise,
     PlackettLuce,
     RandomSearch,
+    Scheduled,
     ScoreNoise,
     TangentNoise,
     default_estimator,
 )
-from jaxsched.tuning.objectives import Objective, mean_latency, p99, p_norm
+from jaxsched.tuning.objectives import OBJECTIVES, Objective, mean_latency, p99, p99_latency, p_norm
 
 __all__ = [
+    "OBJECTIVES",
     "Estimate",
     "Estimator",
     "EvolutionStrategies",
@@ -29,6 +31,7 @@ __all__ = [
     "PlackettLuce",
     "RandomSearch",
     "Reference",
+    "Scheduled",
     "ScoreNoise",
     "TangentNoise",
     "Tuned",
@@ -37,6 +40,7 @@ __all__ = [
     "fidelity",
     "mean_latency",
     "p99",
+    "p99_latency",
     "p_norm",
     "reference_gradient",
     "relaxations",

@@ -95,8 +95,8 @@ def load(folder: Path, run: str, like: Any) -> Any:
         return None
     leaves, structure = jax.tree.flatten(like)
     names = [f"leaf_{number}" for number in range(len(leaves))]
-    found = str(load_arrays(path, _KIND, ("run",))["run"])
-    if found != run:
+    kept = str(load_arrays(path, _KIND, ("run",))["run"])
+    if kept != run:
         raise ValueError(
             f"{path}: belongs to a run with another rule, estimator, objective, optimizer, key or "
             "instances; resume that one, or choose another checkpoint_dir"

@@ -16,6 +16,7 @@ from jaxsched.metrics.statistics import Estimate as Interval
 from jaxsched.metrics.statistics import estimate_means
 from jaxsched.model.instance import Instance
 from jaxsched.policies import rule_name
+from jaxsched.tuning.estimators.estimate import as_estimate, at_step
 from jaxsched.tuning.estimators.score_noise import ScoreNoise
 from jaxsched.tuning.estimators.tangent import NEGLIGIBLE, moved
 from jaxsched.tuning.objectives import Objective, mean_latency
@@ -101,8 +102,8 @@ def reference_gradient(
       >>> import jaxsched as js
       >>> inst = js.workloads.mixed(jax.random.key(0), num_requests=20, batch=4)
       >>> rule = js.policies.linear_score(("log_output", "log_prompt"))
-      >>> found = js.tuning.reference_gradient(rule, inst, jax.random.key(1), agreement=0.9)
-      >>> found.gradient.shape, bool(found.halves_cosine >= 0.9)
+      >>> reference = js.tuning.reference_gradient(rule, inst, jax.random.key(1), agreement=0.9)
+      >>> reference.gradient.shape, bool(reference.halves_cosine >= 0.9)
       ((2,), True)
     """
     estimator = ScoreNoise(noise=jnp.float32(noise), pairs=_PAIRS_PER_CALL, objective=objective)
@@ -111,8 +112,8 @@ def reference_gradient(
     while True:
         for _ in range(rounds):
             for half in range(2):
-                found = estimator(rule, instances, jax.random.fold_in(key, calls))
-                sums[half] += _flat(found.gradient)
+                estimate = estimator(rule, instances, jax.random.fold_in(key, calls))
+                sums[half] += _flat(estimate.gradient)
                 calls += 1
         cosine = _cosine(*sums)
         even = _cosine(*(sums @ coordinates))
@@ -167,7 +168,8 @@ def fidelity(
 
     Args:
       rule: a pytree of float leaves.
-      estimator: an estimator that has ``simulations``, how many a call takes of each instance.
+      estimator: an estimator that has ``simulations``, how many a call takes of each instance;
+        one with schedules is judged as it is at step 0.
       instances: ``[B, n]``.
       key: of all randomness.
       reference: from :func:`reference_gradient`, to use one for several estimators; by default
@@ -187,8 +189,8 @@ def fidelity(
       >>> inst = js.workloads.mixed(jax.random.key(0), num_requests=20, batch=4)
       >>> rule = js.policies.linear_score(("log_output", "log_prompt"))
       >>> relaxed = js.tuning.Pathwise(temperature=0.2)
-      >>> found = js.tuning.fidelity(rule, relaxed, inst, jax.random.key(1), repeats=2)
-      >>> bool(found.cosine.mean > 0.9)
+      >>> fidelity = js.tuning.fidelity(rule, relaxed, inst, jax.random.key(1), repeats=2)
+      >>> bool(fidelity.cosine.mean > 0.9)
       True
     """
     repeats = integer("repeats", repeats, 2)
@@ -204,24 +206,25 @@ def fidelity(
             rule, instances, jax.random.fold_in(key, 0), objective=objective
         )
     keys = jax.random.split(jax.random.fold_in(key, 1), repeats)
+    estimator = at_step(estimator, 0)
     jax.block_until_ready(estimator(rule, instances, keys[0]))  # compiles
     gradients, seconds = [], []
     for each in keys:
         begin = time.perf_counter()
-        found = jax.block_until_ready(estimator(rule, instances, each))
+        returned = jax.block_until_ready(estimator(rule, instances, each))
         seconds.append(time.perf_counter() - begin)
-        gradients.append(_flat(found.gradient))
-    found, truth = np.stack(gradients), reference.gradient
+        gradients.append(_flat(as_estimate(returned, estimator).gradient))
+    samples, truth = np.stack(gradients), reference.gradient
     length = np.linalg.norm(truth)
     even = evened(rule, instances)
     return Fidelity(
-        cosine=estimate_means(np.array([_cosine(each, truth) for each in found])),
+        cosine=estimate_means(np.array([_cosine(each, truth) for each in samples])),
         evened_cosine=estimate_means(
-            np.array([_cosine(each @ even, truth @ even) for each in found])
+            np.array([_cosine(each @ even, truth @ even) for each in samples])
         ),
-        sign_agreement=estimate_means(np.mean(np.sign(found) == np.sign(truth), axis=1)),
-        bias=_jackknifed(lambda some: np.linalg.norm(some.mean(axis=0) - truth) / length, found),
-        variance=_jackknifed(lambda some: some.var(axis=0).sum() / length**2, found),
+        sign_agreement=estimate_means(np.mean(np.sign(samples) == np.sign(truth), axis=1)),
+        bias=_jackknifed(lambda some: np.linalg.norm(some.mean(axis=0) - truth) / length, samples),
+        variance=_jackknifed(lambda some: some.var(axis=0).sum() / length**2, samples),
         simulations=simulations,
         seconds=float(np.median(seconds)),
         reference_cosine=reference.halves_cosine,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,13 +19,12 @@ from jaxsched.model.instance import Instance
 from jaxsched.model.outcome import Outcome
 from jaxsched.model.schedule import require_ok
 from jaxsched.policies import prioritize, rule_name
+from jaxsched.policies.argument_order import inst_first
 from jaxsched.tuning import _checkpoint
 from jaxsched.tuning._parameters import as_box, as_parameters, is_finite, require_finite
 from jaxsched.tuning.estimators import Estimator, default_estimator
-from jaxsched.tuning.estimators.estimate import pulled_back
+from jaxsched.tuning.estimators.estimate import as_estimate, at_step, pulled_back
 from jaxsched.tuning.objectives import Objective, mean_latency
-
-Schedulable = float | Callable[[int], Any]
 
 
 class History(NamedTuple):
@@ -90,8 +87,6 @@ def tune(
     optimizer: optax.GradientTransformation | None = None,
     steps: int = 200,
     minibatch_size: int | None = None,
-    temperature: Schedulable | None = None,
-    noise: Schedulable | None = None,
     bounds: tuple[Any, Any] | None = None,
     validate_every: int = 10,
     patience: int | None = None,
@@ -122,14 +117,11 @@ def tune(
       objective: what to make small, ``(inst, sched) -> [..]``; see :mod:`js.tuning.objectives`.
       estimator: how to get gradients; by default :func:`js.tuning.default_estimator` of the
         objective. One that is given has an objective of its own to descend; ``objective``
-        then judges the validations.
+        then judges the validations. Its noise or temperature may be an optax schedule.
       optimizer: any from optax; by default ``optax.adam(0.05)``.
       steps: updates to make.
       minibatch_size: instances a step, drawn without replacement in each pass over ``train``; None
         for all.
-      temperature: the estimator's temperature: a number, or a function of the step such as an
-        optax schedule; None leaves it.
-      noise: likewise for its noise.
       bounds: lowest and highest values of the parameters: two numbers, or two pytrees that
         match the rule or lead its structure.
       validate_every: steps between validations; the last step is validated too.
@@ -145,7 +137,7 @@ def tune(
         ``bounds``; a gradient or a parameter became NaN or infinite (step and leaf are named);
         or the checkpoint belongs to another run.
       TypeError: a leaf is not of floats, the rule returns integers where slopes are asked for, or
-        the estimator has no temperature or noise to set.
+        the estimator returns something else than an estimate.
 
     Example:
       >>> import chex, jax, jax.numpy as jnp
@@ -159,8 +151,8 @@ def tune(
       >>> train = js.workloads.mixed(keys[0], num_requests=40, batch=8)
       >>> held_out = js.workloads.mixed(keys[1], num_requests=40, batch=8)
       >>> rule = TiltedVolume(weight=-jnp.ones(()))
-      >>> found = js.tune(rule, train=train, validation=held_out, key=keys[2], steps=20)
-      >>> bool(found.history.best[-1] < found.history.validation[0])
+      >>> tuned = js.tune(rule, train=train, validation=held_out, key=keys[2], steps=20)
+      >>> bool(tuned.history.best[-1] < tuned.history.validation[0])
       True
 
     Source:
@@ -170,7 +162,6 @@ def tune(
     _require_usable(train, steps, minibatch_size, validate_every, patience)
     low, high = as_box(rule, bounds)
     estimator = default_estimator(objective) if estimator is None else estimator
-    _require_fields(estimator, temperature=temperature, noise=noise)
     descend = optax.with_extra_args_support(optimizer or _default_optimizer())
     folder = None if checkpoint_dir is None else Path(checkpoint_dir)
     minibatches = _Minibatches(train, minibatch_size, *jax.random.split(key))
@@ -185,27 +176,27 @@ def tune(
     run, resumed = "", None
     if folder is not None:
         run = _checkpoint.fingerprint(
-            *(rule, estimator, objective, temperature, noise, state.optimizer_state, low, high),
+            *(rule, estimator, objective, state.optimizer_state, low, high),
             *(key, train, validation, minibatch_size, validate_every),
         )
         resumed = _checkpoint.load(folder, run, state)
-    state = resumed or _validated(state, validation, objective)
+    state = _validated(state, validation, objective) if resumed is None else resumed
 
     def stepped(state: _State) -> _State:
         step = int(state.step)
-        estimate = _at_step(estimator, step, temperature=temperature, noise=noise)
         instances, step_key = minibatches.at(step)
-        found = estimate(state.rule, instances, step_key)
-        if not is_finite(found.gradient):  # an estimator may have spread it over all leaves
+        returned = at_step(estimator, step)(state.rule, instances, step_key)
+        value, gradient, _ = as_estimate(returned, estimator)
+        if not is_finite(gradient):  # an estimator may have spread it over all leaves
             ones = jnp.ones(instances.prompt_tokens.shape, jnp.float32)
             own = pulled_back(state.rule, instances, ones)
-            require_finite("gradient", own, step, found.value)
-            require_finite("gradient", found.gradient, step, found.value)
+            require_finite("gradient", own, step, value)
+            require_finite("gradient", gradient, step, value)
         moved, optimizer_state = _moved(
-            descend, state.rule, state.optimizer_state, found.gradient, found.value, low, high
+            descend, state.rule, state.optimizer_state, gradient, value, low, high
         )
-        require_finite("rule", moved, step, found.value)
-        history = state.history._replace(train=np.append(state.history.train, found.value))
+        require_finite("rule", moved, step, value)
+        history = state.history._replace(train=np.append(state.history.train, value))
         return _State(np.int64(step + 1), moved, optimizer_state, state.best_rule, history)
 
     with progress_bar(steps, "steps", progress) as bar:
@@ -237,12 +228,12 @@ def _moved(
     return jax.tree.map(jnp.clip, moved, low, high), optimizer_state
 
 
-def evaluate(rule: Any, inst: Instance, objective: Objective = mean_latency) -> np.ndarray:
+def evaluate(inst: Instance, rule: Any, objective: Objective = mean_latency) -> np.ndarray:
     """Objective of the hard rule: it orders each instance and the simulator schedules it.
 
     Args:
-      rule: a rule, or the name of one.
       inst: instances ``[.., n]``.
+      rule: a rule, or the name of one.
       objective: ``(inst, sched) -> [..]``.
 
     Returns:
@@ -254,16 +245,17 @@ def evaluate(rule: Any, inst: Instance, objective: Objective = mean_latency) -> 
     Example:
       >>> import jaxsched as js
       >>> inst = js.Instance.from_lengths([3, 1], [2, 4], kv_capacity=8)
-      >>> float(js.tuning.evaluate("fcfs", inst))
+      >>> float(js.tuning.evaluate(inst, "fcfs"))
       3.0
     """
-    sched = simulate(inst, prioritize(rule, inst))
+    inst, rule = inst_first("evaluate", inst, rule)
+    sched = simulate(inst, prioritize(inst, rule))
     require_ok(sched, f"rule {rule_name(rule)!r}")
     return np.asarray(objective(inst, Outcome.from_schedule(inst, sched)), np.float64)
 
 
 def _validated(state: _State, validation: Instance, objective: Objective) -> _State:
-    value = evaluate(state.rule, validation, objective).mean()
+    value = evaluate(validation, state.rule, objective).mean()
     before = state.history
     is_best = not before.validation.size or value < before.validation.min()
     history = before._replace(
@@ -304,23 +296,6 @@ class _Minibatches:
         order = jax.random.permutation(jax.random.fold_in(self._order_key, epoch), self._total)
         rows = order[place * self._size : (place + 1) * self._size]
         return jax.tree.map(lambda leaf: leaf[rows], self._train), key
-
-
-def _at_step(estimator: Any, step: int, **settings: Schedulable | None) -> Any:
-    numbers = {
-        name: jnp.asarray(value(step) if callable(value) else value, jnp.float32)
-        for name, value in settings.items()
-        if value is not None
-    }
-    return dataclasses.replace(estimator, **numbers) if numbers else estimator
-
-
-def _require_fields(estimator: Any, **settings: Schedulable | None) -> None:
-    fields = dataclasses.fields(estimator) if dataclasses.is_dataclass(estimator) else ()
-    has = {field.name for field in fields}
-    for name, value in settings.items():
-        if value is not None and name not in has:
-            raise TypeError(f"{name} is given but {type(estimator).__name__} has no {name}")
 
 
 def _require_usable(

@@ -2,8 +2,8 @@ r"""What tuning makes small: one number an instance, from its outcome.
 
 An objective is any function ``(inst, out) -> [..]`` of an instance ``[.., n]`` and its
 :class:`~jaxsched.Outcome` that runs under ``jit``. Those here also take relaxed outcomes, whose
-times are floats, and are differentiable in them. ``functools.partial(p99, clock=clock)`` counts
-seconds.
+times are floats, and are differentiable in them.
+``functools.partial(p99_latency, clock=clock)`` counts seconds.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from jaxsched._lib.registry import Registry
 from jaxsched.model.clock import LinearClock
 from jaxsched.model.instance import Instance
 from jaxsched.model.outcome import Outcome
@@ -86,7 +87,9 @@ def p_norm(
     return unit[..., 0] * _mean(inst, (latency / unit) ** power) ** (1 / power)
 
 
-def p99(inst: Instance, out: Outcome | Schedule, *, clock: LinearClock | None = None) -> jax.Array:
+def p99_latency(
+    inst: Instance, out: Outcome | Schedule, *, clock: LinearClock | None = None
+) -> jax.Array:
     """99th percentile of the latencies, interpolated linearly as numpy's.
 
     Args:
@@ -103,7 +106,7 @@ def p99(inst: Instance, out: Outcome | Schedule, *, clock: LinearClock | None = 
     Example:
       >>> import jaxsched as js
       >>> inst = js.Instance.from_lengths([3, 1], [2, 4], kv_capacity=8)
-      >>> round(float(js.tuning.p99(inst, js.Schedule.from_starts(inst, [0, 2]))), 2)
+      >>> round(float(js.tuning.p99_latency(inst, js.Schedule.from_starts(inst, [0, 2]))), 2)
       5.96
     """
     latency = _latency(inst, out, clock)
@@ -113,6 +116,16 @@ def p99(inst: Instance, out: Outcome | Schedule, *, clock: LinearClock | None = 
     low = jnp.take_along_axis(ordered, below, axis=-1)
     high = jnp.take_along_axis(ordered, jnp.minimum(below + 1, last), axis=-1)
     return (low + (high - low) * (hundredths.astype(low.dtype) / 100))[..., 0]
+
+
+#: Objectives by name, those of metrics without their unit; ``p99`` is short for ``p99_latency``.
+OBJECTIVES: Registry[Objective] = Registry("objective")
+OBJECTIVES.add("mean_latency", mean_latency)
+OBJECTIVES.add("p_norm", p_norm)
+OBJECTIVES.add("p99_latency", p99_latency, aliases=["p99"])
+
+#: The name that ``p99_latency`` had first.
+p99 = p99_latency
 
 
 def _mean(inst: Instance, values: jax.Array) -> jax.Array:

@@ -22,6 +22,7 @@ Shape = tuple[int, ...]
 Lengths = tuple[jax.Array, jax.Array]
 
 _UNIFORM_MAX_REQUESTS = 60
+_UNIFORM_MAX_OUTPUT = 49
 
 _CHAT_MAX_OUTPUT = q.CHAT_OUTPUT[-1]
 _CHAT_MAX_SIZE = q.CHAT_PROMPT[-1] + _CHAT_MAX_OUTPUT
@@ -146,7 +147,7 @@ def mixed(
     return _instance(_each(draw, key, shape), capacity)
 
 
-def uniform(key: jax.Array, batch: int | None = None) -> Instance:
+def uniform(key: jax.Array, num_requests: int | None = None, batch: int | None = None) -> Instance:
     r"""Small instances with uniform lengths, for tests and exact optima.
 
     .. math:: M \sim U\{30..50\},\ n \sim U\{40..60\},\ s_i \sim U\{1..5\},\
@@ -154,13 +155,15 @@ def uniform(key: jax.Array, batch: int | None = None) -> Instance:
 
     Args:
       key: a jax random key; equal keys give equal instances.
+      num_requests: requests in each instance, n; None draws each instance's own, as above.
       batch: number of instances B, or None for a single one without a leading axis.
 
     Returns:
-      An instance ``[60]`` or ``[B, 60]``; rows from n on are padding.
+      An instance ``[n]`` or ``[B, n]``; with drawn n ``[60]`` or ``[B, 60]``, where rows from
+      an instance's n on are padding.
 
     Raises:
-      ValueError: ``batch`` is below 1.
+      ValueError: a count is below 1, or n is so large that the outputs might sum past int32.
 
     Example:
       >>> import jax
@@ -168,8 +171,13 @@ def uniform(key: jax.Array, batch: int | None = None) -> Instance:
       >>> inst = js.workloads.uniform(jax.random.key(0), batch=8)
       >>> inst.prompt_tokens.shape, bool((inst.num_requests >= 40).all())
       ((8, 60), True)
+      >>> js.workloads.uniform(jax.random.key(0), num_requests=10).num_requests.item()
+      10
     """
-    return _each(_uniform, key, (*_checks.leading(batch), _UNIFORM_MAX_REQUESTS))
+    if num_requests is None:
+        shape = *_checks.leading(batch), _UNIFORM_MAX_REQUESTS
+        return _each(_uniform, key, shape)
+    return _each(_uniform_of_n, key, _checks.shape(num_requests, batch, _UNIFORM_MAX_OUTPUT))
 
 
 @functools.partial(jax.jit, static_argnames=("draw", "shape"))
@@ -231,9 +239,17 @@ def _mix(is_chat: jax.Array, chat_key: jax.Array, summarization_key: jax.Array) 
 
 
 def _uniform(key: jax.Array, n: int) -> Instance:
-    capacity_key, count_key, prompt_key, output_key = jax.random.split(key, 4)
+    _, count_key, _, _ = jax.random.split(key, 4)
+    return _uniform_lengths(key, n, jax.random.randint(count_key, (), 40, n + 1, jnp.int32))
+
+
+def _uniform_of_n(key: jax.Array, n: int) -> Instance:
+    return _uniform_lengths(key, n, jnp.int32(n))
+
+
+def _uniform_lengths(key: jax.Array, n: int, count: jax.Array) -> Instance:
+    capacity_key, _, prompt_key, output_key = jax.random.split(key, 4)
     capacity = jax.random.randint(capacity_key, (), 30, 51, jnp.int32)
-    count = jax.random.randint(count_key, (), 40, n + 1, jnp.int32)
     prompt = jax.random.randint(prompt_key, (n,), 1, 6, jnp.int32)
     output = jax.random.randint(output_key, (n,), 1, capacity - prompt + 1, jnp.int32)
     is_real = jnp.arange(n, dtype=jnp.int32) < count

@@ -23,6 +23,7 @@ def bounds():
 def test_names_come_in_order_and_aliases_are_found_but_not_listed(bounds):
     assert list(bounds) == ["volume", "mean_busy"]
     assert bounds["busy"] == 2
+    assert bounds.name_of("busy") == bounds.name_of("mean_busy") == "mean_busy"
     assert "busy" in bounds
     assert len(bounds) == 2
 
@@ -88,7 +89,7 @@ def test_a_distribution_ships_rules_that_are_loaded_when_asked_for():
     info = policies.info("longest_prompt")
     assert (info.summary, info.options) == ("Longest prompt first.", ("sign",))
     inst = Instance.from_lengths([3, 1], [2, 4], kv_capacity=8)
-    assert policies.prioritize("longest_prompt", inst).tolist() == [-3, -1]
+    assert policies.prioritize(inst, "longest_prompt").tolist() == [-3, -1]
     assert policies.make("longest_prompt", sign=-1)(inst).tolist() == [3, 1]
 
 

@@ -46,7 +46,7 @@ def test_between_the_bounds_and_what_rules_reach():
         assert bounds.linear_program(inst) <= found.upper
         assert verify(inst, found.schedule).is_feasible
         for rule in ("smallest_volume", "shortest_output"):
-            assert found.upper <= simulate(inst, prioritize(rule, inst)).completion.sum()
+            assert found.upper <= simulate(inst, prioritize(inst, rule)).completion.sum()
 
 
 def test_a_planted_optimum_is_found():

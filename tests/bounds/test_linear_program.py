@@ -69,7 +69,7 @@ def test_leading_axes_and_padding():
     inst = stack(instances)
     nested = jax.tree.map(lambda leaf: leaf.reshape(2, 2, *leaf.shape[1:]), inst)
     np.testing.assert_allclose(bounds.linear_program(nested).reshape(-1), alone, rtol=1e-6)
-    total = np.asarray(simulate(inst, prioritize("smallest_volume", inst)).completion)
+    total = np.asarray(simulate(inst, prioritize(inst, "smallest_volume")).completion)
     assert (together <= np.where(inst.is_real, total, 0).sum(axis=-1)).all()
     empty = inst.replace(is_real=np.zeros(inst.is_real.shape, bool))
     assert bounds.linear_program(empty).tolist() == [0] * 4

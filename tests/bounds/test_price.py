@@ -46,7 +46,7 @@ def by_the_formula(prompt, output, capacity, price):
 def best_total_latency(inst):
     """Least total latency that any of several rules and random orders reaches, ``[..]``."""
     rng = np.random.default_rng(0)
-    orders = [prioritize(rule, inst) for rule in RULES]
+    orders = [prioritize(inst, rule) for rule in RULES]
     orders += [rng.permuted(np.broadcast_to(range(8), (*inst.is_real.shape,)), axis=-1)]
     totals = [
         np.where(
@@ -192,7 +192,7 @@ def test_never_above_any_schedule_of_extreme_instances(pairs, slack, horizon):
 @pytest.mark.parametrize("rule", ["shortest_output", "fcfs", "total_size"])
 def test_close_to_what_is_attained_in_the_worst_cases_of_simple_rules(rule):
     inst = worst_case(rule, capacity=64)
-    attained = int(simulate(inst, prioritize("smallest_volume", inst)).completion.sum())
+    attained = int(simulate(inst, prioritize(inst, "smallest_volume")).completion.sum())
     assert 0.75 * attained < bounds.price(inst).value <= attained
 
 
@@ -220,7 +220,7 @@ def test_it_beats_the_closed_forms_on_a_mixed_backlog():
     found = bounds.price(inst, num_blocks=128).value
     assert (found > 1.05 * bounds.volume(inst)).all()
     assert (found > 1.05 * bounds.mean_busy(inst)).all()
-    total = simulate(inst, prioritize("smallest_volume", inst)).completion.sum(axis=-1)
+    total = simulate(inst, prioritize(inst, "smallest_volume")).completion.sum(axis=-1)
     assert (found > np.asarray(total) / 1.12).all()
 
 

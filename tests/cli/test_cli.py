@@ -244,7 +244,7 @@ class TestSimulate:
         assert code == 0
         assert out.startswith("total_size: 3 instances of 20 requests")
         inst = js.workloads.chat(jax.random.key(0), 20, batch=3)
-        sched = js.simulate(inst, js.prioritize("total_size", inst))
+        sched = js.simulate(inst, js.prioritize(inst, "total_size"))
         np.testing.assert_array_equal(js.Schedule.load(target).start, sched.start)
         shown = [line.split()[0] for line in out.splitlines() if "_" in line]
         assert shown[1:-1] == list(js.metrics.summary(inst, sched))
@@ -253,7 +253,7 @@ class TestSimulate:
         flags = ["--server", "llama3_8b_a100", "--deadline-s", 1, "--json", "-"]
         _, out, _ = run("simulate", *SMALL, *flags)
         inst = js.workloads.chat(jax.random.key(0), 20, batch=3)
-        sched = js.simulate(inst, js.prioritize("smallest_volume", inst))
+        sched = js.simulate(inst, js.prioritize(inst, "smallest_volume"))
         clock = js.clock.PRESETS["llama3_8b_a100"]
         written = json.loads(out)["rules"]["smallest_volume"]
         assert {name: estimate["mean"] for name, estimate in written.items()} == {

@@ -24,7 +24,7 @@ class TestBound:
         code, out, _ = run("bound", *SMALL, "--instances", 3, *targets)
         assert code == 0
         inst = backlog(3)
-        total = js.metrics.summary(inst, js.simulate(inst, js.prioritize("svf", inst)))
+        total = js.metrics.summary(inst, js.simulate(inst, js.prioritize(inst, "svf")))
         rows = json.loads(files[0].read_text())["bounds"]
         assert [row["bound"] for row in rows] == ["volume", "mean_busy", "price"]
         for row, value in zip(
@@ -72,7 +72,7 @@ class TestImprove:
         better = js.improve(inst, "svf", key=jax.random.key(0), **options)
         kept = js.Schedule.load(files["npz"])
         np.testing.assert_array_equal(kept.start, better.schedule.start)
-        before = js.simulate(inst, js.prioritize("svf", inst), discipline=discipline)
+        before = js.simulate(inst, js.prioritize(inst, "svf"), discipline=discipline)
         schedules = {"smallest_volume": before, "improved": better.schedule}
         expected = js.compare(inst, schedules, "smallest_volume", "price")
         shown = [line.rstrip() for line in out.splitlines()]

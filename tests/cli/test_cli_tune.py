@@ -31,7 +31,7 @@ def test_gives_what_the_library_gives(tuned):
     found = js.tune(rule, train, held_out, jax.random.key(0), steps=12)
     again = js.policies.make(f"file:{path}")
     np.testing.assert_array_equal(
-        js.prioritize(again, held_out), js.prioritize(found.rule, held_out)
+        js.prioritize(held_out, again), js.prioritize(held_out, found.rule)
     )
     assert saved["history"]["validation"] == found.history.validation.tolist()
     assert f"--policies file:{path}" in out
@@ -50,7 +50,7 @@ def test_the_rule_is_used_by_name(run, tuned, tmp_path):
     rules = f"smallest_volume,file:{path}"
     assert run("compare", *SMALL[:-2], "--policies", rules, "--json", table)[0] == 0
     inst = js.workloads.mixed(jax.random.key(0), num_requests=40, batch=4)
-    expected = js.tuning.evaluate(js.policies.load(path), inst).mean()
+    expected = js.tuning.evaluate(inst, js.policies.load(path)).mean()
     found = json.loads(table.read_text())["rules"]
     assert list(found) == ["smallest_volume", f"file:{path}"]
     mean = found[f"file:{path}"]["mean_latency_rounds"]["mean"]
@@ -79,7 +79,7 @@ def test_counts_seconds_on_a_server(run, tmp_path):
     saved = json.loads((tmp_path / "run.json").read_text())["history"]
     both = js.workloads.mixed(jax.random.key(0), num_requests=40, batch=8, kv_capacity=53248)
     held_out = jax.tree.map(lambda leaf: leaf[4:], both)
-    sched = js.simulate(held_out, js.prioritize("smallest_volume", held_out))  # where it starts
+    sched = js.simulate(held_out, js.prioritize(held_out, "smallest_volume"))  # where it starts
     clock = js.clock.PRESETS["llama2_70b_2xa100"]
     expected = js.metrics.summary(held_out, sched, clock)["p99_latency_s"].mean()
     np.testing.assert_allclose(saved["validation"][0], expected, rtol=1e-5)

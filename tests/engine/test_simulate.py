@@ -110,9 +110,9 @@ def test_worst_cases_have_the_published_total_latency(rule, capacities, values):
         # The instance lists one class of equal requests first, the other behind it.
         lengths = np.stack([inst.prompt_tokens, inst.output_tokens])
         is_second = np.any(lengths != lengths[:, :1], axis=0)
-        assert total(js.prioritize(rule, inst)) == value
+        assert total(js.prioritize(inst, rule)) == value
         assert min(total(is_second * 1), total(is_second * -1)) == alternative
-        assert total(js.prioritize("smallest_volume", inst)) == alternative
+        assert total(js.prioritize(inst, "smallest_volume")) == alternative
 
 
 def test_three_partition_reaches_its_optimum_in_some_order():
@@ -137,7 +137,7 @@ def realistic():
     prompt = np.ceil(scale * np.exp(rng.normal(5, 1.5, shape))).astype(int).clip(1, 12_000)
     output = np.ceil(scale * np.exp(rng.normal(5, 1.2, shape))).astype(int).clip(1, 4_000)
     inst = js.Instance.from_lengths(prompt, output, kv_capacity=[16_492, 131_072, 1_500_000])
-    return inst, js.prioritize("smallest_volume", inst)
+    return inst, js.prioritize(inst, "smallest_volume")
 
 
 def test_earliest_fit_on_realistic_sizes(realistic):
@@ -281,8 +281,8 @@ def test_constants_inside_jit(many):
     inst, priority = (jax.tree.map(lambda leaf: jnp.asarray(leaf[:3]), tree) for tree in many)
     expected = js.simulate(inst, priority).start
     np.testing.assert_array_equal(jax.jit(lambda: js.simulate(inst, priority).start)(), expected)
-    found = jax.jit(lambda: js.simulate(inst, js.prioritize("fcfs", inst)).start)()
-    np.testing.assert_array_equal(found, js.simulate(inst, js.prioritize("fcfs", inst)).start)
+    found = jax.jit(lambda: js.simulate(inst, js.prioritize(inst, "fcfs")).start)()
+    np.testing.assert_array_equal(found, js.simulate(inst, js.prioritize(inst, "fcfs")).start)
 
 
 def test_nothing_compiles_for_other_numbers(compiled):

@@ -78,3 +78,9 @@ def test_tables_and_text():
     assert "Outcome of 2 requests" in out._repr_html_()
     failed = out.replace(status=np.array([0, 1], np.int32))
     assert repr(failed) == "Outcome(n=2, time_unit='s', last completion=2, not served=1)"
+
+
+def test_one_stream_is_indexed_by_nothing():
+    out = js.Outcome.from_schedule(INST, SCHED, ONE_SECOND).replace(num_steps=np.array(6))
+    assert out[()].num_steps.tolist() == 6
+    assert out[()].completion.tolist() == [2.0, 6.0]

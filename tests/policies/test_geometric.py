@@ -31,16 +31,16 @@ def test_order_is_by_class_then_exact_volume_then_index(pairs):
     prompt, output = zip(*pairs, strict=True)
     inst = Instance.from_lengths(prompt, output, kv_capacity=2**31 - 1)
     expected = sorted(range(8), key=lambda i: place_in_order(pairs[i]))
-    assert np.argsort(prioritize(geometric, inst)).tolist() == expected
+    assert np.argsort(prioritize(inst, geometric)).tolist() == expected
 
 
 @pytest.mark.parametrize("power", [1, 2, 5, 20])
 def test_a_power_of_two_ends_its_class(power, x64):
     # Tiny prompts in the class above, so that volume alone would take them first.
     inst = Instance.from_lengths([2**22, 1], [2**power, 2**power + 1], kv_capacity=2**23)
-    assert prioritize(geometric, inst).tolist() == [0, 1]
+    assert prioritize(inst, geometric).tolist() == [0, 1]
     below = Instance.from_lengths([2**22, 1], [2**power - 1, 2**power], kv_capacity=2**23)
-    assert prioritize(geometric, below).tolist() == ([0, 1] if power == 1 else [1, 0])
+    assert prioritize(below, geometric).tolist() == ([0, 1] if power == 1 else [1, 0])
 
 
 def test_keeps_the_contract_of_a_rule(x64):
@@ -50,6 +50,6 @@ def test_keeps_the_contract_of_a_rule(x64):
 def test_padding_leaves_the_order_alone():
     short = Instance.from_lengths([9, 1, 1], [1, 4, 3], kv_capacity=20)
     longer = Instance.from_lengths([9, 1, 1, 5], [1, 4, 3, 2], kv_capacity=20)
-    position = np.asarray(prioritize(geometric, stack([short, longer])))
+    position = np.asarray(prioritize(stack([short, longer]), geometric))
     assert np.argsort(position[0, :3]).tolist() == [0, 2, 1]
     assert position[1].tolist() == [0, 3, 2, 1]

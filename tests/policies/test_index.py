@@ -52,14 +52,14 @@ def assert_exact(pairs, priority):
     ],
 )
 def test_priorities_of_a_small_instance(rule, expected, x64):
-    priority = prioritize(rule, instance([(3, 2), (1, 4), (9, 1), (1, 3)]))
+    priority = prioritize(instance([(3, 2), (1, 4), (9, 1), (1, 3)]), rule)
     assert priority.tolist() == expected
     assert priority.dtype == np.int32
 
 
 @pytest.mark.parametrize("name", ["fcfs", "mc_sf", "shortest_prompt", "total_size", "svf"])
 def test_rules_of_the_table_are_registered(name):
-    priority = prioritize(name, instance([(3, 2), (1, 4)]))
+    priority = prioritize(instance([(3, 2), (1, 4)]), name)
     assert priority.shape == (2,)
 
 
@@ -79,38 +79,38 @@ def test_half_a_million_tokens_each_way(x64):
     pairs = [*near, (500_001, 500_000), (500_000, 500_001), near[3], (1, 1)]
     assert len({volume(*pair) for pair in near}) > 5
     assert len({np.float32(volume(*pair)) for pair in near}) == 1
-    assert_exact(pairs, prioritize(smallest_volume, instance(pairs, kv_capacity=1_500_000)))
+    assert_exact(pairs, prioritize(instance(pairs, kv_capacity=1_500_000), smallest_volume))
 
 
 def test_neighbours_that_tie_in_float32_need_no_ranks(x64):
     pairs = [(40_000_003, 1), (40_000_001, 1), (40_000_002, 1), (20_000_000, 2)]
     assert len({np.float32(volume(*pair)) for pair in pairs[:3]}) < 3
-    priority = prioritize(smallest_volume, instance(pairs))
+    priority = prioritize(instance(pairs), smallest_volume)
     assert priority.tolist() == [volume(*pair) for pair in pairs]
 
 
 def test_the_largest_volumes_of_all(x64):
     pairs = [(4, 2**31 - 10), (3, 2), (MAX_INT32 - 1, 1), (1, 1), (2, 1), (1, 1)]
     assert volume(*pairs[0]) > 2**60
-    priority = prioritize(smallest_volume, instance(pairs))
+    priority = prioritize(instance(pairs), smallest_volume)
     assert priority.tolist() == [4, 2, 3, 0, 1, 0]
 
 
 def test_volumes_on_both_sides_of_int32(x64):
     # 2^31 - 1 = 1 * s + 1 has no rank taken; one token more needs ranks.
     fits = [(MAX_INT32 - 1, 1), (5, 1), (1, 1)]
-    assert prioritize(smallest_volume, instance(fits)).tolist() == [MAX_INT32, 6, 2]
+    assert prioritize(instance(fits), smallest_volume).tolist() == [MAX_INT32, 6, 2]
     over = [(2**30 - 1, 2), (5, 1), (1, 1)]
     assert volume(*over[0]) == 2**31 + 1
-    assert prioritize(smallest_volume, instance(over)).tolist() == [2, 1, 0]
+    assert prioritize(instance(over), smallest_volume).tolist() == [2, 1, 0]
 
 
 def test_one_instance_with_huge_volumes_leaves_the_others_alone():
     small = instance([(3, 2), (1, 4), (9, 1)])
     huge = instance([(500_000, 500_000), (500_001, 499_999), (1, 1)])
-    together = prioritize(smallest_volume, stack([small, huge]))
-    assert together[0].tolist() == prioritize(smallest_volume, small).tolist()
-    assert together[1].tolist() == prioritize(smallest_volume, huge).tolist()
+    together = prioritize(stack([small, huge]), smallest_volume)
+    assert together[0].tolist() == prioritize(small, smallest_volume).tolist()
+    assert together[1].tolist() == prioritize(huge, smallest_volume).tolist()
 
 
 lengths = st.one_of(
@@ -123,11 +123,11 @@ lengths = st.one_of(
 
 @given(st.lists(st.tuples(lengths, lengths), min_size=NUM_REQUESTS, max_size=NUM_REQUESTS))
 def test_any_volumes_are_ordered_as_python_integers_are(pairs):
-    assert_exact(pairs, prioritize(smallest_volume, instance(pairs)))
+    assert_exact(pairs, prioritize(instance(pairs), smallest_volume))
 
 
 def test_index_rules_run_inside_jit_and_vmap():
     inst = stack([instance([(3, 2), (1, 4)]), instance([(2, 2), (500_000, 500_000)])])
     for rule in (fcfs, shortest_output, shortest_prompt, total_size, smallest_volume):
         mapped = jax.jit(jax.vmap(rule))(inst)
-        assert mapped.tolist() == prioritize(rule, inst).tolist()
+        assert mapped.tolist() == prioritize(inst, rule).tolist()

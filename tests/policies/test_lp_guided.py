@@ -111,7 +111,7 @@ def test_a_missing_solver_is_named_with_the_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "highspy", None)
     inst = Instance.from_lengths([1, 2], [3, 4], kv_capacity=8)
     with pytest.raises(ImportError, match=r'pip install "jaxsched\[exact\]"'):
-        prioritize(sorted_lp(), inst)
+        prioritize(inst, sorted_lp())
 
 
 def test_nonzeros_are_counted_before_anything_is_built(monkeypatch):
@@ -130,7 +130,7 @@ def test_nonzeros_are_counted_before_anything_is_built(monkeypatch):
 
 def test_sorted_lp_follows_the_fractional_starts():
     inst = random_instances(seed=4, n=8, count=2)
-    ranks = prioritize(sorted_lp(), inst)
+    ranks = prioritize(inst, sorted_lp())
     for number, one in enumerate(each(inst)):
         starts = linear_program_starts(one)
         assert (np.diff(starts[np.argsort(ranks[number])]) >= 0).all()
@@ -141,7 +141,7 @@ def test_sorted_lp_follows_the_fractional_starts():
 def test_sorted_lp_is_close_to_its_own_bound():
     """The order is worth something: total latency within a quarter of the programme's value."""
     inst = random_instances(seed=5, n=15, count=3)
-    total = simulate(inst, prioritize(sorted_lp(), inst)).completion.sum(-1)
+    total = simulate(inst, prioritize(inst, sorted_lp())).completion.sum(-1)
     for number, one in enumerate(each(inst)):
         bound = solve_time_indexed_lp(one, int(one.output_tokens.sum())).value
         assert bound <= int(total[number]) <= 1.25 * bound
@@ -182,7 +182,7 @@ def test_lp_rules_keep_the_contract_of_a_rule(make):
 def test_receding_horizon_decides_at_every_completion():
     selector = multiplier_sweep()
     inst = random_instances(seed=7, n=12, count=4)
-    position = prioritize(receding_horizon(selector), inst)
+    position = prioritize(inst, receding_horizon(selector))
     select = jax.jit(lambda one, left, free: selector(one)(left, free))
     for number, one in enumerate(each(inst)):
 
@@ -197,7 +197,7 @@ def test_receding_horizon_decides_at_every_completion():
 
 def test_receding_horizon_by_hand(x64):
     inst = Instance.from_lengths([3, 1, 6, 2, 1], [4, 5, 1, 2, 2], kv_capacity=10)
-    assert prioritize(receding_horizon(), inst).tolist() == [4, 3, 0, 2, 1]
+    assert prioritize(inst, receding_horizon()).tolist() == [4, 3, 0, 2, 1]
 
 
 @pytest.mark.slow
@@ -210,5 +210,5 @@ def test_receding_horizon_ends_if_the_selector_gives_up():
         return lambda remaining, capacity: remaining & (inst.output_tokens == 5)
 
     inst = Instance.from_lengths([3, 1, 6, 2, 1], [4, 5, 1, 2, 2], kv_capacity=10)
-    priority = prioritize(receding_horizon(only_long_answers), inst)
+    priority = prioritize(inst, receding_horizon(only_long_answers))
     np.testing.assert_array_equal(priority, [np.nan, 0, np.nan, np.nan, np.nan])

@@ -29,8 +29,8 @@ def test_features_of_a_request_worked_out_by_hand():
 
 def test_log_volume_alone_is_smallest_volume():
     rule = js.policies.linear_score(("log_volume",), (1.0,))
-    exact = js.simulate(INST, js.prioritize("smallest_volume", INST))
-    found = js.simulate(INST, js.prioritize(rule, INST))
+    exact = js.simulate(INST, js.prioritize(INST, "smallest_volume"))
+    found = js.simulate(INST, js.prioritize(INST, rule))
     np.testing.assert_array_equal(found.start, exact.start)
 
 
@@ -42,8 +42,8 @@ def test_a_file_keeps_every_bit(name, suffix, tmp_path):
     for again in (js.policies.load(path), js.policies.make(f"file:{path}")):
         assert again.features == RULES[name].features
         np.testing.assert_array_equal(
-            np.asarray(js.prioritize(again, INST)).view(np.int32),
-            np.asarray(js.prioritize(RULES[name], INST)).view(np.int32),
+            np.asarray(js.prioritize(INST, again)).view(np.int32),
+            np.asarray(js.prioritize(INST, RULES[name])).view(np.int32),
         )
 
 
@@ -58,8 +58,8 @@ def test_aging_keeps_the_contract_and_reads_rows():
 
 def test_aging_leads_from_shortest_output_to_first_come():
     for aging, name in ((0.0, "shortest_output"), (1e4, "fcfs")):
-        found = js.simulate(INST, js.prioritize(js.policies.aged_shortest_first(aging), INST))
-        expected = js.simulate(INST, js.prioritize(name, INST))
+        found = js.simulate(INST, js.prioritize(INST, js.policies.aged_shortest_first(aging)))
+        expected = js.simulate(INST, js.prioritize(INST, name))
         np.testing.assert_array_equal(found.start, expected.start)
 
 

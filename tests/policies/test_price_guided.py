@@ -30,11 +30,11 @@ def test_it_orders_by_best_start_then_volume():
 def test_it_is_about_as_good_as_smallest_volume():
     inst = mixed(jax.random.key(0), num_requests=60, batch=4)
     total = {
-        rule: np.asarray(simulate(inst, prioritize(rule, inst)).completion).sum()
+        rule: np.asarray(simulate(inst, prioritize(inst, rule)).completion).sum()
         for rule in ("smallest_volume", "fcfs")
     }
     rule = price_guided(num_blocks=128)
-    guided = np.asarray(simulate(inst, prioritize(rule, inst)).completion).sum()
+    guided = np.asarray(simulate(inst, prioritize(inst, rule)).completion).sum()
     assert guided < 1.02 * total["smallest_volume"]
     assert guided < 0.8 * total["fcfs"]
 
@@ -43,6 +43,6 @@ def test_padding_takes_no_part():
     inst = Instance.from_lengths([3, 1, 6, 2, 1], [4, 5, 1, 2, 2], kv_capacity=10)
     longer = Instance.from_lengths([3] * 7, [4] * 7, kv_capacity=10)
     rule = price_guided(num_steps=0)
-    together = np.asarray(prioritize(rule, stack([inst, longer])))
-    alone = np.asarray(prioritize(rule, inst))
+    together = np.asarray(prioritize(stack([inst, longer]), rule))
+    alone = np.asarray(prioritize(inst, rule))
     assert (np.argsort(together[0, :5]) == np.argsort(alone)).all()

@@ -44,10 +44,18 @@ def counted(rule):
     return counting, traces
 
 
+def test_the_old_order_of_arguments_works_with_a_warning(batch):
+    expected = prioritize(batch, "smallest_volume").tolist()
+    for rule in ("smallest_volume", lambda inst: inst.volume.astype(jnp.int32)):
+        with pytest.warns(DeprecationWarning, match=r"write prioritize\(inst, rule\)"):
+            assert prioritize(rule, batch).tolist() == expected
+    assert prioritize(rule="smallest_volume", inst=batch).tolist() == expected
+
+
 class TestPureRules:
     def test_maps_over_every_leading_axis(self, batch):
         deep = stack([batch, batch, batch])
-        priority = prioritize(lambda inst: inst.output_tokens, deep)
+        priority = prioritize(deep, lambda inst: inst.output_tokens)
         assert priority.tolist() == deep.output_tokens.tolist()
 
     def test_the_rule_sees_one_instance(self, batch):
@@ -57,36 +65,36 @@ class TestPureRules:
             shapes.append((inst.prompt_tokens.shape, inst.kv_capacity.shape))
             return inst.prompt_tokens - inst.kv_capacity
 
-        assert prioritize(rule, batch).tolist() == [[-5, -7, -6], [-4, -4, -8]]
+        assert prioritize(batch, rule).tolist() == [[-5, -7, -6], [-4, -4, -8]]
         assert set(shapes) == {((3,), ())}
 
     def test_a_priority_that_ignores_the_instance_is_repeated(self, batch):
         rule = lambda inst: jnp.arange(3)  # noqa: E731
-        assert prioritize(rule, batch).tolist() == [[0, 1, 2], [0, 1, 2]]
+        assert prioritize(batch, rule).tolist() == [[0, 1, 2], [0, 1, 2]]
 
     @pytest.mark.jax_defaults
     def test_the_rule_of_the_design_page(self, batch):
         def my_rule(inst):
             return inst.output_tokens * (inst.prompt_tokens + 0.5 * inst.output_tokens)
 
-        assert prioritize(my_rule, batch).tolist() == [[8, 12, 2.5], [5.5, 12, 7.5]]
+        assert prioritize(batch, my_rule).tolist() == [[8, 12, 2.5], [5.5, 12, 7.5]]
 
     def test_another_batch_of_the_same_shape_traces_nothing(self, batch):
         rule, traces = counted(lambda inst: inst.output_tokens)
-        prioritize(rule, batch)
+        prioritize(batch, rule)
         other = Instance.from_lengths(batch.output_tokens, batch.prompt_tokens, kv_capacity=99)
-        assert prioritize(rule, other).tolist() == batch.prompt_tokens.tolist()
+        assert prioritize(other, rule).tolist() == batch.prompt_tokens.tolist()
         assert len(traces) == 1
 
     def test_runs_inside_jit_and_vmap(self, batch):
-        expected = prioritize("smallest_volume", batch)
-        jitted = jax.jit(lambda inst: prioritize("smallest_volume", inst))(batch)
-        mapped = jax.vmap(lambda inst: prioritize("smallest_volume", inst))(batch)
+        expected = prioritize(batch, "smallest_volume")
+        jitted = jax.jit(lambda inst: prioritize(inst, "smallest_volume"))(batch)
+        mapped = jax.vmap(lambda inst: prioritize(inst, "smallest_volume"))(batch)
         assert jitted.tolist() == mapped.tolist() == expected.tolist()
 
     def test_keeps_the_dtype_of_the_rule(self, one, x64):
         rule = lambda inst: inst.volume.astype(jnp.float64 if x64 else jnp.float32)  # noqa: E731
-        assert prioritize(rule, one).dtype == (jnp.float64 if x64 else jnp.float32)
+        assert prioritize(one, rule).dtype == (jnp.float64 if x64 else jnp.float32)
 
     @pytest.mark.parametrize(
         ("output", "found"),
@@ -104,11 +112,11 @@ class TestPureRules:
         message = rf"rule 'my_rule' returned {found}; expected \[3\], one priority for each request"
         for inst in (one, batch):
             with pytest.raises(ValueError, match=message):
-                prioritize(my_rule, inst)
+                prioritize(inst, my_rule)
 
     def test_an_output_that_is_no_number_is_named(self, one):
         with pytest.raises(TypeError, match=r"returned bool\[3\]; expected integers or floats"):
-            prioritize(lambda inst: inst.output_tokens > 1, one)
+            prioritize(one, lambda inst: inst.output_tokens > 1)
 
     @pytest.mark.parametrize(
         "body",
@@ -128,7 +136,7 @@ class TestPureRules:
         with pytest.raises(
             TypeError, match=r"rule 'my_rule' needs concrete.*@js\.policies\.host_rule"
         ):
-            prioritize(my_rule, batch)
+            prioritize(batch, my_rule)
 
 
 class TestParametricRules:
@@ -143,13 +151,13 @@ class TestParametricRules:
                 traces.append(1)
                 return inst.output_tokens * self.weight
 
-        assert prioritize(Weighted(weight=jnp.int32(2)), batch).tolist()[0] == [4, 8, 2]
-        assert prioritize(Weighted(weight=jnp.int32(3)), batch).tolist()[0] == [6, 12, 3]
+        assert prioritize(batch, Weighted(weight=jnp.int32(2))).tolist()[0] == [4, 8, 2]
+        assert prioritize(batch, Weighted(weight=jnp.int32(3))).tolist()[0] == [6, 12, 3]
         assert len(traces) == 1
 
     def test_parameters_can_be_mapped_and_differentiated(self, one):
         def total(weight):
-            return prioritize(TiltedVolume(weight=weight), one).sum()
+            return prioritize(one, TiltedVolume(weight=weight)).sum()
 
         weights = jnp.array([0.0, 1.0])
         assert jax.vmap(total)(weights).shape == (2,)
@@ -162,11 +170,11 @@ class TestParametricRules:
             def __call__(self, inst):
                 return -inst.output_tokens
 
-        assert prioritize(Longest(), one).tolist() == [-2, -4, -1]
+        assert prioritize(one, Longest()).tolist() == [-2, -4, -1]
 
     def test_a_class_is_not_an_instance_of_it(self, one):
         with pytest.raises(TypeError, match="TiltedVolume is a class"):
-            prioritize(TiltedVolume, one)
+            prioritize(one, TiltedVolume)
 
     def test_an_object_that_can_be_neither_mapped_nor_hashed_is_refused(self, one):
         @dataclasses.dataclass
@@ -177,7 +185,7 @@ class TestParametricRules:
                 return inst.output_tokens * self.weight
 
         with pytest.raises(TypeError, match=r"rule 'Plain'.*@chex\.dataclass\(frozen=True\)"):
-            prioritize(Plain(2.0), one)
+            prioritize(one, Plain(2.0))
 
     def test_names(self):
         assert rule_name(TiltedVolume(weight=0.0)) == "TiltedVolume"
@@ -194,14 +202,14 @@ class TestHostRules:
             seen.append(inst)
             return inst.prompt_tokens.astype(np.int64)
 
-        prioritize(recorded, batch)
+        prioritize(batch, recorded)
         assert [type(inst.prompt_tokens) for inst in seen] == [np.ndarray, np.ndarray]
         assert [inst.prompt_tokens.tolist() for inst in seen] == batch.prompt_tokens.tolist()
         assert [int(inst.kv_capacity) for inst in seen] == [8, 9]
         assert (recorded.__name__, recorded.__doc__) == ("recorded", "Docstring.")
 
     def test_returns_dense_ranks_with_ties_kept(self, batch):
-        priority = prioritize(host_rule(lambda inst: inst.prompt_tokens * 1000), batch)
+        priority = prioritize(batch, host_rule(lambda inst: inst.prompt_tokens * 1000))
         assert priority.tolist() == [[2, 0, 1], [1, 1, 0]]
         assert priority.dtype == np.int32
 
@@ -216,29 +224,29 @@ class TestHostRules:
         ids=["int64", "uint64", "float64", "infinite"],
     )
     def test_priorities_that_32_bits_would_tie_or_wrap_stay_apart(self, one, values, x64):
-        assert prioritize(host_rule(lambda inst: values), one).tolist() == [2, 1, 0]
+        assert prioritize(one, host_rule(lambda inst: values)).tolist() == [2, 1, 0]
 
     def test_nan_stays_visible_where_it_is(self, batch):
         def cornered(inst):
             return np.where(inst.prompt_tokens == 5, np.nan, inst.prompt_tokens)
 
-        priority = np.asarray(prioritize(host_rule(cornered), batch))
+        priority = np.asarray(prioritize(batch, host_rule(cornered)))
         assert np.isnan(priority).tolist() == [[False] * 3, [True, True, False]]
         assert priority[0].tolist() == [2, 0, 1]
 
     def test_nan_of_padding_is_of_no_account(self, one):
         padded = stack([one, Instance.from_lengths([1] * 5, [1] * 5, kv_capacity=8)])
         priority = prioritize(
-            host_rule(lambda inst: np.where(inst.is_real, inst.prompt_tokens, np.nan)), padded
+            padded, host_rule(lambda inst: np.where(inst.is_real, inst.prompt_tokens, np.nan))
         )
         assert priority.dtype == np.int32
         assert priority[0, :3].tolist() == [2, 0, 1]
 
     def test_its_output_is_checked(self, batch):
         with pytest.raises(ValueError, match=r"returned int64\[2\]; expected \[3\]"):
-            prioritize(host_rule(lambda inst: np.zeros(2, np.int64)), batch)
+            prioritize(batch, host_rule(lambda inst: np.zeros(2, np.int64)))
         with pytest.raises(TypeError, match=r"returned bool\[3\]; expected integers or floats"):
-            prioritize(host_rule(lambda inst: inst.is_real), batch)
+            prioritize(batch, host_rule(lambda inst: inst.is_real))
 
     def test_inside_jit_or_vmap_it_says_what_to_do(self, one, batch):
         @host_rule
@@ -247,7 +255,7 @@ class TestHostRules:
 
         message = "host rule 'my_solver' needs concrete numbers.* js.prioritize.* outside"
         with pytest.raises(TypeError, match=message):
-            jax.jit(lambda inst: prioritize(my_solver, inst))(one)
+            jax.jit(lambda inst: prioritize(inst, my_solver))(one)
         with pytest.raises(TypeError, match=message):
             jax.vmap(my_solver)(batch)
 
@@ -259,4 +267,4 @@ class TestHostRules:
 @pytest.mark.parametrize("thing", [3, None, ["fcfs"]])
 def test_what_is_no_rule_is_refused(one, thing):
     with pytest.raises(TypeError, match="a rule is a callable or the name of one"):
-        prioritize(thing, one)
+        prioritize(one, thing)

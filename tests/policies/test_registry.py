@@ -60,13 +60,13 @@ def test_a_registered_rule_is_found_by_name_and_alias(inst):
     register("longest_output", longest_output, aliases=["lo"])
     assert names()[-2:] == ("longest_output", "improve")  # which is an entry point
     assert make("lo") is longest_output
-    assert prioritize("longest_output", inst).tolist() == [-2, -4]
+    assert prioritize(inst, "longest_output").tolist() == [-2, -4]
 
 
 def test_a_factory_is_given_its_options(inst):
     register("weighted", factory=weighted)
-    assert prioritize(make("weighted", weight=2), inst).tolist() == [6, 2]
-    assert prioritize(make("weighted", weight=2, offset=1), inst).tolist() == [7, 3]
+    assert prioritize(inst, make("weighted", weight=2)).tolist() == [6, 2]
+    assert prioritize(inst, make("weighted", weight=2, offset=1)).tolist() == [7, 3]
 
 
 def test_a_factory_refuses_options_it_does_not_have():

@@ -64,7 +64,7 @@ def batches_of(batch):
 def test_hand_worked_example(x64):
     inst = Instance.from_lengths(PROMPT, OUTPUT, kv_capacity=CAPACITY)
     for rule in (sorted_f(), sorted_f("exact_dp", max_capacity=10)):
-        priority = prioritize(rule, inst)
+        priority = prioritize(inst, rule)
         assert priority.tolist() == [4, 3, 0, 2, 1]
         assert priority.dtype == np.float32
     batches = jax.jit(lambda inst: form_batches(inst, exact_dp(10)(inst)))(inst)
@@ -113,7 +113,7 @@ def test_the_order_is_by_batch_then_output_with_padding_last(name):
 
 def test_starts_are_those_of_strict_order():
     inst = random_batch(seed=2)
-    priority = prioritize(sorted_f(), inst)
+    priority = prioritize(inst, sorted_f())
     start = simulate(inst, priority).start
     for number in range(12):
         prompt, output, capacity = plain(one_of(inst, number))
@@ -147,7 +147,7 @@ def test_a_users_own_selector():
         return select
 
     inst = Instance.from_lengths(PROMPT, OUTPUT, kv_capacity=CAPACITY)
-    assert prioritize(sorted_f(largest_alone), inst).tolist() == [0, 2, 1, 3, 4]
+    assert prioritize(inst, sorted_f(largest_alone)).tolist() == [0, 2, 1, 3, 4]
 
 
 def test_a_selector_that_gives_up_is_reported_and_ends_the_loop():
@@ -155,10 +155,10 @@ def test_a_selector_that_gives_up_is_reported_and_ends_the_loop():
         return lambda remaining, capacity: greedy(1.0)(inst)(remaining, capacity) & remaining[2]
 
     inst = Instance.from_lengths(PROMPT, OUTPUT, kv_capacity=CAPACITY)
-    priority = prioritize(sorted_f(only_the_first_batch), inst)
+    priority = prioritize(inst, sorted_f(only_the_first_batch))
     np.testing.assert_array_equal(priority, [np.nan, np.nan, 0, np.nan, np.nan])
     assert simulate(inst, priority).status == Status.NAN_PRIORITY
-    beyond_table = prioritize(sorted_f("exact_dp", max_capacity=9), inst)
+    beyond_table = prioritize(inst, sorted_f("exact_dp", max_capacity=9))
     assert np.isnan(beyond_table).all()
 
 
@@ -168,7 +168,7 @@ def test_members_that_do_not_remain_are_left_out():
 
     inst = Instance.from_lengths(PROMPT, OUTPUT, kv_capacity=CAPACITY)
     rule = sorted_f(lambda inst: first_and_all_that_are_gone)
-    assert prioritize(rule, inst).tolist() == [0, 1, 2, 3, 4]
+    assert prioritize(inst, rule).tolist() == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_the_same_options_give_the_same_rule():
 def test_mean_latency_on_mixed_is_near_that_of_smallest_volume():
     inst = mixed(jax.random.key(0), num_requests=200, batch=8)
     ours, volume = (
-        np.asarray(simulate(inst, prioritize(rule, inst)).completion).mean()
+        np.asarray(simulate(inst, prioritize(inst, rule)).completion).mean()
         for rule in (sorted_f(), smallest_volume)
     )
     assert 1.0 < ours / volume < 1.12  # 1/0.945 over 64 instances of real lengths

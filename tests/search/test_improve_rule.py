@@ -35,7 +35,7 @@ def test_it_takes_any_start_and_the_discipline(inst):
     assert js.policies.rule_name(rule) == "improve[fcfs]"
     options = {"num_steps": 50, "num_chains": 2, "discipline": "earliest_fit"}
     expected = js.improve(inst, "fcfs", key=jax.random.key(3), **options)
-    np.testing.assert_array_equal(js.prioritize(rule, inst), expected.priority)
+    np.testing.assert_array_equal(js.prioritize(inst, rule), expected.priority)
 
 
 def test_a_schedule_is_compared_as_it_is(inst):

@@ -22,7 +22,7 @@ def padded():
         ]
     )
     inst = jax.tree.map(lambda leaf: leaf[0], batch)
-    return inst, js.simulate(inst, js.prioritize("smallest_volume", inst))
+    return inst, js.simulate(inst, js.prioritize(inst, "smallest_volume"))
 
 
 def written(tmp_path, *arguments, **options):

@@ -1,6 +1,7 @@
 """Pictures show the numbers they are given."""
 
 import sys
+import types
 from types import SimpleNamespace
 
 import jax
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from matplotlib import pyplot
 from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch
 
 import jaxsched as js
 
@@ -41,6 +43,10 @@ def texts(ax):
     return [text.get_text() for text in ax.texts]
 
 
+def legend(ax):
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
 class TestMeanBars:
     def test_bars_are_the_means_from_the_top_down(self, ax):
         js.plots.mean_bars(ESTIMATES, label="mean latency (rounds)", title="three", ax=ax)
@@ -60,6 +66,7 @@ class TestMeanBars:
         js.plots.mean_bars(ESTIMATES, label="", limit=9.25, limit_label="volume bound", ax=ax)
         assert 9.25 in lines(ax)
         assert texts(ax)[-1] == "volume bound 9.25"
+        assert ax.texts[-1].xy == (9.25, 3)  # in a row of its own, under the bars
 
     def test_axes_are_made_unless_given(self, ax):
         assert js.plots.mean_bars(ESTIMATES, label="", ax=ax) is ax
@@ -80,7 +87,13 @@ class TestComparison:
         means = [each.mean for each in found.estimate("mean_latency_rounds").values()]
         assert bars(ax) == pytest.approx(means)
         assert found.bound_on_mean_latency().mean in lines(ax)
-        assert ax.get_xlabel() == "mean latency (rounds)"
+        assert ax.get_xlabel() == "mean latency (rounds), lower is better"
+        assert ax.get_title() == found.description
+
+    def test_a_title_stands_above_the_sizes(self, batch, ax):
+        found = js.compare(batch, ["fcfs"])
+        found.plot(ax, title="workload uniform, server a")
+        assert ax.get_title() == f"workload uniform, server a\n{found.description}"
 
     def test_has_no_line_for_a_bound_in_another_unit(self, batch, ax):
         clock = js.clock.PRESETS["llama3_8b_a100"]
@@ -89,7 +102,7 @@ class TestComparison:
         means = [each.mean for each in found.estimate("mean_latency_s").values()]
         assert bars(ax) == pytest.approx(means, rel=1e-5)
         assert not any("bound" in text for text in texts(ax))
-        assert ax.get_xlabel() == "mean latency (s)"
+        assert ax.get_xlabel() == "mean latency (s), lower is better"
 
 
 def test_a_search_is_drawn_above_its_bound(ax):
@@ -100,39 +113,101 @@ def test_a_search_is_drawn_above_its_bound(ax):
     assert "bound 20, gap 10.0%" in texts(ax)
 
 
-def test_memory_profiles_end_where_nothing_is_held(ax):
-    profiles = {"before": [4, 7, 3, 0, 0], "after": [7, 7]}
-    js.plots.memory(profiles, kv_capacity=8, ax=ax)
-    before, after, capacity = ax.lines
-    assert before.get_ydata().tolist() == [4, 7, 3]
-    assert after.get_ydata().tolist() == [7, 7]
-    assert set(capacity.get_ydata()) == {8}
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == [*profiles, "capacity"]
+class TestMemory:
+    def test_profiles_end_where_nothing_is_held(self, batch, ax):
+        inst = batch[0]
+        schedules = {rule: js.simulate(inst, js.prioritize(rule, inst)) for rule in ("fcfs", "svf")}
+        assert js.plots.memory(inst, schedules, title="t", ax=ax) is ax
+        *drawn, capacity = ax.lines
+        for line, sched in zip(drawn, schedules.values(), strict=True):
+            assert line.get_ydata().tolist() == js.metrics.kv_profile(inst, sched).tolist()
+        assert set(capacity.get_ydata()) == {int(inst.kv_capacity)}
+        assert legend(ax) == ["fcfs", "svf", f"capacity {int(inst.kv_capacity)}"]
+        assert ax.get_title() == "t"
+
+    def test_one_schedule_has_no_name(self, batch, ax):
+        inst = batch[0]
+        js.plots.memory(inst, js.simulate(inst, js.policies.fcfs(inst)), ax=ax)
+        assert legend(ax) == [f"capacity {int(inst.kv_capacity)}"]
+
+    def test_profiles_are_still_taken(self, ax):
+        profiles = {"before": [4, 7, 3, 0, 0], "after": [7, 7]}
+        with pytest.warns(DeprecationWarning, match=r"use plots.memory\(inst"):
+            js.plots.memory(profiles, kv_capacity=8, ax=ax)
+        before, after, capacity = ax.lines
+        assert before.get_ydata().tolist() == [4, 7, 3]
+        assert after.get_ydata().tolist() == [7, 7]
+        assert set(capacity.get_ydata()) == {8}
+
+    def test_refusals_name_the_remedy(self, batch, ax):
+        sched = js.simulate(batch, batch.output_tokens)
+        with pytest.raises(ValueError, match=r"inst holds 6 instances; expected one, .*inst\[0\]"):
+            js.plots.memory(batch, sched, ax=ax)
+        with pytest.raises(ValueError, match="6 profiles; at most 5 can be told apart"):
+            js.plots.memory(batch[0], dict.fromkeys("abcdef", sched[0]), ax=ax)
+        with pytest.raises(ValueError, match="expected a schedule, or several by name"):
+            js.plots.memory(batch[0], ax=ax)
 
 
-def test_more_profiles_than_colours_are_refused(ax):
-    with pytest.raises(ValueError, match="6 profiles; at most 5 can be told apart"):
-        js.plots.memory({name: [1] for name in "abcdef"}, ax=ax)
+class TestHeatmap:
+    NAMES = types.MappingProxyType({"row_label": "rule", "column_label": "M"})
 
+    def draw(self, values, **options):
+        """On axes whose figure is laid out with a colour bar."""
+        ax = Figure(layout="constrained").subplots()
+        rows, columns = np.shape(values)
+        js.plots.heatmap(
+            values, list("abcdefgh"[:rows]), range(columns), ax=ax, **self.NAMES, **options
+        )
+        return ax
 
-def test_heatmap_writes_every_number_in_its_place(ax):
-    values = [[0.125, 0.25, 1234.4], [1.0, 0.0, 3.0]]
-    names = {"row_label": "rule", "column_label": "M"}
-    assert js.plots.heatmap(values, ["fcfs", "svf"], [8, 16, 32], **names, ax=ax) is ax
-    assert texts(ax) == ["0.125", "0.25", "1234", "1", "0", "3"]
-    assert [text.get_position() for text in ax.texts][3] == (0, 1)
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["fcfs", "svf"]
-    assert [label.get_text() for label in ax.get_xticklabels()] == ["8", "16", "32"]
-    with pytest.raises(ValueError, match=r"shape \(2, 3\); expected \(2, 2\)"):
-        js.plots.heatmap(values, ["fcfs", "svf"], [8, 16], **names, ax=ax)
+    def bar(self, ax):
+        (colours,) = (axes for axes in ax.figure.axes if axes is not ax)
+        return colours
 
+    def test_writes_every_number_in_its_place(self, ax):
+        values = [[0.125, 0.25, 1234.4], [1.0, 0.0, NAN]]
+        assert js.plots.heatmap(values, ["fcfs", "svf"], [8, 16, 32], **self.NAMES, ax=ax) is ax
+        assert texts(ax) == ["0.12", "0.25", "1,234", "1.0", "0"]
+        assert [text.get_position() for text in ax.texts][3] == (0, 1)
+        assert [label.get_text() for label in ax.get_yticklabels()] == ["fcfs", "svf"]
+        assert [label.get_text() for label in ax.get_xticklabels()] == ["8", "16", "32"]
+        with pytest.raises(ValueError, match=r"shape \(2, 3\); expected \(2, 2\)"):
+            js.plots.heatmap(values, ["fcfs", "svf"], [8, 16], **self.NAMES, ax=ax)
 
-def first(inst):
-    return jax.tree.map(lambda leaf: leaf[0], inst)
+    def test_shares_are_per_cent_with_two_digits(self):
+        ax = self.draw([[7.387, 0.1623, 0.07802, -0.5]], is_share=True)
+        assert texts(ax) == ["739%", "16%", "7.8%", "-50%"]
 
+    def test_the_colour_bar_says_what_the_colours_are(self):
+        ax = self.draw([[0.1, 0.9]], is_share=True, label="gap, lower is better", title="t")
+        bar = self.bar(ax)
+        assert (bar.get_xlabel(), ax.get_title()) == ("gap, lower is better", "t")
+        assert "50%" in [tick.get_text() for tick in bar.get_xticklabels()]
 
-def legend(ax):
-    return [text.get_text() for text in ax.get_legend().get_texts()]
+    @pytest.mark.parametrize(("bad", "limits"), [(900.0, (1, 5)), (-900.0, (1, 5)), (7.0, (1, 7))])
+    def test_one_bad_rule_does_not_flatten_the_others(self, bad, limits):
+        (image,) = self.draw([[bad, bad], [1, 2], [2, 3], [4, 5]]).images
+        assert image.get_clim() == limits
+
+    def test_an_arrow_shows_that_values_are_beyond_the_colours(self):
+        def arrows(values):
+            extent = self.bar(self.draw(values)).get_children()
+            return sum(isinstance(each, PathPatch) for each in extent)
+
+        others = [[1, 2, 3], [2, 3, 4]]
+        assert arrows(others) == 0
+        assert arrows([[900, 900, 900], *others]) == 1
+        assert arrows([[900, 900, -900], *others, *others]) == 2
+
+    def test_equal_numbers_are_not_far_from_each_other(self):
+        (image,) = self.draw([[1, 1, 1], [1, 1, 9]]).images
+        assert image.get_clim() == (1, 9)
+
+    def test_numbers_too_small_to_read_are_left_to_the_colours(self):
+        ax = Figure(figsize=(2, 2), layout="constrained").subplots()
+        js.plots.heatmap(np.ones((30, 30)), range(30), range(30), ax=ax, **self.NAMES)
+        assert texts(ax) == []
 
 
 class TestSchedule:
@@ -152,7 +227,7 @@ class TestSchedule:
         inst = js.Instance.from_lengths(*self.PADDED[0], kv_capacity=7)
         sched = js.Schedule.from_starts(inst, [1, 0, 4])
         assert js.plots.schedule(inst, sched, labels=["b", "a", "b"], title="t", ax=ax) is ax
-        assert legend(ax) == ["a", "b"]
+        assert legend(ax) == ["a", "b", "capacity 7"]
         assert self.bars(ax) == [
             [(0, 4, 0)],
             [(0, 1, 0)],
@@ -162,7 +237,6 @@ class TestSchedule:
         (below,) = ax.child_axes
         capacity = below.lines[0]
         assert set(capacity.get_ydata()) == {7}
-        assert texts(below) == ["capacity 7"]
         assert (ax.get_title(), ax.get_xlabel(), ax.get_xlim()) == ("t", "round", (0, 7))
         held = below.collections[0].get_paths()[0].vertices
         for t, tokens in enumerate(js.metrics.kv_profile(inst, sched)):
@@ -172,10 +246,10 @@ class TestSchedule:
         batch = js.stack(
             [js.Instance.from_lengths(*each, kv_capacity=7) for each in self.PADDED[::-1]]
         )
-        inst = first(batch)
+        inst = batch[0]
         js.plots.schedule(inst, js.Schedule.from_starts(inst, [0, 0, 0]), ax=ax)
         assert self.bars(ax) == [[(0, 1, 0)], [(0, 1, 0)]]
-        assert legend(ax) == ["short prompt, short output"]
+        assert legend(ax) == ["short prompt, short output", "capacity 7"]
 
     def test_classes_are_lengths_unless_given(self, ax):
         inst = js.Instance.from_lengths([9, 1, 9, 1], [1, 9, 9, 1], kv_capacity=100)
@@ -184,20 +258,36 @@ class TestSchedule:
             f"{prompt} prompt, {output} output"
             for prompt in ("long", "short")
             for output in ("long", "short")
-        ]
+        ] + ["capacity 100"]
 
-    def test_two_thousand_requests(self, ax):
+    def test_two_thousand_requests_are_counted_and_the_picture_says_so(self, ax):
         inst = js.workloads.mixed(jax.random.key(0), 2000)
         sched = js.Schedule.from_starts(inst, range(2000))
-        js.plots.schedule(inst, sched, ax=ax)
-        assert sum(len(each.get_paths()) for each in ax.collections) == 4000
-        ax.figure.draw_without_rendering()
+        classes = np.arange(2000) % 2
+        js.plots.schedule(inst, sched, labels=classes, ax=ax)
+        assert ax.get_ylabel() == "requests\nrunning"
+        assert ax.get_legend().get_title().get_text() == "2,000 requests, counted by class"
+        even, odd = (each.get_data() for each in ax.patches)
+        outputs = np.asarray(inst.output_tokens)
+        for counts, parity in (even, 0), (odd, 1):
+            lower = 0 if np.ndim(counts.baseline) == 0 else counts.baseline
+            area = ((counts.values - lower) * np.diff(counts.edges)).sum()
+            assert area == pytest.approx(outputs[parity::2].sum())
+
+    def test_an_outcome_is_drawn_as_its_schedule(self, ax):
+        inst = js.Instance.from_lengths(*self.PADDED[0], kv_capacity=7)
+        sched = js.Schedule.from_starts(inst, [1, 0, 4])
+        js.plots.schedule(inst, js.Outcome.from_schedule(inst, sched), ax=ax)
+        other = Figure().subplots()
+        assert self.bars(ax) == self.bars(js.plots.schedule(inst, sched, ax=other))
 
     def test_refusals_name_the_remedy(self, ax, batch):
         sched = js.simulate(batch, batch.output_tokens)
-        with pytest.raises(ValueError, match="there are 6 instances; expected one"):
+        with pytest.raises(
+            ValueError, match=r"inst holds 6 instances; expected one, such as inst\[0\]"
+        ):
             js.plots.schedule(batch, sched, ax=ax)
-        one, its = first(batch), first(sched)
+        one, its = batch[0], sched[0]
         with pytest.raises(ValueError, match=r"labels has shape \(1,\); expected .*60"):
             js.plots.schedule(one, its, labels=["a"], ax=ax)
         with pytest.raises(ValueError, match="classes of requests; at most 5"):
@@ -206,19 +296,61 @@ class TestSchedule:
 
 class TestLatencyCdf:
     def test_steps_up_at_each_completion(self, ax):
+        inst = js.Instance.from_lengths([3, 1, 2], [2, 4, 3], kv_capacity=7)
+        schedules = {
+            "a": js.Schedule.from_starts(inst, [0, 0, 0]),
+            "b": js.Schedule.from_starts(inst, [1, 0, 4]),
+        }
+        assert js.plots.latency_cdf(inst, schedules, title="t", ax=ax) is ax
+        one, two = ax.lines
+        assert one.get_xdata().tolist() == [0, 2, 3, 4]
+        assert one.get_ydata() == pytest.approx([0, 1 / 3, 2 / 3, 1])
+        assert two.get_xdata().tolist() == [0, 3, 4, 7]
+        assert (legend(ax), ax.get_title()) == (["a", "b"], "t")
+        assert ax.get_xlabel() == "latency (rounds), lower is better"
+
+    def test_requests_of_all_instances_count_alike_and_padding_does_not(self, ax):
+        inst = js.stack(
+            [js.Instance.from_lengths(*each, kv_capacity=7) for each in TestSchedule.PADDED]
+        )
+        js.plots.latency_cdf(inst, js.Schedule.from_starts(inst, np.zeros((2, 3))), ax=ax)
+        assert ax.lines[0].get_xdata().tolist() == [0, 1, 2, 3, 4]
+        assert ax.get_legend() is None
+
+    def test_a_clock_or_an_outcome_gives_seconds(self, batch, ax):
+        clock = js.clock.PRESETS["llama3_8b_a100"]
+        sched = js.simulate(batch, batch.output_tokens)
+        js.plots.latency_cdf(batch, {"a": sched}, clock, ax=ax)
+        out = js.Outcome.from_schedule(batch, sched, clock)
+        js.plots.latency_cdf(batch, {"b": out}, ax=ax)
+        assert ax.get_xlabel() == "latency (s), lower is better"
+        assert np.array_equal(*(line.get_xydata() for line in ax.lines))
+        with pytest.raises(ValueError, match="count rounds and seconds; expected one unit"):
+            js.plots.latency_cdf(batch, {"a": sched, "b": out}, ax=ax)
+
+    def test_latencies_are_still_taken(self, ax):
         latencies = {"a": [[4.0, 2.0], [8.0, NAN]], "b": [5.0]}
-        assert js.plots.latency_cdf(latencies, unit="s", ax=ax) is ax
+        with pytest.warns(DeprecationWarning, match=r"use plots.latency_cdf\(inst"):
+            js.plots.latency_cdf(latencies, unit="s", ax=ax)
         one, two = ax.lines
         assert one.get_xdata().tolist() == [0, 2, 4, 8]
-        assert one.get_ydata() == pytest.approx([0, 1 / 3, 2 / 3, 1])
         assert two.get_xydata().tolist() == [[0, 0], [5, 1]]
-        assert (legend(ax), ax.get_xlabel()) == (["a", "b"], "latency (s)")
-
-    def test_nothing_to_draw_is_refused(self, ax):
-        with pytest.raises(ValueError, match="'a' has no latency to draw"):
+        assert (legend(ax), ax.get_xlabel()) == (["a", "b"], "latency (s), lower is better")
+        with (
+            pytest.warns(DeprecationWarning, match="latency_cdf"),
+            pytest.raises(ValueError, match="no latency to draw for 'a'"),
+        ):
             js.plots.latency_cdf({"a": [NAN]}, ax=ax)
-        with pytest.raises(ValueError, match="6 rules; at most 5"):
-            js.plots.latency_cdf({name: [1] for name in "abcdef"}, ax=ax)
+
+    def test_no_two_of_twenty_lines_are_alike(self, batch, ax):
+        sched = js.simulate(batch, batch.output_tokens)
+        names = [f"rule_{number}" for number in range(21)]
+        js.plots.latency_cdf(batch, dict.fromkeys(names[:20], sched), ax=ax)
+        styles = [(line.get_color(), line.get_linestyle()) for line in ax.lines]
+        dashes = [str(line._dash_pattern) for line in ax.lines]
+        assert len({*zip(styles, dashes, strict=True)}) == 20
+        with pytest.raises(ValueError, match="21 schedules; at most 20"):
+            js.plots.latency_cdf(batch, dict.fromkeys(names, sched), ax=ax)
 
 
 def test_ratios_are_drawn_on_logarithmic_axes(ax):
@@ -242,8 +374,7 @@ def test_tuning_marks_the_best_rule(ax, num_steps):
     assert best.tolist() == [[0, 9], [10, 6], [20, 6]]
     assert star.tolist() == [[10, 6]]
     assert set(limit[:, 1]) == {5.5}
-    assert texts(ax) == ["6"]
-    assert legend(ax)[-1] == "svf 5.5"
+    assert legend(ax)[-2:] == ["best validation: 6 after 10 steps", "svf 5.5"]
 
 
 @pytest.mark.parametrize(("means", "scale"), [([9.0, 6.0], "linear"), ([90.0, 6.0], "log")])
@@ -251,5 +382,17 @@ def test_capacities_far_apart_in_latency_are_logarithmic(ax, means, scale):
     mean = np.array(means)
     curve = SimpleNamespace(at=np.array([10, 20]), mean=mean, low=mean - 1, high=mean + 1)
     arguments = {"target": 7.0, "needed": {"svf": 20}, "label": "mean (rounds)"}
-    assert js.plots.capacity({"svf": curve}, **arguments, bound=curve, ax=ax) is ax
+    assert js.plots.capacity({"svf": curve}, **arguments, bound=curve, title="t", ax=ax) is ax
+    assert ax.get_title() == "t"
     assert (ax.get_xscale(), ax.get_yscale(), ax.get_ylabel()) == ("log", scale, "mean (rounds)")
+
+
+def test_bound_and_target_differ_in_colour(ax):
+    mean = np.array([9.0, 6.0])
+    curve = SimpleNamespace(at=np.array([10, 20]), mean=mean, low=mean, high=mean)
+    js.plots.capacity(
+        {"svf": curve}, target=7, needed={"svf": 20}, label="", bound=curve, bound_label="b", ax=ax
+    )
+    rule, bound, target = (line.get_color() for line in ax.lines)
+    assert len({rule, bound, target}) == 3
+    assert legend(ax) == ["svf, needs 20", "b", "target 7"]

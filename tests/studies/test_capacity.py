@@ -74,12 +74,16 @@ def test_every_capacity_is_tried_where_there_are_few(rule, metric):
 
 
 def test_seconds_come_from_the_clock():
-    coefficients = dataclasses.astuple(CLOCK)
-    curve = oracle_curve(backlogs(1), "fcfs", "mean", coefficients)
-    target = float(np.median([*curve.values()]))
-    plan = js.plan_capacity(instance(*backlogs(1)), "fcfs", ("mean", target), clock=CLOCK)
-    assert plan.curve["fcfs"].mean == pytest.approx(list(curve.values()))
+    # Milliseconds that make binary fractions of a second, and means over four of four: all sums
+    # and quotients are exact in float64, in any order. The target is a tie, not nearly one.
+    coefficients = 3000.0, 500.0, 125.0, 15.625, 3.90625
+    clock, lengths = js.clock.LinearClock(*coefficients), backlogs(1, count=4)
+    curve = oracle_curve(lengths, "fcfs", "mean", coefficients)
+    target = sorted(curve.values())[len(curve) // 2]
+    plan = js.plan_capacity(instance(*lengths), "fcfs", ("mean", target), clock=clock)
+    assert plan.curve["fcfs"].mean.tolist() == list(curve.values())
     assert plan.capacity["fcfs"] == next(c for c, value in curve.items() if value <= target)
+    assert curve[plan.capacity["fcfs"]] == target
     assert (plan.target.unit, plan.bound_capacity) == ("s", None)
 
 
@@ -230,8 +234,11 @@ class TestPresets:
     def test_presets_too_small_for_a_request_are_blank(self):
         inst = js.Instance.from_lengths([100_000, 10], [5, 5], kv_capacity=200_000)
         plan = js.plan_capacity(inst, "fcfs", ("mean", 1000), vary="preset")
-        assert np.isnan(plan.curve["fcfs"].mean).tolist() == [True, False, False, False, False]
-        assert plan.capacity["fcfs"] == "llama2_7b_a100"
+        is_small = [js.clock.PRESET_KV_CAPACITY[name] < 100_005 for name in plan.curve["fcfs"].at]
+        assert np.isnan(plan.curve["fcfs"].mean).tolist() == is_small
+        assert is_small[0]
+        assert not is_small[-1]
+        assert js.clock.PRESET_KV_CAPACITY[plan.capacity["fcfs"]] > 100_005
         assert plan.to_dict()["rules"]["fcfs"]["curve"]["mean"][0] is None
 
 

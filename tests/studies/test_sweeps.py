@@ -245,7 +245,7 @@ def test_the_capacity_of_a_server(tmp_path):
         ({"kv_capacity": ["sever"]}, r"kv_capacity\[0\] is 'sever'; expected an integer from 1"),
         ({"kv_capacity": []}, r"kv_capacity is \[\]; expected a list that is not empty"),
         ({"workloads": ["worst_case"]}, r"workloads\[0\]: .*'rule'"),
-        ({"workloads": [{"name": "worst_case", "rule": "fifo"}]}, "no worst case for 'fifo'"),
+        ({"workloads": [{"name": "worst_case", "rule": "fifo"}]}, "no worst case is called 'fifo'"),
     ],
 )
 def test_wrong_settings_are_named_before_anything_is_written(tmp_path, change, message):

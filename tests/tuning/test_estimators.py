@@ -108,7 +108,7 @@ def test_score_noise_takes_any_objective():
     clock = js.clock.PRESETS["llama2_70b_2xa100"]
 
     def seconds(inst, sched):
-        return js.tuning.p99(inst, sched, clock=clock)
+        return js.tuning.p99_latency(inst, sched, clock=clock)
 
     estimator = js.tuning.ScoreNoise(noise=jnp.float32(0.3), objective=seconds)
     found = estimator(toy.start(), INSTANCES, KEY)

@@ -88,6 +88,28 @@ def test_evened_cosines_do_not_depend_on_the_units_of_the_parameters():
     assert abs(found[0].cosine.mean - found[1].cosine.mean) > 1e-3
 
 
+def test_an_estimator_may_return_a_plain_tuple():
+    known = Known(mean=jnp.array([3.0, 4.0]), deviation=1.5)
+
+    def plain(rule, instances, key):
+        return tuple(known(rule, instances, key))
+
+    plain.simulations = known.simulations
+    for name, value in judged(plain, repeats=4)._asdict().items():
+        if name != "seconds":
+            assert value == getattr(judged(known, repeats=4), name)
+
+
+def test_an_estimator_with_schedules_is_judged_as_at_the_start():
+    rule = js.policies.linear_score(FEATURES, (0.5, 0.2, 0.1))
+    truth = reference_gradient(rule, INSTANCES, KEY, max_simulations=300)
+    cosines = [
+        fidelity(rule, js.tuning.Pathwise(temperature), INSTANCES, KEY, reference=truth, repeats=2)
+        for temperature in (jnp.float32(0.2), lambda step: 0.2 / (1 + step))
+    ]
+    assert cosines[0].cosine == cosines[1].cosine
+
+
 class TestErrors:
     def test_one_repeat(self):
         with pytest.raises(ValueError, match="repeats is 1; expected an integer >= 2"):

@@ -15,7 +15,7 @@ MIXED = js.workloads.mixed(jax.random.key(1), num_requests=50, batch=4)
 
 
 def schedule(inst):
-    return js.simulate(inst, js.prioritize("smallest_volume", inst))
+    return js.simulate(inst, js.prioritize(inst, "smallest_volume"))
 
 
 @pytest.mark.parametrize("clock", [None, CLOCK], ids=["rounds", "seconds"])
@@ -26,7 +26,7 @@ class TestAgainstTheMetrics:
         sched = schedule(inst)
         unit = "rounds" if clock is None else "s"
         expected = js.metrics.summary(inst, sched, clock)
-        for objective, metric in ((js.tuning.mean_latency, "mean"), (js.tuning.p99, "p99")):
+        for objective, metric in ((js.tuning.mean_latency, "mean"), (js.tuning.p99_latency, "p99")):
             objective = functools.partial(objective, clock=clock)
             found = (jax.jit(objective) if is_jitted else objective)(inst, sched)
             np.testing.assert_allclose(found, expected[f"{metric}_latency_{unit}"], rtol=1e-5)
@@ -42,7 +42,7 @@ class TestAgainstTheMetrics:
 
 @pytest.mark.parametrize(
     "objective",
-    [js.tuning.mean_latency, js.tuning.p_norm, js.tuning.p99],
+    [js.tuning.mean_latency, js.tuning.p_norm, js.tuning.p99_latency],
     ids=["mean", "norm", "p99"],
 )
 def test_gradients_are_slopes_and_leave_padding_alone(objective):
@@ -67,14 +67,14 @@ def test_gradients_are_slopes_and_leave_padding_alone(objective):
 def test_an_instance_that_was_not_scheduled_has_no_objective():
     priority = jnp.where(jnp.arange(4)[:, None] == 2, jnp.nan, jnp.zeros((4, 50)))
     sched = js.simulate(MIXED, priority)
-    for objective in (js.tuning.mean_latency, js.tuning.p_norm, js.tuning.p99):
+    for objective in (js.tuning.mean_latency, js.tuning.p_norm, js.tuning.p99_latency):
         assert np.isnan(objective(MIXED, sched)).tolist() == [False, False, True, False]
 
 
 def test_a_relaxed_outcome_has_no_seconds():
     sched = js.Outcome.relaxed(MIXED, jnp.ones((4, 50)))
     with pytest.raises(TypeError, match="no rounds for a clock"):
-        js.tuning.p99(MIXED, sched, clock=CLOCK)
+        js.tuning.p99_latency(MIXED, sched, clock=CLOCK)
 
 
 def test_large_powers_do_not_overflow():

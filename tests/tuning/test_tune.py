@@ -27,7 +27,7 @@ def test_descends_as_the_optimizer_says():
     away = np.array([[-1.0, 1.0]]) * 0.75 ** np.arange(5)[:, None]
     np.testing.assert_allclose(found.history.train, 0.5 * (away**2).sum(-1)[:4], rtol=1e-6)
     rules = [toy.Tilted(weights=jnp.asarray(target + row, jnp.float32)) for row in away]
-    expected = [js.tuning.evaluate(rule, HELD_OUT).mean() for rule in rules]
+    expected = [js.tuning.evaluate(HELD_OUT, rule).mean() for rule in rules]
     np.testing.assert_array_equal(found.history.validation, expected)
     assert found.history.step.tolist() == [0, 1, 2, 3, 4]
 
@@ -69,16 +69,17 @@ def test_parameters_stay_in_the_box():
     held = tune(optimizer=optax.sgd(1.0), bounds=(low, jnp.inf), steps=1, validate_every=1)
     assert (
         held.history.validation[1]
-        == js.tuning.evaluate(toy.Tilted(weights=jnp.array([1.0, 0.75])), HELD_OUT).mean()
+        == js.tuning.evaluate(HELD_OUT, toy.Tilted(weights=jnp.array([1.0, 0.75]))).mean()
     )
 
 
 def test_schedules_reach_the_estimator():
     halving = optax.piecewise_constant_schedule(1.0, {2: 0.5})
-    found = tune(optimizer=optax.sgd(0.5), temperature=halving, steps=4)
+    descend = {"optimizer": optax.sgd(0.5)}
+    found = tune(estimator=toy.towards_volume(temperature=halving), steps=4, **descend)
     factor = np.array([1.0, 0.5, 0.25, 0.25 * 0.75])
     np.testing.assert_allclose(found.history.train, factor**2, rtol=1e-6)
-    still = tune(optimizer=optax.sgd(0.5), temperature=0.0)
+    still = tune(estimator=toy.towards_volume(temperature=lambda step: 0.0), **descend)
     np.testing.assert_array_equal(still.history.train, 1.0)
 
 
@@ -92,14 +93,15 @@ def test_schedules_compile_nothing_anew():
         return estimator(rule, instances, key)
 
     @toy.chex.dataclass(frozen=True)
-    class Counted:
+    class Counted(js.tuning.Scheduled):
         inner: toy.Towards
         temperature: jax.Array = 1.0
 
         def __call__(self, rule, instances, key):
             return gradient(self.inner.replace(temperature=self.temperature), rule, instances, key)
 
-    tune(estimator=Counted(inner=toy.towards_volume()), temperature=lambda step: 1 / (1 + step))
+    cooling = lambda step: 1 / (1 + step)  # noqa: E731
+    tune(estimator=Counted(inner=toy.towards_volume(), temperature=cooling))
     assert count == 1
 
 
@@ -142,7 +144,7 @@ def test_takes_any_optimizer(optimizer):
 def test_the_default_estimator_tunes_a_linear_rule_to_the_volume_rule():
     rule = toy.Tilted(weights=jnp.array([0.0, -1.0]))
     found = js.tune(rule, TRAIN, HELD_OUT, KEY, steps=60)
-    volume = js.tuning.evaluate("smallest_volume", HELD_OUT).mean()
+    volume = js.tuning.evaluate(HELD_OUT, "smallest_volume").mean()
     assert found.history.validation[0] > 1.02 * volume
     assert found.history.best[-1] < 1.005 * volume
 
@@ -151,6 +153,18 @@ def test_an_estimator_can_be_a_plain_function():
     estimator = toy.towards_volume()
     found = tune(estimator=lambda rule, instances, key: estimator(rule, instances, key))
     np.testing.assert_array_equal(found.history.train, tune().history.train)
+
+
+def test_an_estimator_may_return_a_plain_tuple():
+    estimator = toy.towards_volume()
+    found = tune(estimator=lambda rule, instances, key: tuple(estimator(rule, instances, key)))
+    np.testing.assert_array_equal(found.history.train, tune().history.train)
+
+
+def test_evaluate_takes_the_old_order_with_a_warning():
+    with pytest.warns(DeprecationWarning, match=r"write evaluate\(inst, rule\)"):
+        old = js.tuning.evaluate("fcfs", HELD_OUT)
+    np.testing.assert_array_equal(old, js.tuning.evaluate(HELD_OUT, "fcfs"))
 
 
 def test_the_default_estimator_compiles_nothing_anew(compiled):
@@ -164,7 +178,7 @@ def test_the_default_estimator_compiles_nothing_anew(compiled):
             validation=HELD_OUT,
             key=jax.random.key(seed),
             optimizer=optimizer,
-            noise=lambda step: 0.2 / (1 + step),
+            estimator=js.tuning.default_estimator().replace(noise=lambda step: 0.2 / (1 + step)),
             steps=3,
         )
 
@@ -226,12 +240,13 @@ class TestErrors:
             tune(toy.Tilted(weights=jnp.array([0.0, np.nan])))
 
     def test_a_nan_gradient_names_step_and_leaf(self):
+        estimator = toy.towards_volume(temperature=lambda step: np.nan if step == 2 else 1.0)
         with pytest.raises(ValueError, match=r"step 2: leaf \.weights of the gradient holds nan"):
-            tune(temperature=lambda step: np.nan if step == 2 else 1.0)
+            tune(estimator=estimator)
 
     def test_a_parameter_that_overflows_names_step_and_leaf(self):
         with pytest.raises(ValueError, match=r"step 0: leaf \.weights of the rule holds -?inf"):
-            tune(optimizer=optax.sgd(3e38), temperature=9.0)
+            tune(optimizer=optax.sgd(3e38), estimator=toy.towards_volume(temperature=9.0))
 
     def test_a_rule_without_parameters(self):
         with pytest.raises(ValueError, match="'smallest_volume' has no parameters"):
@@ -259,10 +274,14 @@ class TestErrors:
         with pytest.raises(ValueError, match=r"train has shape \(30,\); expected \[B, n\]"):
             js.tune(toy.start(), one, HELD_OUT, KEY)
 
-    def test_a_schedule_for_what_the_estimator_lacks(self):
-        @toy.chex.dataclass(frozen=True)
-        class Plain:
-            target: jax.Array
+    @pytest.mark.parametrize("name", ["steps", "minibatch_size", "validate_every", "patience"])
+    def test_numbers_that_are_no_integers(self, name):
+        with pytest.raises(ValueError, match=f"{name} is 2.5; expected an integer >= 1"):
+            tune(**{name: 2.5})
 
-        with pytest.raises(TypeError, match="noise is given but Plain has no noise"):
-            tune(estimator=Plain(target=jnp.zeros(())), noise=1.0)
+    def test_an_estimator_that_returns_no_estimate(self):
+        def gradient_only(rule, instances, key):
+            return rule
+
+        with pytest.raises(TypeError, match=r"'gradient_only' returned Tilted; expected \(value,"):
+            tune(estimator=gradient_only)

@@ -31,7 +31,7 @@ class Found(NamedTuple):
 
 
 @chex.dataclass(frozen=True)
-class Towards:
+class Towards(js.tuning.Scheduled):
     r"""Gradient of :math:`\frac12 |w - target|^2` times the temperature, plus noise."""
 
     target: jax.Array

@@ -202,6 +202,18 @@ def test_uniform_without_batch_is_one_instance():
     assert inst.kv_capacity.shape == ()
 
 
+def test_uniform_of_a_given_number_of_requests_has_no_padding():
+    inst = workloads.uniform(KEY, 7, 50)
+    assert inst.prompt_tokens.shape == (50, 7)
+    assert inst.is_real.all()
+    assert set(np.asarray(inst.prompt_tokens).ravel()) == set(range(1, 6))
+    size = np.asarray(inst.prompt_tokens + inst.output_tokens)
+    assert np.all(size <= np.asarray(inst.kv_capacity)[:, None])
+    assert workloads.uniform(KEY, 1000).num_requests.item() == 1000
+    with pytest.raises(ValueError, match="num_requests is 0; expected an integer from 1"):
+        workloads.uniform(KEY, num_requests=0)
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [

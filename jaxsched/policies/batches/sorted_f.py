@@ -65,11 +65,10 @@ def sorted_f(selector: str | Selector = "multiplier_sweep", **selector_options: 
 
 @functools.lru_cache(maxsize=64)  # the same selector gives the same rule, hence no new compilation
 def _sorted_f(selector: Selector) -> Rule:
-    def rule(inst: Instance) -> jax.Array:
+    def sorted_f(inst: Instance) -> jax.Array:
         return order_by_batch(inst, form_batches(inst, selector(inst)))
 
-    rule.__name__ = "sorted_f"
-    return rule
+    return sorted_f
 
 
 def form_batches(inst: Instance, select: Select) -> jax.Array:

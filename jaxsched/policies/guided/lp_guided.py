@@ -80,7 +80,7 @@ def sorted_lp(fractional_starts: FractionalStarts = linear_program_starts) -> Ho
     Example:
       >>> import jaxsched as js
       >>> inst = js.Instance.from_lengths([1, 1, 1], [8, 2, 4], kv_capacity=9)
-      >>> js.prioritize(js.policies.sorted_lp(), inst).tolist()
+      >>> js.prioritize(inst, js.policies.sorted_lp()).tolist()
       [2, 0, 1]
 
     Source:
@@ -88,11 +88,10 @@ def sorted_lp(fractional_starts: FractionalStarts = linear_program_starts) -> Ho
       Lengths*, 2025, arXiv:2508.06133.
     """
 
-    def rule(inst: Instance) -> np.ndarray:
+    def starts(inst: Instance) -> np.ndarray:
         return np.asarray(fractional_starts(inst), np.float64)
 
-    rule.__name__ = "sorted_lp"
-    return host_rule(rule)
+    return host_rule(starts, "sorted_lp")
 
 
 def lp_swap(fractional_starts: FractionalStarts = linear_program_starts) -> HostRule:
@@ -111,7 +110,7 @@ def lp_swap(fractional_starts: FractionalStarts = linear_program_starts) -> Host
     Example:
       >>> import jaxsched as js
       >>> inst = js.Instance.from_lengths([1, 1, 1], [8, 2, 4], kv_capacity=9)
-      >>> js.prioritize(js.policies.lp_swap(), inst).tolist()
+      >>> js.prioritize(inst, js.policies.lp_swap()).tolist()
       [2, 0, 1]
 
     Source:
@@ -119,14 +118,13 @@ def lp_swap(fractional_starts: FractionalStarts = linear_program_starts) -> Host
       Lengths*, 2025, arXiv:2508.06133.
     """
 
-    def rule(inst: Instance) -> np.ndarray:
+    def swapped(inst: Instance) -> np.ndarray:
         order = np.argsort(fractional_starts(inst), kind="stable")
         place = np.empty(order.size, np.int32)
         place[order] = np.arange(order.size, dtype=np.int32)
         return np.asarray(_swapped_order(inst, place))
 
-    rule.__name__ = "lp_swap"
-    return host_rule(rule)
+    return host_rule(swapped, "lp_swap")
 
 
 @jax.jit
@@ -188,7 +186,7 @@ def receding_horizon(
 
 @functools.lru_cache(maxsize=64)  # the same selector gives the same rule, hence no new compilation
 def _receding_horizon(selector: Selector) -> Rule:
-    def rule(inst: Instance) -> jax.Array:
+    def receding_horizon(inst: Instance) -> jax.Array:
         select = selector(inst)
         size = inst.prompt_tokens + inst.output_tokens
 
@@ -215,5 +213,4 @@ def _receding_horizon(selector: Selector) -> Rule:
         start = _Clock(waiting, jnp.zeros_like(waiting), zero, zero, jnp.bool_(False))
         return order_by_batch(inst, lax.while_loop(goes_on, decide, start).batch)
 
-    rule.__name__ = "receding_horizon"
-    return rule
+    return receding_horizon

@@ -36,17 +36,16 @@ def price_guided(num_steps: int = 300, tolerance: float = 3e-4, num_blocks: int 
       Ours.
     """
 
-    def rule(inst: Instance) -> np.ndarray:
-        found = price(
+    def rank_by_start(inst: Instance) -> np.ndarray:
+        bound = price(
             inst,
             num_steps=num_steps,
             tolerance=tolerance,
             num_blocks=num_blocks,
             progress=False,
         )
-        pairs = np.stack([found.best_starts.astype(np.int64), exact_volume(inst)])
+        pairs = np.stack([bound.best_starts.astype(np.int64), exact_volume(inst)])
         _, rank = np.unique(pairs, axis=1, return_inverse=True)
         return rank.reshape(-1)
 
-    rule.__name__ = "price_guided"
-    return host_rule(rule)
+    return host_rule(rank_by_start, "price_guided")

@@ -55,7 +55,7 @@ def linear_score(features: Sequence[str] = DEFAULT_FEATURES, weights: Any = None
       >>> import jaxsched as js
       >>> rule = js.policies.make("linear_score", features=["log_output"], weights=[2.0])
       >>> inst = js.Instance.from_lengths([3, 1], [1, 4], kv_capacity=8)
-      >>> [round(z, 3) for z in js.prioritize(rule, inst).tolist()]
+      >>> [round(z, 3) for z in js.prioritize(inst, rule).tolist()]
       [0.0, 2.773]
     """
     names = require_known(features)

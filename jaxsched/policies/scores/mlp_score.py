@@ -62,7 +62,7 @@ def mlp_score(
     Example:
       >>> import jaxsched as js
       >>> inst = js.Instance.from_lengths([3, 1], [1, 4], kv_capacity=8)
-      >>> js.prioritize(js.policies.make("mlp_score", hidden=4), inst).shape
+      >>> js.prioritize(inst, js.policies.make("mlp_score", hidden=4)).shape
       (2,)
     """
     names = require_known(features)

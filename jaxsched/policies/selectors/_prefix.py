@@ -85,19 +85,19 @@ def least_f_prefix(inst: Instance, keys: jax.Array) -> Select:
             metric = jnp.where(is_prefix, f_ratio(total_output, count), jnp.inf)
             least = jnp.min(metric, axis=1)
             last = jnp.max(jnp.where(metric == least[:, None], column, 0), axis=1)
-            found = _Prefix(
+            prefix = _Prefix(
                 metric=least,
                 count=jnp.take_along_axis(count, last[:, None], axis=1)[:, 0],
                 last_place=at.place + last,
             )
-            is_better = found.metric <= at.best.metric
+            is_better = prefix.metric <= at.best.metric
             return _Progress(
                 place=jnp.minimum(at.place + _WINDOW, n),
                 is_open=at.is_open & (end == _WINDOW),
                 tokens=tokens[:, -1],
                 total_output=total_output[:, -1],
                 count=count[:, -1],
-                best=jax.tree.map(lambda new, old: jnp.where(is_better, new, old), found, at.best),
+                best=jax.tree.map(lambda new, old: jnp.where(is_better, new, old), prefix, at.best),
             )
 
         num_remaining = jnp.sum(remaining, dtype=jnp.int32)

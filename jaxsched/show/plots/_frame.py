@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ _HANDLE_SIZES, _HANDLE_GAP_SIZES, _COLUMN_GAP_SIZES = 1.8, 0.6, 1.0
 _NAMES_SHARE = 0.45  # of the width, at most, for names at the left
 _SLANT = 30  # degrees
 _ROWS_SHARE = 0.65  # of the height, about, for the rows that they name
+_MOST_OF_LABEL = 0.6  # of its length, on a line of the vertical label: two lines at most
 _PAD = 8  # that a layout leaves at the edges
 
 
@@ -59,20 +62,20 @@ def finish(
     size = text_size(ax)
     ax.spines[["top", "right"]].set_visible(False)
     ax.tick_params(labelsize=size)
-    if rows:
+    if len(rows):
         _set_row_names(ax, rows)
-    if columns:
+    if len(columns):
         _set_column_names(ax, columns)
-    left, right = _beside(ax)
-    left += _LINE_SIZES * size if y_label else 0
-    width = room(ax)[0] - (_LINE_SIZES * size if y_label else 0)
+    line = _LINE_SIZES * size if y_label else 0.0
+    width, (left, right) = room(ax)[0] - line, _beside(ax)
     centre = 0.5
     if ax.figure.get_layout_engine() is not None:
-        centre += (right - left) / 2 / width
+        centre += (right - left - line) / 2 / width
     ax.set_xlabel(wrapped(x_label, width, size), fontsize=size)
     _legend_below(ax, centre, legend_title)
     ax.set_title(wrapped(title, share_of_figure(ax)[0] - _PAD, size), fontsize=size, x=centre)
-    ax.set_ylabel(wrapped(y_label, room(ax)[1], size), fontsize=size)
+    height = max(room(ax)[1], _MOST_OF_LABEL * widest([y_label], size))
+    ax.set_ylabel(wrapped(y_label, height, size), fontsize=size)
 
 
 def _set_row_names(ax: Axes, names: Sequence[object]) -> None:
@@ -88,13 +91,16 @@ def _set_row_names(ax: Axes, names: Sequence[object]) -> None:
 
 
 def _set_column_names(ax: Axes, names: Sequence[object]) -> None:
-    """Write names slanted where they would not fit beside each other."""
+    """Write names slanted or upright where they would not fit beside each other."""
     texts, size = [str(name) for name in names], text_size(ax)
     ax.set_xticks(range(len(names)), texts)
-    if widest(texts, size) + size > room(ax)[0] / len(texts):
-        ax.tick_params("x", rotation=_SLANT)
+    column_width = room(ax)[0] / len(texts)
+    if widest(texts, size) + size > column_width:
+        is_slanted = size / math.sin(math.radians(_SLANT)) < column_width
+        ax.tick_params("x", rotation=_SLANT if is_slanted else 90)
         for label in ax.get_xticklabels():
             label.set(horizontalalignment="right", rotation_mode="anchor")
+            label.set(verticalalignment="top" if is_slanted else "center")
 
 
 def _legend_below(ax: Axes, centre: float, title: str | None) -> None:
@@ -131,10 +137,11 @@ def _legend_below(ax: Axes, centre: float, title: str | None) -> None:
 
 
 def _entries(ax: Axes) -> tuple[list[Any], list[str]]:
-    """Handles and labels of the axes and of those within them."""
-    entries = [each.get_legend_handles_labels() for each in (ax, *ax.child_axes)]
+    """Collect handles and labels of the axes and of those within them."""
+    panels: list[Any] = [ax, *ax.child_axes]  # an inset is Axes, which its type does not say
+    entries = [each.get_legend_handles_labels() for each in panels]
     handles, labels = zip(*entries, strict=True)
-    return sum(handles, []), sum(labels, [])
+    return list(itertools.chain(*handles)), list(itertools.chain(*labels))
 
 
 def room(ax: Axes) -> tuple[float, float]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxsched._lib.errors import InputError, wrong_shape
 from jaxsched.show.plots._axes import new_axes
 from jaxsched.show.plots._frame import finish, room, text_size
 from jaxsched.show.plots._text import widest, wrapped
@@ -19,8 +20,10 @@ _DEVIATION = 1.4826  # of a normal distribution, over the median of its deviatio
 _LEAST_SIZE = 5.0  # points; smaller numbers cannot be read, and are left to the colours
 _CELL_SHARE = 0.85  # of a cell, that its number may take
 _FLATTENED = 2.0  # times the span of the others, by values that are far away
-_BAR_SIZES = 5.0  # font sizes, the height of the colour bar and its label
+_BAR_SIZE, _BAR_SIZES = 0.8, 5.0  # font sizes, height of the colour bar alone and with its label
+_BAR_SHARE = 0.9  # of the width of the table
 _ROWS_FOR_BAR = 2
+_LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue; Rec. 601
 
 
 def heatmap(
@@ -68,10 +71,10 @@ def heatmap(
     """
     values = np.asarray(values, np.float64)
     if values.shape != (len(rows), len(columns)):
-        raise ValueError(
-            f"values has shape {values.shape}; expected {(len(rows), len(columns))}, one number "
-            "for each row and column"
-        )
+        expectation = f"expected {(len(rows), len(columns))}, one number for each row and column"
+        raise wrong_shape("values", values.shape, expectation)
+    if np.isnan(values).all():
+        raise InputError("values", values, "expected a number", finding="holds nothing but NaN")
     ax = new_axes(len(rows) + _ROWS_FOR_BAR) if ax is None else ax
     low, high = _limits(values)
     image = ax.imshow(values, cmap="cividis", aspect="auto", vmin=low, vmax=high)
@@ -100,32 +103,35 @@ def _draw_colour_bar(ax: Axes, image: Any, label: str, is_share: bool) -> None:
     extend = "neither"
     if is_below or is_above:
         extend = "both" if is_below and is_above else "min" if is_below else "max"
-    size = text_size(ax)
-    bar = ax.figure.colorbar(
+    size, (width, height) = text_size(ax), room(ax)
+    bar: Any = ax.figure.colorbar(
         image,
         ax=ax,
         extend=extend,
         location="bottom",
-        fraction=0.05,
-        aspect=30,
+        fraction=2 * _BAR_SIZE * size / height,  # at most; the aspect decides
+        aspect=_BAR_SHARE * width / (_BAR_SIZE * size),
         format=lambda value, _: two_digits(value, is_share),
     )
-    bar.set_label(wrapped(label, room(ax)[0], size), fontsize=size)
+    bar.set_label(wrapped(label, width, size), fontsize=size)
     bar.ax.tick_params(labelsize=size)
-    bar.locator.set_params(nbins=5)
+    bar.locator.set_params(nbins=int(np.clip(width / (5 * size), 1, 5)))
 
 
 def _write_numbers(ax: Axes, image: Any, is_share: bool) -> None:
     """Write each number as large as its cell allows, black or white, whichever is seen."""
-    values = image.get_array()
-    texts = {place: two_digits(value, is_share) for place, value in np.ndenumerate(values)}
+    values = image.get_array().filled(np.nan)
+    texts = {
+        place: two_digits(value, is_share)
+        for place, value in np.ndenumerate(values)
+        if not np.isnan(value)
+    }
     size = _number_size(ax, values.shape, texts.values())
     if size < _LEAST_SIZE:
         return
+    is_dark = image.to_rgba(values)[..., :3] @ _LUMINANCE < 0.5
     for (row, column), text in texts.items():
-        red, green, blue, _ = image.to_rgba(values[row, column])
-        is_dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
-        colour = "white" if is_dark else "black"
+        colour = "white" if is_dark[row, column] else "black"
         ax.text(column, row, text, ha="center", va="center", color=colour, fontsize=size)
 
 
@@ -138,8 +144,6 @@ def _number_size(ax: Axes, shape: tuple[int, int], texts: Any) -> float:
 
 def two_digits(value: float, is_share: bool) -> str:
     """Write a number, or a share in per cent, with two digits or all of its whole ones."""
-    if np.ma.is_masked(value) or np.isnan(value):
-        return ""
     number, unit = (100 * value, "%") if is_share else (value, "")
     digits = 2 - 1 - int(np.floor(np.log10(abs(number)))) if number else 0
     return f"{number:,.{max(digits, 0)}f}{unit}"

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxsched.metrics import latency
+from jaxsched._lib.errors import InputError
+from jaxsched.metrics.latency import latency, outcome_of
 from jaxsched.model.clock import LinearClock
 from jaxsched.model.instance import Instance
-from jaxsched.model.schedule import Schedule
+from jaxsched.model.outcome import Outcome
+from jaxsched.show.plots._arguments import Schedules, named, warn_of_old_form
 from jaxsched.show.plots._axes import curve_axes
 from jaxsched.show.plots._frame import finish
 from jaxsched.show.plots._style import line_style, require_distinct
@@ -24,7 +25,7 @@ _MARKER_EVERY = 0.25  # of the length of the picture's diagonal
 
 def latency_cdf(
     inst: Instance | Mapping[str, Any],
-    schedules: Schedule | Mapping[str, Schedule] | None = None,
+    schedules: Schedules | None = None,
     clock: LinearClock | None = None,
     *,
     unit: str | None = None,
@@ -35,7 +36,7 @@ def latency_cdf(
 
     Args:
       inst: the instances, ``[n]`` or ``[.., n]``; the requests of all of them count alike.
-      schedules: their schedule, or several by name.
+      schedules: their schedule or :class:`Outcome`, or several by name.
       clock: gives seconds; without one latencies are in rounds.
       unit: goes with the old form, ``latency_cdf({name: latencies}, unit="s")`` with those of
         :func:`jaxsched.metrics.latency`, which is deprecated.
@@ -47,14 +48,15 @@ def latency_cdf(
 
     Raises:
       ImportError: matplotlib is not installed.
-      ValueError: there are more schedules than can be told apart, or one has no latency.
+      ValueError: there are more schedules than can be told apart, one has no latency, or some
+        count rounds and others seconds.
 
     Example:
       >>> import jaxsched as js
       >>> from matplotlib.figure import Figure
       >>> inst = js.Instance.from_lengths([7, 1, 1], [1, 2, 2], kv_capacity=8)
       >>> schedules = {
-      ...     rule: js.simulate(inst, js.prioritize(rule, inst))
+      ...     rule: js.simulate(inst, js.prioritize(inst, rule))
       ...     for rule in ("fcfs", "smallest_volume")
       ... }
       >>> ax = js.plots.latency_cdf(inst, schedules, ax=Figure().subplots())
@@ -62,24 +64,22 @@ def latency_cdf(
       ['fcfs', 'smallest_volume']
     """
     if isinstance(inst, Mapping):
-        warnings.warn(
-            "plots.latency_cdf(latencies) is deprecated; call "
-            "plots.latency_cdf(inst, {name: schedule})",
-            DeprecationWarning,
-            stacklevel=2,
-        )
+        warn_of_old_form("latency_cdf(latencies)", "latency_cdf(inst, {name: schedule})")
         latencies = inst
     else:
-        named = schedules if isinstance(schedules, Mapping) else {"": schedules}
-        latencies = {name: latency(inst, sched, clock) for name, sched in named.items()}
-        unit = "rounds" if clock is None else "s"
+        outcomes = {
+            name: outcome_of(inst, sched, clock) for name, sched in named(schedules).items()
+        }
+        latencies = {name: latency(inst, out) for name, out in outcomes.items()}
+        unit = _one_unit(outcomes)
     require_distinct(len(latencies), "schedules")
     ax = curve_axes(len(latencies)) if ax is None else ax
     for number, (name, values) in enumerate(latencies.items()):
         values = np.sort(np.asarray(values, np.float64), axis=None)
         values = values[~np.isnan(values)]
         if not values.size:
-            raise ValueError(f"{name!r} has no latency to draw; expected at least one request")
+            finding = f"has no latency to draw for {name!r}"
+            raise InputError("schedules", name, "expected at least one request", finding=finding)
         share = np.arange(values.size + 1) / values.size
         ax.step(
             np.concatenate([[0.0], values]),
@@ -99,3 +99,11 @@ def latency_cdf(
         title=title,
     )
     return ax
+
+
+def _one_unit(outcomes: Mapping[str, Outcome]) -> str:
+    units = {out.time_unit for out in outcomes.values()}
+    if len(units) > 1:
+        finding = "count rounds and seconds"
+        raise InputError("schedules", outcomes, "expected one unit for all", finding=finding)
+    return units.pop()

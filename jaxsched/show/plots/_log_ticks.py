@@ -39,7 +39,7 @@ def label_log_axis(ax: Axes, which: str) -> None:
         axis.set_major_locator(MaxNLocator(most))
     else:
         axis.set_major_locator(LogLocator(subs=steps, numticks=most + 1))
-    axis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+    axis.set_major_formatter("{x:,.10g}")
     axis.set_minor_formatter(NullFormatter())
 
 

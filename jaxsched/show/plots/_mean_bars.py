@@ -71,7 +71,7 @@ def mean_bars(
     longest = max(np.nanmax(end), limit or 0.0)
     ax.set_xlim(0, longest * _stretch(ax, mean))
     for row in place:
-        _write(ax, written(mean[row]), end[row], row)
+        _write(ax, written(mean[row]), end[row], int(row))
     if limit is not None:
         ax.axvline(limit, color=LIMIT, linestyle="--")
         _write(ax, f"{limit_label} {written(limit)}".strip(), limit, len(mean), color=LIMIT)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from jaxsched.metrics import kv_profile
 from jaxsched.model.instance import Instance
-from jaxsched.model.schedule import Schedule
+from jaxsched.show.plots._arguments import Schedules, named, require_one, warn_of_old_form
 from jaxsched.show.plots._axes import curve_axes
 from jaxsched.show.plots._frame import finish
 from jaxsched.show.plots._style import COLOURS, LIMIT, require_distinct
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 def memory(
     inst: Instance | Mapping[str, Any],
-    schedules: Schedule | Mapping[str, Schedule] | None = None,
+    schedules: Schedules | None = None,
     *,
     kv_capacity: float | None = None,
     title: str = "",
@@ -31,7 +30,7 @@ def memory(
 
     Args:
       inst: one instance, ``[n]``.
-      schedules: its schedule, or several by name.
+      schedules: its schedule or :class:`Outcome` in rounds, or several by name.
       kv_capacity: goes with the old form, ``memory({name: profile}, kv_capacity=..)`` with
         profiles of :func:`jaxsched.metrics.kv_profile`, which is deprecated.
       title: above the picture.
@@ -47,22 +46,17 @@ def memory(
     Example:
       >>> import jaxsched as js
       >>> inst = js.Instance.from_lengths([3, 1], [2, 4], kv_capacity=8)
-      >>> sched = js.simulate(inst, js.prioritize("shortest_output", inst))
+      >>> sched = js.simulate(inst, js.prioritize(inst, "shortest_output"))
       >>> ax = js.plots.memory(inst, {"shortest_output": sched})
       >>> [text.get_text() for text in ax.get_legend().get_texts()]
       ['shortest_output', 'capacity 8']
     """
     if isinstance(inst, Mapping):
-        warnings.warn(
-            "plots.memory(profiles, kv_capacity=..) is deprecated; call "
-            "plots.memory(inst, {name: schedule})",
-            DeprecationWarning,
-            stacklevel=2,
-        )
+        warn_of_old_form("memory(profiles, kv_capacity=..)", "memory(inst, {name: schedule})")
         profiles = inst
     else:
-        named = schedules if isinstance(schedules, Mapping) else {"": schedules}
-        profiles = {name: kv_profile(inst, sched) for name, sched in named.items()}
+        require_one(inst)
+        profiles = {name: kv_profile(inst, sched) for name, sched in named(schedules).items()}
         kv_capacity = float(inst.kv_capacity)
     require_distinct(len(profiles), "profiles", len(COLOURS))
     ax = curve_axes(len(profiles) + 1) if ax is None else ax
@@ -73,5 +67,7 @@ def memory(
         ax.axhline(kv_capacity, color=LIMIT, linestyle="--", label=f"capacity {kv_capacity:,.0f}")
     ax.set_xlim(left=0)
     ax.set_ylim(bottom=0)
+    ax.xaxis.set_major_formatter("{x:,.0f}")
+    ax.yaxis.set_major_formatter("{x:,.0f}")
     finish(ax, x_label="round", y_label="tokens held", title=title)
     return ax

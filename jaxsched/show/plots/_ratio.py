@@ -56,6 +56,6 @@ def ratio(
             capacities, values, label=name, markersize=size, fillstyle="none", **line_style(number)
         )
     label_log_axis(ax, "y")
-    ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    ax.xaxis.set_major_formatter("{x:,.0f}")
     finish(ax, x_label="KV capacity (tokens)", y_label=label, title=title)
     return ax

@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from jaxsched._lib.errors import wrong_shape
 from jaxsched.metrics import kv_profile
+from jaxsched.metrics.latency import in_rounds
 from jaxsched.model.instance import Instance
+from jaxsched.model.outcome import Outcome
 from jaxsched.model.schedule import Schedule, require_ok
+from jaxsched.show.plots._arguments import require_one
 from jaxsched.show.plots._axes import new_axes
 from jaxsched.show.plots._frame import finish, share_of_figure, text_size
 from jaxsched.show.plots._style import COLOURS, LIMIT, require_distinct
@@ -26,7 +30,7 @@ _LEAST_ROWS = 6  # so that one request is a bar and not a wall
 _LEAST_HEIGHT = 1.2  # points, of bars that would be too thin to be seen
 _LEAST_WIDTH = 0.004  # of a prefill, as a share of the makespan, so that it can be seen
 _OUTPUT_TINT = 0.45
-_COLUMNS = 400  # of counts; rounds are averaged, as more could not be seen
+_COLUMNS = 200  # of counts; rounds are averaged, as more could not be seen
 
 
 class _Runs(NamedTuple):
@@ -41,7 +45,7 @@ class _Runs(NamedTuple):
 
 def schedule(
     inst: Instance,
-    sched: Schedule,
+    sched: Schedule | Outcome,
     *,
     labels: Sequence[Any] | None = None,
     title: str = "",
@@ -57,7 +61,7 @@ def schedule(
 
     Args:
       inst: one instance, ``[n]``.
-      sched: its schedule.
+      sched: its schedule, or its :class:`Outcome` in rounds.
       labels: the class of each request, ``[n]``, which gives it its colour; by default short
         or long prompts and outputs, as against the medians. Those of padding are ignored.
       title: above the picture.
@@ -75,22 +79,20 @@ def schedule(
       >>> import jaxsched as js
       >>> from matplotlib.figure import Figure
       >>> inst = js.Instance.from_lengths([3, 1, 2], [2, 4, 3], kv_capacity=7)
-      >>> sched = js.simulate(inst, js.prioritize("shortest_output", inst))
+      >>> sched = js.simulate(inst, js.prioritize(inst, "shortest_output"))
       >>> ax = js.plots.schedule(inst, sched, labels=["a", "b", "a"], ax=Figure().subplots())
       >>> [text.get_text() for text in ax.get_legend().get_texts()]
       ['a', 'b', 'capacity 7']
     """
-    if np.ndim(inst.kv_capacity):
-        raise ValueError(
-            f"there are {np.size(inst.kv_capacity)} instances; expected one, such as "
-            "jax.tree.map(lambda leaf: leaf[0], (inst, sched))"
-        )
-    require_ok(sched, "the schedule")
+    require_one(inst)
+    if isinstance(sched, Schedule):
+        require_ok(sched, "the schedule")
+    out = in_rounds(inst, sched)
     names = _classes(inst) if labels is None else _checked_labels(labels, inst)
     real = np.flatnonzero(inst.is_real)
-    start, end = np.asarray(sched.start), np.asarray(sched.completion)
+    start, end = out.first_scheduled, out.completion
     order = real[np.lexsort((end[real], start[real]))]
-    held = kv_profile(inst, sched)
+    held = kv_profile(inst, out)
     classes = list(dict.fromkeys(names[order] if labels is not None else sorted(names[real])))
     require_distinct(len(classes), "classes of requests", len(COLOURS))
     runs = _Runs(start[order], end[order], names[order], classes, len(held))
@@ -108,6 +110,7 @@ def schedule(
         legend_title=f"{len(order):,} requests, counted by class" if is_counted else None,
     )
     ax.yaxis.label.set_y(1 - _UPPER / 2)
+    _align_labels(ax.yaxis, ax.child_axes[0].yaxis)
     ax.spines["left"].set_visible(False)
     return ax
 
@@ -193,9 +196,18 @@ def _draw_memory(ax: Axes, held: np.ndarray, kv_capacity: int) -> None:
     below.set_ylim(0, 1.1 * kv_capacity)
     below.set_ylabel("tokens\nheld", fontsize=size)
     below.yaxis.set_major_locator(MaxNLocator(nbins=2))
-    below.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    below.yaxis.set_major_formatter("{x:,.0f}")
+    below.xaxis.set_major_locator(MaxNLocator(nbins="auto", steps=(1, 2, 5, 10), integer=True))
+    below.xaxis.set_major_formatter("{x:,.0f}")
     below.tick_params(labelbottom=False, bottom=False, labelsize=size)
     below.spines[["top", "right"]].set_visible(False)
+
+
+def _align_labels(upper: Any, lower: Any) -> None:
+    """Put two vertical labels in one column, left of the wider numbers."""
+    left = [axis.get_tightbbox().x0 for axis in (upper, lower)]
+    for axis, own in zip((upper, lower), left, strict=True):
+        axis.labelpad += (own - min(left)) * 72 / axis.axes.figure.dpi
 
 
 def _classes(inst: Instance) -> np.ndarray:
@@ -215,8 +227,6 @@ def _classes(inst: Instance) -> np.ndarray:
 def _checked_labels(labels: Sequence[Any], inst: Instance) -> np.ndarray:
     names = np.asarray(labels)
     if names.shape != np.shape(inst.is_real):
-        raise ValueError(
-            f"labels has shape {names.shape}; expected one for each request, "
-            f"{np.shape(inst.is_real)}"
-        )
+        expectation = f"expected one for each request, {np.shape(inst.is_real)}"
+        raise wrong_shape("labels", names.shape, expectation)
     return names

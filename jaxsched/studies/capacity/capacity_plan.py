@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -26,7 +27,7 @@ class Target(NamedTuple):
     """What is not to be exceeded.
 
     Attributes:
-      metric: ``"mean"``, ``"p95"``, ``"p99"`` or ``"makespan"``.
+      metric: ``"mean_latency"``, ``"p95_latency"``, ``"p99_latency"`` or ``"makespan"``.
       value: the most it may be, as a mean over instances.
       unit: ``"rounds"`` or ``"s"``.
     """
@@ -38,7 +39,7 @@ class Target(NamedTuple):
     @property
     def label(self) -> str:
         """The metric in words."""
-        return self.metric if self.metric == "makespan" else f"{self.metric} latency"
+        return self.metric.replace("_", " ")
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
@@ -87,12 +88,12 @@ class CapacityPlan:
         Latency need not fall as memory grows: a larger cache starts other requests together,
         and in seconds it also makes rounds longer.
         """
-        found = {}
+        missed = {}
         for rule, curve in self.curve.items():
             place = list(curve.at).index(self.capacity[rule])
             later = curve.at[place:][curve.mean[place:] > self.target.value]
-            found[rule] = later[0].item() if later.size else None
-        return found
+            missed[rule] = later[0].item() if later.size else None
+        return missed
 
     def saved(self, baseline: str | None = None) -> dict[str, float]:
         r"""Share of a baseline's need that each rule saves, :math:`1 - M / M_\text{baseline}`.
@@ -128,14 +129,19 @@ class CapacityPlan:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers for JSON; what is NaN there is None here."""
+        about_bound = None
+        if self.bound_name is not None:
+            about_bound = {
+                "name": self.bound_name,
+                "capacity": self.bound_capacity,
+                "curve": _plain(self.bound_curve),
+            }
         return {
             "description": self.description,
             "vary": self.vary,
             "target": self.target._asdict(),
             "intervals": self.interval_name,
-            "bound": self.bound_name
-            and {"name": self.bound_name, "capacity": self.bound_capacity}
-            | {"curve": _plain(self.bound_curve)},
+            "bound": about_bound,
             "rules": {
                 rule: {
                     "capacity": self.capacity[rule],
@@ -195,26 +201,23 @@ class CapacityPlan:
 
     def _layout(self) -> Layout:
         target, has_bound = self.target, self.bound_capacity is not None
-        need, blank = UNITS[self.vary], [""] * has_bound
-        bound = [f"{self.bound_name} bound"] * has_bound
+
+        def column(header: str, cells: Sequence[str], of_bound: str = "") -> Column:
+            return Column(header, [*cells, of_bound] if has_bound else cells)
+
+        needs = [_number(need) for need in self.capacity.values()]
         columns = [
-            Column("rule", [*self.rules, *bound]),
-            Column(
-                f"{need}\nneeded",
-                [_number(each) for each in (*self.capacity.values(), self.bound_capacity)][
-                    : len(self.rules) + has_bound
-                ],
-            ),
+            column("rule", self.rules, f"{self.bound_name} bound"),
+            column(f"{UNITS[self.vary]}\nneeded", needs, _number(self.bound_capacity)),
         ]
         if self.interval_name is not None:
             spans = [_span(interval) for interval in self.interval.values()]
-            columns.append(Column("95%\ninterval", spans + blank))
+            columns.append(column("95%\ninterval", spans))
         if len(self.rules) > 1 and self.vary != "preset":
             saved = [f"{share:.1%}" for share in self.saved().values()]
-            saved[0] = "-"
-            columns.append(Column(f"saved\nvs {self.rules[0]}", saved + blank))
+            columns.append(column(f"saved\nvs {self.rules[0]}", ["-", *saved[1:]]))
         with_it = [_tables.written(self.metric_at(rule)) for rule in self.rules]
-        columns.append(Column(f"{target.label}\nwith it ({target.unit})", with_it + blank))
+        columns.append(column(f"{target.label}\nwith it ({target.unit})", with_it))
         unit = "seconds" if target.unit == "s" else target.unit
         again = [
             f"{rule} misses it again with {_number(at)}"

@@ -18,15 +18,11 @@ from jaxsched.servers.named import PRESET_KV_CAPACITY, PRESETS
 from jaxsched.studies.capacity.capacity_plan import Target
 
 #: The metrics that a target may be set for, as statistics of latencies.
-METRICS = Registry(
-    "target",
-    {
-        "mean": "mean_latency",
-        "p95": "p95_latency",
-        "p99": "p99_latency",
-        "makespan": "max_latency",
-    },
-)
+TARGETS: Registry[str] = Registry("target")
+TARGETS.add("mean_latency", "mean_latency", aliases=["mean"])
+TARGETS.add("p95_latency", "p95_latency", aliases=["p95"])
+TARGETS.add("p99_latency", "p99_latency", aliases=["p99"])
+TARGETS.add("makespan", "max_latency")
 
 #: Schedules instances ``[.., B, n]`` by one rule; ``measure`` says what to return of them.
 Run = Callable[..., dict[str, np.ndarray]]
@@ -82,13 +78,13 @@ def on_servers(
     def latencies(part: Instance, sched: Schedule) -> dict[str, np.ndarray]:
         return {"value": metrics.latency(part, sched, clock)}
 
-    found: dict[int, np.ndarray] = {}
+    by_count: dict[int, np.ndarray] = {}
     place = np.cumsum(inst.is_real, axis=-1) - 1
     for count in counts:
-        if count in found:
+        if count in by_count:
             continue
         if count > place.max():
-            found[count] = _statistic(_latency_alone(inst, clock), goal)
+            by_count[count] = _statistic(_latency_alone(inst, clock), goal)
             continue
         latency = np.full(place.shape, np.nan)
         for server in range(count):
@@ -100,8 +96,8 @@ def on_servers(
                 is_real=mine,
             )
             latency = np.where(mine, run(part, measure=latencies)["value"], latency)
-        found[count] = _statistic(latency, goal)
-    return np.stack([found[count] for count in counts])
+        by_count[count] = _statistic(latency, goal)
+    return np.stack([by_count[count] for count in counts])
 
 
 def _latency_alone(inst: Instance, clock: LinearClock | None) -> np.ndarray:
@@ -130,5 +126,5 @@ def _measure(
 
 
 def _statistic(latency: np.ndarray, goal: Target) -> np.ndarray:
-    found = metrics.latency_statistics(latency, goal.unit)
-    return found[f"{METRICS[goal.metric]}_{goal.unit}"].astype(np.float64)
+    statistics = metrics.latency_statistics(latency, goal.unit)
+    return statistics[f"{TARGETS[goal.metric]}_{goal.unit}"].astype(np.float64)

@@ -14,7 +14,7 @@ from jaxsched._lib.errors import InputError, choice, integer
 from jaxsched._lib.progress import progress_bar
 from jaxsched._lib.words import counted
 from jaxsched.engine.contract import Admission, Discipline
-from jaxsched.engine.simulate import simulate
+from jaxsched.engine.simulate import backlog_server
 from jaxsched.model.clock import LinearClock
 from jaxsched.model.instance import Instance
 from jaxsched.model.schedule import Schedule
@@ -22,7 +22,7 @@ from jaxsched.policies import Rule
 from jaxsched.servers.named import PRESET_KV_CAPACITY, PRESETS
 from jaxsched.studies.capacity.capacity_plan import CapacityPlan, Target
 from jaxsched.studies.capacity.capacity_values import (
-    METRICS,
+    TARGETS,
     Run,
     at_capacities,
     capacity_grid,
@@ -77,8 +77,9 @@ def plan_capacity(
       inst: the requests, ``[n]`` or ``[.., n]``. Its own ``kv_capacity`` counts only where
         ``vary`` is ``"servers"``.
       rules: a rule or its name, several, or a dict that names them.
-      target: a metric, one of ``"mean"``, ``"p95"``, ``"p99"`` (latency) or ``"makespan"``, and
-        the most it may be, in rounds or with a clock in seconds.
+      target: a metric, one of ``"mean_latency"``, ``"p95_latency"``, ``"p99_latency"`` (short
+        ``"mean"``, ``"p95"``, ``"p99"``) or ``"makespan"``, and the most it may be, in rounds or
+        with a clock in seconds.
       vary: ``"kv_capacity"``; ``"servers"``, each with the capacity of ``inst``, to which the
         requests go in turn (one server and one for each request are tried, then what is between
         is bisected by ratio); or ``"preset"``, the servers of ``js.clock.PRESETS`` with their
@@ -114,7 +115,7 @@ def plan_capacity(
     inst = jax.tree.map(np.asarray, inst)
     by_name = _rules(rules)
     flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[inst.kv_capacity.ndim :]), inst)
-    schedule = functools.partial(simulate, discipline=discipline, admission=admission)
+    server = backlog_server(inst, discipline, admission, max_num_seqs, clock)
     curves: dict[str, Curve] = {}
     with progress_bar(len(by_name), "rules", progress) as bar:
         for name, rule in by_name.items():
@@ -123,16 +124,17 @@ def plan_capacity(
                 measured,
                 name=name,
                 rule=rule,
-                max_num_seqs=max_num_seqs,
-                schedule=schedule,
+                server=server,
                 on_done=lambda count: None,
             )
-            curves[name] = _curve(flat, run, goal, vary, clock, tolerance, key)
+            curves[name] = _curve(flat, run, goal, vary, server.clock, tolerance, key)
             _require_met(name, curves[name], goal, vary)
             bar.update()
-    bound_curve = None
-    if bound is not None and vary == "kv_capacity" and goal[::2] == ("mean", "rounds"):
-        bound_curve = _bound_curve(flat, BOUNDS[bound], goal, key)
+    bound_name, bound_curve, bound_capacity = None, None, None
+    is_bounded = vary == "kv_capacity" and goal.metric == "mean_latency" and goal.unit == "rounds"
+    if bound is not None and is_bounded:
+        bound_name, bound_curve = bound, _bound_curve(flat, BOUNDS[bound], goal, key)
+        bound_capacity = _crossing(bound_curve, "mean", goal.value)
     count = flat.kv_capacity.size
     return CapacityPlan(
         capacity={name: _crossing(curve, "mean", goal.value) for name, curve in curves.items()},
@@ -146,9 +148,9 @@ def plan_capacity(
         target=goal,
         vary=vary,
         description=_description(flat, vary),
-        bound_name=bound_curve and bound,
+        bound_name=bound_name,
         bound_curve=bound_curve,
-        bound_capacity=bound_curve and _crossing(bound_curve, "mean", goal.value),
+        bound_capacity=bound_capacity,
         interval_name=None if count < 2 else "95% t" if key is None else "95% bootstrap",
     )
 
@@ -240,7 +242,7 @@ def _checked_target(target: tuple[str, float], vary: str, clock: LinearClock | N
         raise InputError(
             "target", target, 'expected a metric and a number, such as ("mean", 400)'
         ) from None
-    METRICS.require(metric)
+    metric = TARGETS.name_of(metric)
     if not (math.isfinite(value) and value > 0):
         finding = f"is {metric} {value}"
         raise InputError("target", target, "expected a finite number > 0", finding=finding)

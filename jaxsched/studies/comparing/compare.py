@@ -23,11 +23,12 @@ from jaxsched._lib.errors import in_instance, wrong_shape
 from jaxsched._lib.progress import progress_bar
 from jaxsched._lib.registry import Registry
 from jaxsched.engine.contract import Admission, Discipline
-from jaxsched.engine.simulate import simulate
+from jaxsched.engine.simulate import backlog_server, checked_cap, schedule_on
 from jaxsched.metrics import summary
 from jaxsched.model.clock import LinearClock
 from jaxsched.model.instance import Instance
 from jaxsched.model.schedule import Schedule, require_ok
+from jaxsched.model.server import Server
 from jaxsched.model.verify import verify
 from jaxsched.policies import HostRule, Rule, prioritize, rule_name
 from jaxsched.policies.registry import resolve
@@ -96,12 +97,12 @@ def compare(
       >>> import jaxsched as js
       >>> inst = js.Instance.from_lengths([[7, 1, 1], [5, 2, 1]], [[1, 2, 2], [3, 1, 2]],
       ...                                 kv_capacity=8)
-      >>> found = js.compare(inst, ["fcfs", "smallest_volume"], baseline="fcfs")
-      >>> found
+      >>> comparison = js.compare(inst, ["fcfs", "smallest_volume"], baseline="fcfs")
+      >>> comparison
       Comparison(fcfs, smallest_volume; 2 instances of 3 requests, 8 KV tokens; best: ...)
-      >>> found.metrics["smallest_volume"]["total_latency_rounds"].tolist()
+      >>> comparison.metrics["smallest_volume"]["total_latency_rounds"].tolist()
       [7.0, 8.0]
-      >>> round(found.change("mean_latency_rounds")["smallest_volume"].mean, 3)
+      >>> round(comparison.change("mean_latency_rounds")["smallest_volume"].mean, 3)
       -0.167
     """
     named = named_rules(rules)
@@ -109,9 +110,9 @@ def compare(
         raise not_among_rules(baseline, named)
     inst = jax.tree.map(np.asarray, inst)
     count = np.size(inst.kv_capacity)
-    schedule = functools.partial(simulate, discipline=discipline, admission=admission)
-    measure = functools.partial(summary, clock=clock, deadline_s=deadline_s)
-    found = {}
+    server = backlog_server(inst, discipline, admission, max_num_seqs, clock)
+    measure = functools.partial(summary, clock=server.clock, deadline_s=deadline_s)
+    metrics: dict[str, dict[str, np.ndarray]] = {}
     with progress_bar(count * len(named), "instances", progress) as bar:
         width = max(map(len, ("bound", *named)))
         bar.set_description(f"{'bound':{width}}")
@@ -119,16 +120,16 @@ def compare(
         for name, rule in named.items():
             bar.set_description(f"{name:{width}}")
             if isinstance(rule, Schedule):
-                found[name] = _metrics_of_schedule(inst, name, rule, measure)
+                metrics[name] = _metrics_of_schedule(inst, name, rule, measure)
                 bar.update(count)
                 continue
-            found[name] = measured(inst, name, rule, max_num_seqs, schedule, measure, bar.update)
-    for metrics in found.values():
-        metrics["kv_use"] = metrics["mean_kv_tokens"] / inst.kv_capacity
+            metrics[name] = measured(inst, name, rule, server, measure, bar.update)
+    for of_rule in metrics.values():
+        of_rule["kv_use"] = of_rule["mean_kv_tokens"] / inst.kv_capacity
         if bound_value is not None:
-            metrics["gap"] = metrics["total_latency_rounds"] / bound_value - 1
+            of_rule["gap"] = of_rule["total_latency_rounds"] / bound_value - 1
     return Comparison(
-        metrics=found,
+        metrics=metrics,
         num_requests=np.asarray(inst.is_real.sum(axis=-1)),
         kv_capacity=np.asarray(inst.kv_capacity),
         baseline=baseline,
@@ -184,34 +185,30 @@ def measured(
     inst: Instance,
     name: str,
     rule: Rule,
-    max_num_seqs: Any,
-    schedule: Callable[..., Schedule],
+    server: Server,
     measure: Callable[..., dict[str, np.ndarray]],
     on_done: Callable[[int], Any],
 ) -> dict[str, np.ndarray]:
     """Schedule every instance by one rule and measure it, chunk by chunk."""
-    *leading, n = inst.prompt_tokens.shape
+    leading, n = inst.kv_capacity.shape, inst.prompt_tokens.shape[-1]
     number = np.arange(math.prod(leading)).reshape(leading)
     size = _chunk_size(rule, number.size, n)
-    status = np.zeros(number.size, np.int32)
 
     def schedule_and_measure(
-        chunk: Instance, number: np.ndarray, caps: Any
+        number: np.ndarray, chunk: Instance, caps: np.ndarray | None
     ) -> dict[str, np.ndarray]:
-        padded, caps = jax.tree.map(lambda leaf: filled(leaf, size), (chunk, caps))
-        cap = max_num_seqs if caps is None else caps
-        padded_sched = schedule(padded, prioritize(rule, padded), max_num_seqs=cap)
-        sched = jax.tree.map(lambda leaf: np.asarray(leaf)[: len(number)], padded_sched)
-        status[number] = sched.status
-        require_ok(dataclasses.replace(sched, status=status.reshape(leading)), f"rule {name!r}")
-        found = measure(chunk, sched)
-        on_done(len(number))
-        return found
+        rows = len(number)
+        full, full_caps = jax.tree.map(lambda leaf: filled(leaf, size), (chunk, caps))
+        own = dataclasses.replace(server, kv_capacity=full.kv_capacity, max_num_seqs=full_caps)
+        full_sched = schedule_on(own, full, prioritize(full, rule))
+        sched = jax.tree.map(lambda leaf: np.asarray(leaf)[:rows], full_sched)
+        require_ok(sched, f"rule {name!r}", first=number[0], leading=leading)
+        metrics = measure(chunk, sched)
+        on_done(rows)
+        return metrics
 
-    caps = np.broadcast_to(max_num_seqs, leading) if np.ndim(max_num_seqs) else None
-    return map_chunks(
-        schedule_and_measure, inst, number, caps, leading=tuple(leading), chunk_size=size
-    )
+    caps = checked_cap(inst, server.max_num_seqs)
+    return map_chunks(schedule_and_measure, number, inst, caps, leading=leading, chunk_size=size)
 
 
 def _metrics_of_schedule(
@@ -227,8 +224,7 @@ def _metrics_of_schedule(
         raise ValueError(
             f"schedule {name!r} holds {verdict.tokens_held[index]} tokens in round "
             f"{verdict.first_violated_round[index]}{in_instance(index)}; expected at most the "
-            f"capacity of "
-            f"{verdict.kv_capacity[index]}"
+            f"capacity of {verdict.kv_capacity[index]}"
         )
     return map_instances(measure, inst, sched)
 

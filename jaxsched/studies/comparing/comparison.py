@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -106,8 +106,8 @@ class Comparison:
         """Mean latency in rounds that no rule can beat; None without a bound."""
         if self.bound is None:
             return None
-        found = estimate_means((self.bound / self.num_requests).reshape(-1), self.key)
-        return Estimate(*map(float, found))
+        estimate = estimate_means((self.bound / self.num_requests).reshape(-1), self.key)
+        return Estimate(*map(float, estimate))
 
     def records(self) -> list[dict[str, Any]]:
         """One record for each rule and metric.
@@ -153,13 +153,16 @@ class Comparison:
                 name: number if math.isfinite(number) else None for name, number in record.items()
             }
         bound = self.bound_on_mean_latency()
+        about_bound = None
+        if bound is not None:
+            about_bound = {"name": self.bound_name, "mean_latency_rounds": bound.mean}
         return {
             "num_instances": self.num_requests.size,
             "num_requests": _extremes(self.num_requests),
             "kv_capacity": _extremes(self.kv_capacity),
             "intervals": self.interval_name,
             "baseline": self.baseline,
-            "bound": bound and {"name": self.bound_name, "mean_latency_rounds": bound.mean},
+            "bound": about_bound,
             "rules": rules,
         }
 
@@ -224,25 +227,29 @@ class Comparison:
 
     def _layout(self) -> Layout:
         unit, bound = self.unit, self.bound_on_mean_latency()
-        is_bound_shown = bound is not None and unit == "rounds"
+        row_of_bound = None if bound is None or unit != "rounds" else written(bound)
 
-        def column(header: str, estimates: dict[str, Estimate], limit: str = "", **style: bool):
-            cells = [written(estimate, **style) for estimate in estimates.values()]
-            return Column(header, cells + [limit] * is_bound_shown)
+        def column(header: str, cells: Sequence[str], limit: str = "") -> Column:
+            return Column(header, cells if row_of_bound is None else [*cells, limit])
+
+        def figures(
+            header: str, estimates: dict[str, Estimate], limit: str = "", **style: bool
+        ) -> Column:
+            return column(header, [written(each, **style) for each in estimates.values()], limit)
 
         # A clock counts some columns in seconds, and others stay in rounds: each says which.
         time, steps = ("\n(s)", "\n(rounds)") if unit == "s" else ("", "")
         latency = f"mean_latency_{unit}"
         columns = [
-            Column("rule", [*self.rules] + [f"{self.bound_name} bound"] * is_bound_shown),
-            column(f"mean\nlatency{time}", self.estimate(latency), written(bound) if bound else ""),
+            column("rule", self.rules, f"{self.bound_name} bound"),
+            figures(f"mean\nlatency{time}", self.estimate(latency), row_of_bound or ""),
         ]
         if self.baseline is not None:
             change = self.change(latency) | {self.baseline: Estimate(math.nan, math.nan, math.nan)}
-            columns.append(column(f"change\nvs {self.baseline}", change, is_share=True))
+            columns.append(figures(f"change\nvs {self.baseline}", change, is_share=True))
         if bound is not None:
             header = f"above\n{self.bound_name}\nbound{steps}"
-            columns.append(column(header, self.estimate("gap"), is_share=True))
+            columns.append(figures(header, self.estimate("gap"), is_share=True))
         for header, metric, is_share in (
             (f"p99\nlatency{time}", f"p99_latency_{unit}", False),
             (f"make-\nspan{time}", f"makespan_{unit}", False),
@@ -252,13 +259,13 @@ class Comparison:
         ):
             if metric in self.metrics[self.rules[0]]:
                 estimates = self.estimate(metric)
-                columns.append(column(header, estimates, is_share=is_share, has_interval=False))
+                columns.append(figures(header, estimates, is_share=is_share, has_interval=False))
         return Layout(
             title=self.description if unit == "s" else f"{self.description}; times in rounds",
             columns=columns,
             caption=_tables.interval_caption(self.interval_name),
             best_row=self.rules.index(self.best) if len(self.rules) > 1 else None,
-            limit_row=len(self.rules) if is_bound_shown else None,
+            limit_row=None if row_of_bound is None else len(self.rules),
         )
 
     def _values(self, metric: str) -> np.ndarray:

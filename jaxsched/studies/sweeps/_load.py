@@ -107,8 +107,8 @@ def _moments_table(tables: Iterable[Any], axes: list[str]) -> Any:
             continue
         metrics = [name for name in table.columns if name not in (*axes, "instance")]
         for cell, rows in table.groupby(axes, sort=False):
-            found = moments({name: rows[name].to_numpy() for name in metrics})
-            parts.setdefault(cell, []).append(found)
+            part = moments({name: rows[name].to_numpy() for name in metrics})
+            parts.setdefault(cell, []).append(part)
     index = pd.MultiIndex.from_tuples(parts, names=axes)
     table = pd.DataFrame([merged(part) for part in parts.values()], index=index)
     table.columns = pd.MultiIndex.from_tuples(table.columns, names=["metric", "moment"])

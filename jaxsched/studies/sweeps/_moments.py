@@ -25,21 +25,21 @@ _KEPT = ("mean", "squares", "min", "max")
 
 def moments(metrics: dict[str, np.ndarray]) -> dict[str, Any]:
     """Moments of each metric ``[B]``: ``count``, and ``metric:moment``."""
-    found: dict[str, Any] = {"count": len(next(iter(metrics.values())))}
+    of_metrics: dict[str, Any] = {"count": len(next(iter(metrics.values())))}
     for name, values in metrics.items():
         values = np.asarray(values, np.float64)
         mean = math.fsum(values) / len(values)
         squares = math.fsum((values - mean) ** 2)
         kept = mean, squares, float(values.min()), float(values.max())
-        found |= {f"{name}:{moment}": value for moment, value in zip(_KEPT, kept, strict=True)}
-    return found
+        of_metrics |= {f"{name}:{moment}": value for moment, value in zip(_KEPT, kept, strict=True)}
+    return of_metrics
 
 
 def merged(parts: list[dict[str, Any]]) -> dict[tuple[str, str], float]:
     """Moments over all instances, by metric and by name in :data:`MOMENTS`."""
     metrics = [name.removesuffix(":mean") for name in parts[0] if name.endswith(":mean")]
     counts = np.array([part["count"] for part in parts], np.float64)
-    count, found = int(counts.sum()), {}
+    count, of_all = int(counts.sum()), {}
     for name in metrics:
         mean, squares, least, most = (
             np.array([part[f"{name}:{moment}"] for part in parts]) for moment in _KEPT
@@ -48,5 +48,5 @@ def merged(parts: list[dict[str, Any]]) -> dict[tuple[str, str], float]:
         total = math.fsum([*squares, *(counts * (mean - middle) ** 2)])
         std = math.sqrt(total / (count - 1)) if count > 1 else math.nan
         values = middle, std, least.min(), most.max(), count
-        found |= {(name, moment): value for moment, value in zip(MOMENTS, values, strict=True)}
-    return found
+        of_all |= {(name, moment): value for moment, value in zip(MOMENTS, values, strict=True)}
+    return of_all

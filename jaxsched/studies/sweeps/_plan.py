@@ -47,9 +47,9 @@ def plan(grid: Mapping[str, Any]) -> SweepPlan:
 
     Example:
       >>> import jaxsched as js
-      >>> found = js.sweeps.plan({"workloads": ["chat"], "num_requests": [20],
+      >>> size = js.sweeps.plan({"workloads": ["chat"], "num_requests": [20],
       ...                         "kv_capacity": [1200, 4800], "rules": ["fcfs"]})
-      >>> found.num_cells, found.num_shards, found.num_simulations
+      >>> size.num_cells, size.num_shards, size.num_simulations
       (2, 2, 200)
     """
     full = checked(grid)

@@ -94,7 +94,7 @@ def run_sweep(
 def compute(shard: Shard, grid: dict[str, Any]) -> dict[str, Any]:
     """Compare all rules on a shard; columns of one row for each rule and instance, or rule."""
     named: dict[str, policies.Rule] = rules(grid)
-    found = compare(
+    of_rule = compare(
         draw(shard, grid["seed"]),
         named,
         bound=None if grid["bound"] == "none" else grid["bound"],
@@ -103,13 +103,15 @@ def compute(shard: Shard, grid: dict[str, Any]) -> dict[str, Any]:
         progress=False,
     ).metrics
     if grid["keep"] == "moments":
-        kept = [moments(found[name]) for name in named]
+        kept = [moments(of_rule[name]) for name in named]
         values = {name: np.array([each[name] for each in kept]) for name in kept[0]}
         rows = 1
     else:
-        metrics = found[next(iter(named))]
+        metrics = of_rule[next(iter(named))]
         values = {"instance": np.tile(np.arange(shard.begin, shard.end), len(named))}
-        values |= {each: np.concatenate([found[name][each] for name in named]) for each in metrics}
+        values |= {
+            each: np.concatenate([of_rule[name][each] for name in named]) for each in metrics
+        }
         rows = shard.end - shard.begin
     total = rows * len(named)
     columns: dict[str, Any] = {

@@ -47,14 +47,14 @@ class Shard(NamedTuple):
 
 def shards(grid: dict[str, Any]) -> list[Shard]:
     """Cut every cell's instances into blocks of a bounded number of requests."""
-    found: list[Shard] = []
+    blocks: list[Shard] = []
     for workload, n, kv_capacity, server in cells(grid):
         count = 1 if workload["name"] == "worst_case" else grid["num_instances"]
         size = max(1, REQUESTS_PER_SHARD // (n or _MOST_DRAWN))
         for begin in range(0, count, size):
             end = min(begin + size, count)
-            found.append(Shard(len(found), workload, n, kv_capacity, server, begin, end))
-    return found
+            blocks.append(Shard(len(blocks), workload, n, kv_capacity, server, begin, end))
+    return blocks
 
 
 def cells(grid: dict[str, Any]) -> Iterator[tuple[Options, int, int, str | None]]:
@@ -62,15 +62,15 @@ def cells(grid: dict[str, Any]) -> Iterator[tuple[Options, int, int, str | None]
     for workload in grid["workloads"]:
         own = OWN_AXES.get(workload["name"], ())
         servers: list[Any] = grid["servers"] or [None]
-        found = {}
+        distinct = {}
         for n, kv_capacity, server in itertools.product(
             [DRAWN] if "num_requests" in own else grid["num_requests"],
             [DRAWN] if "kv_capacity" in own else grid["kv_capacity"],
             servers,
         ):
             tokens = PRESET_KV_CAPACITY[server] if kv_capacity == "server" else kv_capacity
-            found[_num_requests(workload, n, tokens), tokens, server] = None
-        for cell in found:
+            distinct[_num_requests(workload, n, tokens), tokens, server] = None
+        for cell in distinct:
             yield workload, *cell
 
 
@@ -95,7 +95,7 @@ def draw(shard: Shard, seed: int) -> Instance:
 
     def one_instance(key: jax.Array) -> Instance:
         if name == "uniform":
-            return workloads.uniform(key, None, **options)
+            return workloads.uniform(key, None, None, **options)
         size = shard.num_requests, None, shard.kv_capacity
         return workloads.WORKLOADS[name](key, *size, **options)
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from jaxsched.tuning.estimators.estimate import Estimate, Estimator
+from jaxsched.tuning.estimators.estimate import Estimate, Estimator, Scheduled
 from jaxsched.tuning.estimators.parameter_noise import EvolutionStrategies, RandomSearch
 from jaxsched.tuning.estimators.pathwise import Pathwise
 from jaxsched.tuning.estimators.plackett_luce import PlackettLuce
@@ -35,6 +35,7 @@ __all__ = [
     "Pathwise",
     "PlackettLuce",
     "RandomSearch",
+    "Scheduled",
     "ScoreNoise",
     "TangentNoise",
     "default_estimator",

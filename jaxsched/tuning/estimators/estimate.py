@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+import dataclasses
+from typing import Any, NamedTuple, Protocol, Self
 
 import jax
 import jax.numpy as jnp
@@ -35,8 +35,10 @@ class Estimate(NamedTuple):
 class Estimator(Protocol):
     """A way to a gradient: any such function, or a frozen pytree that is one.
 
-    ``temperature`` and ``noise`` are leaves of a pytree, where :func:`js.tune` finds them, and
-    ``simulations`` says how many a call takes of each instance, for ``js.tuning.fidelity``.
+    It returns an :class:`Estimate`, or a plain tuple of the same three. Two attributes are
+    optional: ``simulations`` says how many a call takes of each instance, for
+    ``js.tuning.fidelity``; and ``at(step)`` returns the estimator to use at a step of a run, where
+    its numbers change in the course of it (:class:`Scheduled` has that).
 
     The gradient is that of the mean *logarithm* of the objective: a large instance counts as
     much as a small one, and steps do not depend on the unit. Estimators that simulate divide
@@ -53,12 +55,67 @@ class Estimator(Protocol):
         ...
 
 
+def as_estimate(returned: Any, estimator: Any) -> Estimate:
+    """Take what an estimator returned, or raise if it is not the three of an estimate."""
+    if isinstance(returned, Estimate):
+        return returned
+    try:
+        value, gradient, diagnostics = returned
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"estimator {rule_name(estimator)!r} returned {type(returned).__name__}; expected "
+            "(value, gradient, diagnostics)"
+        ) from None
+    return Estimate(value, gradient, diagnostics)
+
+
+class Scheduled:
+    """Estimators whose numbers may be schedules: functions of the step, such as optax's.
+
+    Example:
+      >>> import optax
+      >>> import jaxsched as js
+      >>> falling = optax.linear_schedule(0.2, 0.1, transition_steps=100)
+      >>> estimator = js.tuning.TangentNoise(noise=falling)
+      >>> float(estimator.at(50).noise)
+      0.15000000596046448
+    """
+
+    def at(self, step: int) -> Self:
+        """Replace every schedule by its number at a step.
+
+        Args:
+          step: updates made before.
+
+        Returns:
+          The estimator to call.
+        """
+        me: Any = self
+        numbers = {}
+        for field in dataclasses.fields(me):
+            value = getattr(me, field.name)
+            if isinstance(value, Scheduled):  # an estimator inside another
+                numbers[field.name] = value.at(step)
+            elif not field.metadata.get("static") and _is_schedule(value):
+                numbers[field.name] = jnp.asarray(value(step), jnp.float32)
+        return dataclasses.replace(me, **numbers) if numbers else self
+
+
+def _is_schedule(value: Any) -> bool:
+    return callable(value) and jax.tree_util.all_leaves([value])
+
+
+def at_step(estimator: Any, step: int) -> Any:
+    """Return the estimator to use at a step: itself, unless it says otherwise."""
+    return estimator.at(step) if hasattr(estimator, "at") else estimator
+
+
 @pytree
-class Antithetic:
+class Antithetic(Scheduled):
     """What estimators have in common that simulate on both sides of the rule.
 
     Attributes:
-      noise: how far to the sides.
+      noise: how far to the sides, or a schedule of it.
       pairs: of samples; static.
       objective: what to make small; static.
     """
@@ -143,6 +200,3 @@ def hard_values(objective: Objective, instances: Instance, sampled: jax.Array) -
 def relative(values: jax.Array) -> jax.Array:
     """Values ``[S, B]`` in units of the mean over an instance's samples."""
     return values / jnp.mean(values, axis=0, keepdims=True)
-
-
-Relaxation = Callable[[jax.Array, Instance, Any], Outcome]

@@ -12,18 +12,18 @@ from jaxsched._lib.pytree import pytree, static
 from jaxsched.model.instance import Instance
 from jaxsched.tuning.estimators.estimate import (
     Estimate,
-    Relaxation,
+    Scheduled,
     pulled_back,
     scores,
     units,
     within_orders,
 )
 from jaxsched.tuning.objectives import Objective, mean_latency
-from jaxsched.tuning.relaxations import hard_evaluations, memory_balance
+from jaxsched.tuning.relaxations import Relaxation, hard_evaluations, memory_balance
 
 
 @pytree
-class Pathwise:
+class Pathwise(Scheduled):
     r"""Gradient through a relaxation from :mod:`jaxsched.tuning.relaxations`.
 
     .. math:: \hat g = \operatorname{mean}_b \nabla_\theta \ln f_b\big(c(z_b / \sigma_b, \tau)\big)

@@ -16,6 +16,7 @@ from jaxsched.engine.order import serving_order, serving_order_on_host
 from jaxsched.model.instance import Instance
 from jaxsched.tuning.estimators.estimate import (
     Estimate,
+    Scheduled,
     hard_values,
     pulled_back,
     relative,
@@ -27,7 +28,7 @@ from jaxsched.tuning.objectives import Objective, mean_latency
 
 
 @pytree
-class PlackettLuce:
+class PlackettLuce(Scheduled):
     r"""Score-function gradient over random orders, with a leave-one-out baseline.
 
     The next request is :math:`i` with probability proportional to :math:`e^{-z_i/\tau}` among those
@@ -103,8 +104,8 @@ def _combined(
     logit = jnp.where(instances.is_real, -score / warmth, -jnp.inf)
     slopes = log_probability_slopes(logit, order)
     per_score = -jnp.sum(advantage[..., None] * slopes, axis=0) / warmth
-    found = pulled_back(rule, instances, within_orders(per_score, score, instances))
-    return Estimate(jnp.mean(values), found, {})
+    gradient = pulled_back(rule, instances, within_orders(per_score, score, instances))
+    return Estimate(jnp.mean(values), gradient, {})
 
 
 def log_probability_slopes(logit: jax.Array, order: jax.Array) -> jax.Array:

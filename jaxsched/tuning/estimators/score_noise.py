@@ -12,7 +12,6 @@ from jaxsched.model.instance import Instance
 from jaxsched.tuning.estimators.estimate import (
     Antithetic,
     Estimate,
-    Relaxation,
     hard_values,
     pulled_back,
     relative,
@@ -21,7 +20,7 @@ from jaxsched.tuning.estimators.estimate import (
     within_orders,
 )
 from jaxsched.tuning.estimators.pathwise import score_slopes
-from jaxsched.tuning.relaxations import hard_evaluations, memory_balance
+from jaxsched.tuning.relaxations import Relaxation, hard_evaluations, memory_balance
 
 
 @pytree
@@ -100,8 +99,8 @@ class GuidedNoise(Antithetic):
         values = hard_values(self.objective, instances, sampled)
         _, guide = score_slopes(self.relaxation, self.objective, self.temperature, score, instances)
         slopes, diagnostics = _guided(self, score, instances, direction, values, guide)
-        found = pulled_back(rule, instances, slopes)
-        return Estimate(jnp.mean(values), found, diagnostics)
+        gradient = pulled_back(rule, instances, slopes)
+        return Estimate(jnp.mean(values), gradient, diagnostics)
 
 
 @jax.jit

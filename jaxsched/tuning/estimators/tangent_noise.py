@@ -74,8 +74,8 @@ class TangentNoise(Antithetic):
         vectors, values = leading_directions(rule, instances, frame_key, self.rank)
         noise = jnp.asarray(self.noise, jnp.float32)
         sampled, weights = _sampled(rule, instances, key, noise, self.pairs, vectors, values)
-        found = hard_values(self.objective, instances, sampled)
-        return _combined(rule, vectors, weights, found)
+        objectives = hard_values(self.objective, instances, sampled)
+        return _combined(rule, vectors, weights, objectives)
 
 
 @functools.partial(jax.jit, static_argnames="pairs")

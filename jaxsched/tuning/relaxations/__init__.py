@@ -12,6 +12,7 @@ and is the nearer to the simulator. :func:`soft_sort` and :func:`straight_throug
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -21,29 +22,36 @@ from jaxsched.model.instance import Instance
 from jaxsched.model.outcome import Outcome
 from jaxsched.tuning.relaxations.hard_starts import soft_sort, straight_through
 from jaxsched.tuning.relaxations.memory_balance import memory_balance
+from jaxsched.tuning.relaxations.relaxation import Relaxation
 from jaxsched.tuning.relaxations.soft_order import soft_sums
 
-__all__ = ["hard_evaluations", "memory_balance", "soft_sort", "straight_through", "work_ahead"]
-
-_FROM_A_SCHEDULE = (memory_balance, soft_sort, straight_through)
+__all__ = [
+    "Relaxation",
+    "hard_evaluations",
+    "memory_balance",
+    "soft_sort",
+    "straight_through",
+    "work_ahead",
+]
 
 
 def hard_evaluations(relaxation: Any) -> int:
     """Count the simulations that a relaxation takes: 1 if it starts from a simulated schedule.
 
     Args:
-      relaxation: one of this module, or a ``functools.partial`` of it; any other is taken to
-        simulate nothing.
+      relaxation: a :class:`Relaxation`, or a ``functools.partial`` of one.
 
     Returns:
-      0 or 1.
+      Its attribute ``simulations``; 0 if it has none.
 
     Example:
       >>> from jaxsched.tuning import relaxations
       >>> relaxations.hard_evaluations(relaxations.memory_balance)
       1
     """
-    return int(getattr(relaxation, "func", relaxation) in _FROM_A_SCHEDULE)
+    while isinstance(relaxation, functools.partial):
+        relaxation = relaxation.func
+    return getattr(relaxation, "simulations", 0)
 
 
 def work_ahead(score: jax.Array, inst: Instance, temperature: Any) -> Outcome:

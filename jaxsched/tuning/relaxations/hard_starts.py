@@ -15,10 +15,12 @@ from jax import lax
 
 from jaxsched.model.instance import Instance
 from jaxsched.model.outcome import Outcome
+from jaxsched.tuning.relaxations.relaxation import simulates_once
 from jaxsched.tuning.relaxations.soft_order import by_rows, soft_sums
 from jaxsched.tuning.relaxations.turns import starts_by_turn
 
 
+@simulates_once
 def soft_sort(score: jax.Array, inst: Instance, temperature: Any) -> Outcome:
     r"""Take the simulated starts of all turns in the shares of SoftSort; an experiment.
 
@@ -64,6 +66,7 @@ def soft_sort(score: jax.Array, inst: Instance, temperature: Any) -> Outcome:
     return Outcome.relaxed(inst, start + inst.output_tokens.astype(jnp.float32))
 
 
+@simulates_once
 def straight_through(score: jax.Array, inst: Instance, temperature: Any) -> Outcome:
     r"""Complete as simulated, with the slope of a soft turn on the way back; an experiment.
 

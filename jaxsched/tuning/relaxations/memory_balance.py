@@ -9,10 +9,12 @@ import jax.numpy as jnp
 
 from jaxsched.model.instance import Instance
 from jaxsched.model.outcome import Outcome
+from jaxsched.tuning.relaxations.relaxation import simulates_once
 from jaxsched.tuning.relaxations.soft_order import by_rows
 from jaxsched.tuning.relaxations.turns import starts_by_turn
 
 
+@simulates_once
 def memory_balance(score: jax.Array, inst: Instance, temperature: Any) -> Outcome:
     r"""Complete as simulated, corrected by what each soft change of order costs in memory and time.
 

@@ -71,5 +71,5 @@ def recognise(columns: Sequence[str]) -> Format:
         if known.prompt in columns and known.output in columns:
             return known
     expected = "; ".join(f"{known.name} ({known.prompt}, {known.output})" for known in FORMATS)
-    found = ", ".join(map(repr, columns)) or "none"
-    raise ValueError(f"unknown trace format; columns found: {found}; known formats: {expected}")
+    present = ", ".join(map(repr, columns)) or "none"
+    raise ValueError(f"unknown trace format; columns present: {present}; known formats: {expected}")

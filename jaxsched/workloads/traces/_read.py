@@ -82,8 +82,8 @@ def read(path: str | os.PathLike[str]) -> Trace:
     try:
         table = rows(Path(path))
         columns = [name.strip() for name in next(table, (0, []))[1]]
-        found = recognise(columns)
-        names = [name for name in (found.prompt, found.output, found.arrival) if name in columns]
+        form = recognise(columns)
+        names = [name for name in (form.prompt, form.output, form.arrival) if name in columns]
         wanted = operator.itemgetter(*map(columns.index, names))
         picked = [(line, *wanted(row)) for line, row in table]
     except ValueError as error:
@@ -107,13 +107,13 @@ def read(path: str | os.PathLike[str]) -> Trace:
         return values.astype(np.int64)
 
     def seconds(name: str) -> np.ndarray:
-        values = found.seconds(cells_of[name])
+        values = form.seconds(cells_of[name])
         require(np.isfinite(values), name, "expected a time")
         return values
 
     return Trace(
-        arrived_at=seconds(found.arrival) if found.arrival in columns else None,
-        prompt_tokens=tokens(found.prompt),
-        output_tokens=tokens(found.output),
+        arrived_at=seconds(form.arrival) if form.arrival in columns else None,
+        prompt_tokens=tokens(form.prompt),
+        output_tokens=tokens(form.output),
         line=np.array(lines, np.int64),
     )

@@ -1,0 +1,368 @@
+"""Tables of the benchmark page, written from experiments/results whenever the pages are built."""
+
+from __future__ import annotations
+
+import csv
+import fnmatch
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+RESULTS = Path(__file__).resolve().parent.parent / "experiments" / "results"
+
+Row = dict[str, str]
+Cell = Callable[[Row], str]
+
+
+def write(folder: Path) -> None:
+    """Write every table as ``folder/NAME.md``, for the page to include."""
+    folder.mkdir(exist_ok=True)
+    for name, lines in tables().items():
+        (folder / f"{name}.md").write_text("\n".join([*lines, "", source(name), ""]))
+
+
+def tables() -> dict[str, list[str]]:
+    """Return the lines of each table, by the name of the experiment that it shows."""
+    return {
+        "demo": demo(),
+        "certificates": certificates(),
+        "sorted_f_paper": sorted_f_paper(),
+        "worst_cases": worst_cases(),
+        "compare_traces": compare_traces(),
+        "capacity": capacity(),
+        "gradients": gradients(),
+        "tuning": tuning(),
+        "tuning_curves": tuning_curves(),
+        "throughput": throughput(),
+        "memory": memory(),
+        "scaling": scaling(),
+        "schedulers_speed": schedulers_speed(),
+        "selector_quality": selector_quality(),
+        "workload_fit": workload_fit(),
+    }
+
+
+def read(file: str, **where: str) -> list[Row]:
+    """Rows of a results file whose columns match the patterns given."""
+    with (RESULTS / file).open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    return [
+        row
+        for row in rows
+        if all(
+            fnmatch.fnmatchcase(row[name], pattern) for name, pattern in where.items()
+        )
+    ]
+
+
+def source(name: str) -> str:
+    """Say how, when and on what a result was made."""
+    about = json.loads((RESULTS / f"{name}.manifest.json").read_text())
+    cores = f"{about['cpu']['count']} cores of {about['cpu']['model']}"
+    commit = str(about["commit"])[:10]
+    return (
+        f"*`{about['command']}`, jax {about['versions']['jax']} on {about['device']['platform']}, "
+        f"{cores}, {about['date']}, commit {commit}.*"
+    )
+
+
+def table(
+    headers: Iterable[str], rows: Iterable[Iterable[str]], texts: int = 1
+) -> list[str]:
+    """Markdown, with the first ``texts`` columns to the left and numbers to the right."""
+    headers = list(headers)
+    marks = ["---"] * texts + ["---:"] * (len(headers) - texts)
+    return ["| " + " | ".join(cells) + " |" for cells in (headers, marks, *rows)]
+
+
+def pivot(
+    rows: list[Row],
+    index: list[str],
+    column: str,
+    cell: Cell,
+    names: dict[str, str] | None = None,
+) -> list[str]:
+    """One line for each value of ``index``, one column for each value of ``column``."""
+    columns = list(dict.fromkeys(row[column] for row in rows))
+    lines: dict[tuple[str, ...], dict[str, str]] = {}
+    for row in rows:
+        lines.setdefault(tuple(code(row[name]) for name in index), {})[row[column]] = (
+            cell(row)
+        )
+    headers = [(names or {}).get(name, name) for name in index]
+    headers += [
+        code(each) if each.isdigit() else each.replace("_", " ") for each in columns
+    ]
+    body = [
+        [*key, *(cells.get(each, "") for each in columns)]
+        for key, cells in lines.items()
+    ]
+    return table(headers, body, len(index))
+
+
+def code(text: str) -> str:
+    """Names of rules and traces as code, whole numbers with commas, phrases unchanged."""
+    if text.isdigit():
+        return f"{int(text):,}"
+    is_name = "_" in text and " " not in text
+    return f"`{text}`" if is_name or text in ("fcfs", "improve") else text
+
+
+def number(column: str, digits: int = 0, factor: float = 1.0) -> Cell:
+    """Cell with a plain number, blank where there is none."""
+    return lambda row: (
+        f"{factor * float(row[column]):,.{digits}f}" if row[column] else ""
+    )
+
+
+def stored(column: str) -> Cell:
+    """Cell with a number to all the digits that its file has."""
+
+    def cell(row: Row) -> str:
+        whole, point, rest = row[column].partition(".")
+        return f"{int(whole):,}{point}{rest}"
+
+    return cell
+
+
+def percent(
+    column: str, digits: int = 1, sign: str = "", factor: float = 100.0
+) -> Cell:
+    """Cell with a share, or with per cent for a factor of 1."""
+    return lambda row: (
+        f"{factor * float(row[column]):{sign}.{digits}f}%" if row[column] else ""
+    )
+
+
+def interval(column: str) -> Cell:
+    """Cell with a change in per cent and the limits of its 95% interval."""
+    return lambda row: "{:+.2f}% [{:+.2f}, {:+.2f}]".format(
+        *(float(row[column + end]) for end in ("", "_low", "_high"))
+    )
+
+
+def demo() -> list[str]:
+    """Rules on 64 backlogs."""
+    metrics = {
+        "mean_latency_rounds": ("mean latency, rounds", stored("mean")),
+        "gap": ("above the bound", percent("mean")),
+        "p99_latency_rounds": ("p99 latency, rounds", stored("mean")),
+        "makespan_rounds": ("makespan, rounds", stored("mean")),
+        "kv_use": ("KV use", percent("mean", 0)),
+    }
+    lines: dict[str, dict[str, str]] = {}
+    for row in read("demo.csv"):
+        if row["metric"] in metrics:
+            lines.setdefault(row["rule"], {})[row["metric"]] = metrics[row["metric"]][
+                1
+            ](row)
+    headers = ["rule", *(header for header, _ in metrics.values())]
+    return table(
+        headers,
+        (
+            [code(rule), *(cells.get(each, "") for each in metrics)]
+            for rule, cells in lines.items()
+        ),
+    )
+
+
+def certificates() -> list[str]:
+    """Mean latency and gap of rules and of the search, by backlog size."""
+
+    def cell(row: Row) -> str:
+        return f"{number('mean_latency_rounds')(row)} ({percent('gap')(row)})"
+
+    names = {"rule": "rule", "discipline": "discipline"}
+    return pivot(
+        read("certificates.csv"), ["rule", "discipline"], "requests", cell, names
+    )
+
+
+def sorted_f_paper() -> list[str]:
+    """Change of mean latency against Sorted-F, for the rules that tell most."""
+    shown = ("fcfs", "shortest_output", "total_size", "smallest_volume")
+    shown += ("receding_horizon", "sorted_lp")
+    rows = [row for row in read("sorted_f_paper.csv") if row["rule"] in shown]
+    return pivot(rows, ["case"], "rule", percent("change_rounds_vs_sorted_f", sign="+"))
+
+
+def worst_cases() -> list[str]:
+    """Loss against serving the other class first."""
+    names = {"family": "built against"}
+    return pivot(
+        read("worst_cases.csv"),
+        ["family", "rule"],
+        "kv_capacity",
+        number("loss", 2),
+        names,
+    )
+
+
+def compare_traces() -> list[str]:
+    """Mean latency in seconds on real lengths."""
+    rows = read("compare_traces.csv", metric="mean_latency_s")
+    return pivot(rows, ["trace", "backlogs", "requests"], "rule", number("mean"))
+
+
+def capacity() -> list[str]:
+    """Least capacity that meets the target."""
+
+    def limits(row: Row) -> str:
+        ends = [number(f"kv_capacity_{end}")(row) for end in ("low", "high")]
+        return " to ".join(filter(None, ends))
+
+    cells = (number("kv_capacity"), limits, percent("saved"))
+    return table(
+        ["rule", "KV capacity, tokens", "95% interval", "saved"],
+        (
+            [code(row["rule"]), *(cell(row) for cell in cells)]
+            for row in read("capacity.csv")
+        ),
+    )
+
+
+def gradients() -> list[str]:
+    """Cosine to a many-sample reference, at each point."""
+    rows = read("gradients.csv")
+    lines = pivot(rows, ["estimator"], "rule", number("cosine", 2))
+    spent: dict[str, list[float]] = {}
+    for row in rows:
+        spent.setdefault(row["estimator"], []).append(float(row["evaluations"]))
+    times = [f"{min(each):.1f} to {max(each):.1f}" for each in spent.values()]
+    return [
+        f"{line} {cell} |"
+        for line, cell in zip(lines, ["evaluations", "---:", *times], strict=True)
+    ]
+
+
+def tuning() -> list[str]:
+    """Held-out change against the best fixed rule and against Sorted-F."""
+    change = interval("tuned_is_above_percent")
+    against = {
+        (row["backlogs"], row["objective"]): change(row)
+        for row in read("tuning.csv", rule="sorted_f")
+    }
+    return table(
+        [
+            "backlogs",
+            "objective",
+            "best fixed rule",
+            "tuned against it",
+            "against `sorted_f`",
+        ],
+        (
+            [
+                *(code(row[name]) for name in ("backlogs", "objective", "rule")),
+                change(row),
+                against[row["backlogs"], row["objective"]],
+            ]
+            for row in read("tuning.csv", is_best_fixed="True")
+        ),
+        3,
+    )
+
+
+def tuning_curves() -> list[str]:
+    """Change from smallest volume after all simulations."""
+    rows = read("tuning_curves.csv")
+    last = max(rows, key=lambda row: int(row["simulations"]))["simulations"]
+
+    def cell(row: Row) -> str:
+        return "{:+.2f}% [{:+.2f}, {:+.2f}]".format(
+            *(float(row[name]) for name in ("mean", "low", "high"))
+        )
+
+    return pivot(
+        [row for row in rows if row["simulations"] == last], ["method"], "rule", cell
+    )
+
+
+def throughput() -> list[str]:
+    """Time of a call, and that time over numba's."""
+
+    def cell(row: Row) -> str:
+        return f"{number('jaxsched_s', 2, 1000)(row)} ({number('ratio', 2)(row)})"
+
+    names = {"discipline": "order"}
+    rows = read("throughput.csv")
+    return pivot(rows, ["discipline", "requests", "instances"], "rule", cell, names)
+
+
+def memory() -> list[str]:
+    """Time and peak memory of a streamed sweep."""
+    columns = ("instances", "wall_s", "simulations_per_s", "peak_mib")
+    return table(
+        ["backlogs", "seconds", "simulations a second", "peak memory, MiB"],
+        ([stored(name)(row) for name in columns] for row in read("memory.csv")),
+        0,
+    )
+
+
+def scaling() -> list[str]:
+    """Time on several devices over time on one."""
+    rows = read("scaling.csv")
+    return pivot(
+        rows, ["requests", "instances"], "devices", number("time_of_one_device", 2)
+    )
+
+
+def schedulers_speed() -> list[str]:
+    """Time to order a backlog."""
+    return table(
+        ["scheduler", "workload", "requests", "compilation, s", "ms a backlog"],
+        (
+            [
+                f"`{row['scheduler']}`",
+                row["workload"],
+                code(row["requests"]),
+                number("compile_s", 1)(row),
+                number("median_ms", 2)(row),
+            ]
+            for row in read("schedulers_speed.csv")
+        ),
+        2,
+    )
+
+
+def selector_quality() -> list[str]:
+    """F of each selector's first batch over the least F."""
+    cells = (
+        number("mean", 4),
+        percent("share_exact"),
+        number("p99", 3),
+        number("p100", 3),
+    )
+    return table(
+        ["backlogs", "selector", "mean", "exact", "p99", "worst"],
+        (
+            [row["backlogs"], f"`{row['selector']}`", *(cell(row) for cell in cells)]
+            for row in read("selector_quality.csv")
+        ),
+        2,
+    )
+
+
+def workload_fit() -> list[str]:
+    """Moments of generated and real lengths."""
+    means = [number(f"mean_{name}") for name in ("prompt", "output", "volume")]
+    cells = [*means, number("pearson", 2), number("spearman", 2)]
+    return table(
+        [
+            "workload",
+            "sample",
+            "mean prompt",
+            "mean output",
+            "mean volume",
+            "Pearson",
+            "Spearman",
+        ],
+        (
+            [
+                row["workload"],
+                row["sample"].replace("_", " "),
+                *(cell(row) for cell in cells),
+            ]
+            for row in read("workload_fit.csv")
+        ),
+        2,
+    )

@@ -1,0 +1,205 @@
+"""Pictures can be read: no text over another or cut off, also in a column of a paper."""
+
+import itertools
+from types import SimpleNamespace
+
+import jax
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+import jaxsched as js
+
+matplotlib.use("agg")
+
+TITLE = "workload mixed, server llama2_70b_2xa100\n64 instances of 1000 requests, 16492 KV tokens"
+LABEL = "mean latency (rounds), lower is better"
+RULES = ("fcfs", "shortest_output", "shortest_prompt", "total_size", "smallest_volume")
+LONG = "my_linear_score_with_a_long_name(log_volume=1.0)"
+WIDE, COLUMN = 7.5, 3.3  # inches
+
+
+def axes(width, height):
+    return Figure(figsize=(width, height), layout="constrained").subplots()
+
+
+def names(count, long=False):
+    return [
+        f"{LONG if long else RULES[n % 5]}{n // 5 or ''}{n if long else ''}" for n in range(count)
+    ]
+
+
+def placed(ax):
+    """Every text of a picture once it is laid out, and where it stands, in pixels."""
+    figure = ax.figure
+    figure.draw_without_rendering()
+    everything = [each for panel in figure.axes for each in (panel, *panel.child_axes)]
+    texts = []
+    for each in everything:
+        texts += [each.title, each.xaxis.label, each.yaxis.label, *each.texts]
+        if each.get_legend() is not None:
+            texts += [each.get_legend().get_title(), *each.get_legend().get_texts()]
+        for axis in (each.xaxis, each.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            ticks = [tick for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+            texts += [tick.label1 for tick in ticks if tick.label1.get_visible()]
+    return [(text, text.get_window_extent()) for text in texts if text.get_text()]
+
+
+def assert_readable(ax):
+    texts = placed(ax)
+    for text, box in texts:
+        inside = min(box.x0, box.y0) > -1 and (box.max < ax.figure.bbox.size + 1).all()
+        assert inside, f"{text.get_text()!r} is cut off"
+        assert text.get_fontsize() >= 4.8, f"{text.get_text()!r} is too small"
+    for (one, here), (other, there) in itertools.combinations(texts, 2):
+        overlap = here.padded(-1).overlaps(there.padded(-1)) and not one.get_rotation() % 90
+        assert not overlap, f"{one.get_text()!r} stands on {other.get_text()!r}"
+
+
+@pytest.fixture(scope="module")
+def batch():
+    return js.workloads.mixed(jax.random.key(0), 40, batch=2)
+
+
+@pytest.fixture(scope="module")
+def schedules(batch):
+    return [js.simulate(batch, js.prioritize(rule, batch)) for rule in RULES]
+
+
+@pytest.mark.parametrize("width", [WIDE, COLUMN])
+class TestReadable:
+    @pytest.mark.parametrize("long", [False, True])
+    @pytest.mark.parametrize("worst", [1_900, 60_000])
+    @pytest.mark.parametrize("count", [1, 2, 5, 16])
+    def test_mean_bars(self, width, count, worst, long):
+        means = np.linspace(1000, worst, count)
+        bars = {
+            name: (m, 0.9 * m, 1.1 * m) for name, m in zip(names(count, long), means, strict=True)
+        }
+        ax = axes(width, 1.6 + (0.4 if long else 0.2) * count)
+        js.plots.mean_bars(
+            bars, label=LABEL, title=TITLE, limit=820.0, limit_label="volume bound", ax=ax
+        )
+        assert_readable(ax)
+
+    @pytest.mark.parametrize(("count", "long"), [(1, False), (2, False), (5, True), (16, False)])
+    def test_latency_cdf(self, width, count, long, batch, schedules):
+        ax = axes(width, 3.6)
+        given = {name: schedules[n % 5] for n, name in enumerate(names(count, long))}
+        js.plots.latency_cdf(batch, given, title=TITLE, ax=ax)
+        assert_readable(ax)
+
+    @pytest.mark.parametrize("num_requests", [1, 40, 2000])
+    def test_schedule(self, width, num_requests):
+        inst = js.workloads.mixed(jax.random.key(0), num_requests)
+        sched = js.Schedule.from_starts(inst, np.arange(num_requests) // 10)
+        ax = axes(width, 3.0)
+        js.plots.schedule(inst, sched, title="workload mixed", ax=ax)
+        assert_readable(ax)
+
+    @pytest.mark.parametrize("count", [1, 2, 5, 16])
+    def test_heatmap(self, width, count):
+        values = np.linspace(0.05, 0.9, 5 * count).reshape(count, 5)
+        values[0] += 6
+        ax = axes(width, 2.2 + 0.2 * count)
+        js.plots.heatmap(
+            values,
+            [f"mixed, {name}" for name in names(count)],
+            [4096, 8192, 16492, 32768, 65536],
+            row_label="workload, rule",
+            column_label="KV capacity (tokens)",
+            label="mean gap to the volume bound, lower is better",
+            is_share=True,
+            ax=ax,
+        )
+        assert_readable(ax)
+
+    @pytest.mark.parametrize(("count", "long"), [(1, True), (2, False), (5, False)])
+    def test_capacity(self, width, count, long):
+        at = np.geomspace(4096, 180_000, 20).astype(int)
+        curves, needed = {}, {}
+        for number, name in enumerate(names(count, long)):
+            mean = 190 + 6000 / (1 + number) * (4096 / at) ** 1.3
+            curves[name] = SimpleNamespace(at=at, mean=mean, low=0.9 * mean, high=1.1 * mean)
+            needed[name] = int(at[np.argmax(mean < 400)])
+        bound = SimpleNamespace(at=at, mean=180 + 500 * (4096 / at))
+        ax = axes(width, 3.3)
+        js.plots.capacity(
+            curves,
+            target=400.0,
+            needed=needed,
+            label=LABEL,
+            bound=bound,
+            bound_label="volume bound",
+            title=TITLE,
+            ax=ax,
+        )
+        assert_readable(ax)
+
+    def test_servers_by_name(self, width):
+        at = np.array(["llama2_70b_2xa100", "llama3_8b_a100", "llama2_70b_4xh100"])
+        curve = SimpleNamespace(at=at, mean=np.array([9.0, 8, 7]), low=np.ones(3), high=np.ones(3))
+        ax = axes(width, 3.0)
+        js.plots.capacity(
+            {"fcfs": curve},
+            target=8.5,
+            needed={"fcfs": at[1]},
+            label=LABEL,
+            ax=ax,
+            capacity_label="",
+        )
+        assert_readable(ax)
+
+    @pytest.mark.parametrize("count", [1, 5, 16])
+    def test_ratio(self, width, count):
+        ratios = {name: [1 + n, 2 + 3 * n, 3 + 9 * n] for n, name in enumerate(names(count))}
+        ax = axes(width, 3.6)
+        js.plots.ratio([64, 1024, 16384], ratios, title="built against fcfs", ax=ax)
+        assert_readable(ax)
+
+    def test_search_tuning_and_memory(self, width, batch, schedules):
+        ax = axes(width, 2.6)
+        js.plots.search([0, 500, 2000], [30.0, 22, 20.2], bound=20.0, title=TITLE, ax=ax)
+        assert_readable(ax)
+        history = js.tuning.History(
+            train=np.linspace(9, 5, 30), step=np.array([0, 20]), validation=np.array([9.0, 6.0])
+        )
+        ax = axes(width, 3.0)
+        js.plots.tuning(history, limit=5.5, limit_label="smallest_volume", title=TITLE, ax=ax)
+        assert_readable(ax)
+        ax = axes(width, 2.6)
+        first = {name: sched[0] for name, sched in zip(RULES, schedules, strict=True)}
+        js.plots.memory(batch[0], first, title=TITLE, ax=ax)
+        assert_readable(ax)
+
+
+@pytest.mark.parametrize("picture", ["mean_bars", "latency_cdf", "ratio"])
+def test_names_are_never_cut(picture, batch, schedules):
+    """Long names are broken into lines, with every letter left."""
+    ax = axes(COLUMN, 3.0)
+    if picture == "mean_bars":
+        js.plots.mean_bars({LONG: (1.0, 1.0, 1.0)}, label="", ax=ax)
+        (shown,) = ax.get_yticklabels()
+    else:
+        given = schedules[0] if picture == "latency_cdf" else [1.0, 2.0]
+        first = batch if picture == "latency_cdf" else [64, 256]
+        getattr(js.plots, picture)(first, {LONG: given}, ax=ax)
+        (shown,) = ax.get_legend().get_texts()
+    assert shown.get_text().replace("\n", "") == LONG
+
+
+def test_legends_stand_off_the_lines(batch, schedules):
+    ax = axes(WIDE, 3.0)
+    js.plots.latency_cdf(batch, dict(zip(RULES, schedules, strict=True)), ax=ax)
+    ax.figure.draw_without_rendering()
+    legend, label = ax.get_legend().get_window_extent(), ax.xaxis.label.get_window_extent()
+    assert legend.y1 <= label.y0 < ax.bbox.y0
+
+
+def test_a_title_of_the_caller_does_not_meet_the_picture(batch, schedules):
+    ax = axes(COLUMN, 3.0)
+    js.plots.latency_cdf(batch, {"fcfs": schedules[0]}, ax=ax)
+    ax.set_title("another")
+    assert_readable(ax)
