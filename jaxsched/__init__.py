@@ -15,6 +15,7 @@ _HOME = {
     "Requests": "jaxsched.model.requests",
     "Schedule": "jaxsched.model.schedule",
     "Server": "jaxsched.model.server",
+    "ServiceVerdict": "jaxsched.model.service.verify_service",
     "Status": "jaxsched.model.schedule",
     "Verdict": "jaxsched.model.verify",
     "bounds": "jaxsched.bounds",
@@ -38,6 +39,7 @@ _HOME = {
     "tune": "jaxsched.tuning",
     "tuning": "jaxsched.tuning",
     "verify": "jaxsched.model.verify",
+    "verify_service": "jaxsched.model.service.verify_service",
     "workloads": "jaxsched.workloads",
 }
 

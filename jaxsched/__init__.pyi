@@ -19,6 +19,8 @@ from jaxsched.model.requests import Requests as Requests
 from jaxsched.model.schedule import Schedule as Schedule
 from jaxsched.model.schedule import Status as Status
 from jaxsched.model.server import Server as Server
+from jaxsched.model.service.verify_service import ServiceVerdict as ServiceVerdict
+from jaxsched.model.service.verify_service import verify_service as verify_service
 from jaxsched.model.stack import stack as stack
 from jaxsched.model.verify import Verdict as Verdict
 from jaxsched.model.verify import verify as verify

@@ -52,7 +52,7 @@ def service_summary(
     - ``attainment``: their share of all requests; refused and unfinished ones count as missed;
     - ``num_preemptions`` (int64), and ``share_preempted``, the share of requests that were.
 
-    Of the whole run, whatever the window, NaN where it did not come to its end:
+    Of the whole run, also if there is a window; NaN where it did not come to its end:
 
     - ``num_steps``, ``recomputed_tokens``, ``peak_kv_tokens`` (integers);
     - ``recompute_share``: recomputed tokens over all computed tokens;
