@@ -3,7 +3,7 @@
 from jaxsched.workloads.traces._download import SOURCES, Source, download
 from jaxsched.workloads.traces._load import load
 from jaxsched.workloads.traces._load_requests import load_requests
-from jaxsched.workloads.traces._read import Trace, read
+from jaxsched.workloads.traces._read import Trace, has_arrival_times, read
 from jaxsched.workloads.traces._runnable import TraceWarning
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Trace",
     "TraceWarning",
     "download",
+    "has_arrival_times",
     "load",
     "load_requests",
     "read",

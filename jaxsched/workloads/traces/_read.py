@@ -32,6 +32,12 @@ class Trace(NamedTuple):
     line: np.ndarray
 
 
+def has_arrival_times(path: str | os.PathLike[str]) -> bool:
+    """Whether a trace gives times of arrival; only the names of its columns are looked at."""
+    columns = [name.strip() for name in next(rows(Path(path)), (0, []))[1]]
+    return recognise(columns).arrival in columns
+
+
 def read(path: str | os.PathLike[str]) -> Trace:
     r"""Read request lengths and arrival times as they stand in a trace file.
 

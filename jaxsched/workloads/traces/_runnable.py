@@ -6,12 +6,27 @@ import warnings
 
 import numpy as np
 
-from jaxsched._lib.errors import MAX_INT32
+from jaxsched._lib.errors import MAX_INT32, InputError
 from jaxsched.workloads.traces._read import Trace
 
 
 class TraceWarning(UserWarning):
     """Rows of a trace were left out because they cannot run."""
+
+
+class _CannotRun(InputError):
+    """Rows cannot run, and ``drop_invalid`` is False."""
+
+    def __init__(self, finding: str):
+        super().__init__("drop_invalid", False, "", finding=finding)
+        self.args = (finding,)  # to be pickled by
+
+    def about(self, name: str) -> str:
+        """Say so, and which argument leaves them out."""
+        return f"{self.finding}, {name} leaves them out"
+
+    def __str__(self) -> str:
+        return self.about("drop_invalid=True")
 
 
 def runnable_rows(
@@ -44,7 +59,7 @@ def runnable_rows(
     reason = f"{path}: line {trace.line[first]}: {reason}"
     count = f"{np.count_nonzero(~can_run)} of {len(can_run)} rows"
     if not drop_invalid:
-        raise ValueError(f"{reason}; {count} cannot run, drop_invalid=True leaves them out")
+        raise _CannotRun(f"{reason}; {count} cannot run")
     if not can_run.any():
         raise ValueError(f"{reason}; no row can run")
     warnings.warn(f"left out {count}, the first being {reason}", TraceWarning, stacklevel=3)
