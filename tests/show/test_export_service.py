@@ -41,14 +41,14 @@ def test_slices_are_the_times_of_requests(run, tmp_path, tracks):
         for at, phase in enumerate(PHASES)
         if times[at + 1, request] > times[at, request]
     }
-    found = {
+    slices_by_phase = {
         (e["args"]["request"], e["name"]): (e["ts"], e["ts"] + e["dur"])
         for e in events
         if e["ph"] == "X"
     }
-    assert found.keys() == expected.keys()
+    assert slices_by_phase.keys() == expected.keys()
     for key, span in expected.items():
-        assert found[key] == pytest.approx(span)
+        assert slices_by_phase[key] == pytest.approx(span)
     slices = [e for e in events if e["ph"] == "X"]
     for e in slices:
         assert e["args"]["prompt_tokens"] == reqs.prompt_tokens[e["args"]["request"]]
