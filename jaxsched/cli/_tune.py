@@ -112,7 +112,8 @@ def _rule(policy: str, features: str | None) -> Any:
 
 
 def _objective(name: str, server: str | None) -> Any:
-    objective, clock = js.tuning.OBJECTIVES[name], make_clock(server)
+    objective: Any = js.tuning.OBJECTIVES[name]
+    clock = make_clock(server)
     return objective if clock is None else functools.partial(objective, clock=clock)
 
 
