@@ -33,7 +33,7 @@ class Trace(NamedTuple):
 
 
 def has_arrival_times(path: str | os.PathLike[str]) -> bool:
-    """Say whether a trace gives times of arrival; only the names of its columns are looked at.
+    r"""Say whether a trace gives times of arrival; only the names of its columns are looked at.
 
     Args:
       path: a file in one of the formats of :func:`read`, plain or gzip.
@@ -50,7 +50,7 @@ def has_arrival_times(path: str | os.PathLike[str]) -> bool:
       >>> import jaxsched as js
       >>> with tempfile.TemporaryDirectory() as folder:
       ...     file = pathlib.Path(folder, "trace.csv")
-      ...     _ = file.write_text("num_prefill_tokens,num_decode_tokens\\n3,2\\n")
+      ...     _ = file.write_text("num_prefill_tokens,num_decode_tokens\n3,2\n")
       ...     js.traces.has_arrival_times(file)
       False
     """
