@@ -10,7 +10,7 @@ import typer
 import jaxsched as js
 from jaxsched.cli import _names as names
 from jaxsched.cli import _options as options
-from jaxsched.cli._backlog import all_bounds, make_backlog, named
+from jaxsched.cli._backlog import all_bounds, make_backlog
 from jaxsched.cli._output import console_beside, require_targets, save_csv, save_json
 from jaxsched.cli._tuned import warn_of_other_backlogs
 
@@ -38,7 +38,7 @@ def bound(
     chosen = [name.strip() for name in bound_names.split(",") if name.strip()]
     if not chosen:
         raise ValueError(f"--bounds names none; expected some of {_BOUNDS}")
-    bounds = {name: named("bound", name, all_bounds()) for name in chosen}
+    bounds = {name: all_bounds()[name] for name in chosen}
     js.policies.make(policy)  # or an error, before any work
     inst = make_backlog(backlog, server.server, console)
     warn_of_other_backlogs([policy], backlog, inst)

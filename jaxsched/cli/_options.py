@@ -76,6 +76,9 @@ class Backlog:
         """Refuse what can be refused before anything is loaded."""
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"--seed is {self.seed}; expected an integer from 0 to 2^32 - 1")
+        for flag, count in (("--requests", self.num_requests), ("--instances", self.batch)):
+            if count is not None and count < 1:
+                raise ValueError(f"{flag} is {count}; expected an integer >= 1")
         total = (self.num_requests or DEFAULT_REQUESTS) * (self.batch or 1)
         if total > _MAX_REQUESTS:
             raise ValueError(

@@ -49,6 +49,7 @@ def process(code, *arguments, **environment):
         ("compar", 2),
         ("compare --seed -1", 2),
         ("compare --capacity big", 2),
+        ("compare --requests 0", 2),
         ("compare --workload chat --trace x.csv", 2),
         ("tune", 2),
     ],
