@@ -2,7 +2,7 @@
 
 from jaxsched.policies._prioritize import prioritize
 from jaxsched.policies._rule import HostRule, Rule, host_rule, rule_name
-from jaxsched.policies._rule_files import load, save
+from jaxsched.policies._rule_files import load, save, tuned_on
 from jaxsched.policies._serve import serve
 from jaxsched.policies.batches.geometric import geometric
 from jaxsched.policies.batches.sorted_f import sorted_f
@@ -71,4 +71,5 @@ __all__ = [
     "sorted_f",
     "sorted_lp",
     "total_size",
+    "tuned_on",
 ]

@@ -20,7 +20,7 @@ _STEPS = (
     (1.0, 3.0),
     (1.0,),
 )
-_ROOM_FOR_LABEL = 1.5  # of its own width or height
+_ROOM_FOR_LABEL = 1.3  # of its own width or height
 _LEAST_LABELS = 2
 
 
@@ -37,11 +37,29 @@ def label_log_axis(ax: Axes, which: str) -> None:
         (each for each in _STEPS if _gap(each, low, high) >= _ROOM_FOR_LABEL * length), _STEPS[-1]
     )
     if len(_labels(steps, low, high)) < _LEAST_LABELS:
-        axis.set_major_locator(MaxNLocator(nbins=max(1, int(1 / (2 * length)))))
+        nbins = int(np.clip(1 / (2 * length), 1, 6))
+        axis.set_major_locator(MaxNLocator(nbins=nbins, steps=(1, 2, 5, 10)))
     else:
         axis.set_major_locator(LogLocator(subs=steps, numticks=len(_labels(steps, low, high)) + 2))
     axis.set_major_formatter("{x:,.10g}")
     axis.set_minor_formatter(NullFormatter())
+
+
+def label_capacities(ax: Axes, capacities: Any) -> None:
+    """Make the horizontal axis logarithmic, with as many of the capacities as it holds."""
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    ax.set_xscale("log")
+    low, high = ax.get_xlim()
+    length = text_width(f"{max(capacities):,}", text_size(ax)) / room(ax)[0]
+    apart = (high / low) ** (_ROOM_FOR_LABEL * length)  # as a ratio
+    ticks: list[float] = []
+    for capacity in sorted(capacities):
+        if not ticks or capacity >= apart * ticks[-1]:
+            ticks.append(capacity)
+    ax.xaxis.set_major_locator(FixedLocator(ticks))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter("{x:,.0f}")
 
 
 def _labels(steps: tuple[float, ...], low: float, high: float) -> np.ndarray:

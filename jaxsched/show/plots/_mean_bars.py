@@ -77,8 +77,8 @@ def mean_bars(
     longest = max(np.nanmax(end), limit or 0.0)
     ax.set_xlim(0, longest / (1 - number_width / max(width, 2 * number_width)))
     ax.set_xticks(_ticks(ax, size, width))
-    for row in place:
-        _write(ax, numbers[row], end[row], int(row), size, width)
+    for row, number in enumerate(numbers):
+        _write(ax, number, end[row], row, size, width)
     if limit is not None:
         ax.axvline(limit, color=LIMIT, linestyle="--")
         number = written(Estimate(limit, limit, limit))

@@ -13,6 +13,8 @@ from tests.engine.online import stored_logs, vllm_logs
 from tests.engine.online.outcomes import outcome_of, requests_of, server_of
 from tests.engine.online.scenarios import VLLM_OPTIONS, random_scenario
 
+pytestmark = pytest.mark.jax_defaults
+
 TIMES = ("arrival", "first_scheduled", "first_token", "completion")
 COUNTS = ("num_preemptions", "status", "is_real")
 TOTALS = ("num_steps", "recomputed_tokens", "peak_kv_tokens")
