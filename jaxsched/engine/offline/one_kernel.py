@@ -50,8 +50,14 @@ def as_one_kernel(function: Callable[..., Any], *args: Any) -> Any:
     some = jax.tree.leaves(args)[0]
     zero = lax.optimization_barrier(some[(0,) * some.ndim]) >> 31
     args = jax.tree.map(lambda arg: _plus(arg, zero), args)
+
+    # It also stops when an argument is not used, even one of which that is seen late.
+    def using_all(*args: Any) -> tuple[Any, jax.Array]:
+        firsts = (lax.slice(arg.reshape(-1), (0,), (1,)) for arg in jax.tree.leaves(args))
+        return function(*args), sum(first.astype(jnp.int32) for first in firsts)
+
     with set_xla_metadata(**_MARK):
-        return jax.jit(function)(*args)
+        return lax.optimization_barrier(jax.jit(using_all)(*args))[0]
 
 
 def _plus(arg: jax.Array, zero: jax.Array) -> jax.Array:

@@ -28,7 +28,7 @@ def bucket_of(edges: jax.Array, itl: jax.Array) -> jax.Array:
     """The bucket of each time between tokens, float64 seconds ``[B]`` to int32 ``[B]``."""
     ratio = itl.astype(jnp.float32) * jnp.float32(1.0 / ITL_EDGES_S[0])
     near = jnp.log(ratio) * jnp.float32(_A_UNIT)  # right but for the very edges
-    bucket = jnp.clip(near, 0.0, NUM_BUCKETS - 1.0).astype(jnp.int32)
+    bucket = jnp.minimum(jnp.maximum(near, 0.0), NUM_BUCKETS - 1.0).astype(jnp.int32)
     is_below = itl < edges.at[bucket].get(mode="promise_in_bounds")
     is_above = itl >= edges.at[bucket + 1].get(mode="promise_in_bounds")
     bucket = bucket - is_below.astype(jnp.int32) + is_above.astype(jnp.int32)

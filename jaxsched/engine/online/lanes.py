@@ -35,6 +35,20 @@ def any_of(flags: jax.Array) -> jax.Array:
     return jnp.max(flags.astype(jnp.int32)) > 0
 
 
+def across(
+    combine: Callable[[jax.Array, jax.Array], jax.Array], block: jax.Array, num_streams: int
+) -> jax.Array:
+    """Combine the rows of a block, a power of two of them, flat, to ``[B]``.
+
+    Halves at a time: a reduction of XLA's, fused with a look-up in a large array, would be handed
+    to threads, which a compiled function of ours has not.
+    """
+    while block.shape[0] > num_streams:
+        half = block.shape[0] // 2
+        block = combine(block[:half], block[half:])
+    return block
+
+
 def num_rows(array: jax.Array, lanes: jax.Array) -> int:
     """Rows of a flat array, given anything ``[B]``."""
     return array.shape[0] // lanes.shape[0]

@@ -11,6 +11,8 @@ from jax import lax
 
 from jaxsched.engine.offline import one_kernel
 from jaxsched.engine.online import quick
+from jaxsched.engine.online.in_order import kernel as in_order
+from jaxsched.engine.online.in_order import state as in_order_state
 from jaxsched.engine.online.intervals import NUM_BUCKETS
 from jaxsched.engine.online.lanes import Writing
 from jaxsched.engine.online.queue import nobody_waits
@@ -160,7 +162,7 @@ def _wide(
     given = _prepared(choices, arrivals, is_served, limits)
     one = jnp.minimum(jnp.max(limits.block_size), 1)
     edges = jnp.asarray(ITL_EDGES_S)
-    return _run(choices, "scatter", given, limits, until, edges, one)
+    return _by_stream(*_run(choices, "scatter", given, limits, until, edges, one))
 
 
 def _in_groups(
@@ -180,9 +182,9 @@ def _in_groups(
         one = jnp.minimum(given[0].prompt[0], 1)
         run = functools.partial(_run, choices, "loop")
         edges = jnp.asarray(ITL_EDGES_S)
-        return one_kernel.as_one_kernel(
+        return _by_stream(*one_kernel.as_one_kernel(
             lambda one, *rest: run(*rest, one), one, given, limits, until, edges
-        )
+        ))
 
     parts = lax.map(group, jax.tree.map(grouped, (arrivals, is_served, limits)))
     return jax.tree.map(lambda part: part.reshape(-1, *part.shape[2:])[:num_streams], parts)
@@ -221,7 +223,15 @@ def _prepared(
         tier=tier,
     )
     num_buckets = NUM_BUCKETS if choices.has_histogram else 0
-    return streams, initial(streams, order, waiting, limits, choices, num_buckets)
+    begin = initial if is_quick(choices) else in_order_state.initial
+    return streams, begin(streams, order, waiting, limits, choices, num_buckets)
+
+
+def is_quick(choices: Choices) -> bool:
+    """Whether the quick kernel serves these choices."""
+    is_vllm = choices.preemption == "recompute" and choices.victim == "by_policy"
+    is_simple = choices.is_plain and not choices.prefill_first
+    return is_vllm and is_simple and choices.admission in ("prompt", "chunk")
 
 
 def _run(
@@ -234,15 +244,44 @@ def _run(
     one: jax.Array,
 ) -> tuple[Records, Totals]:
     streams, state = given
-    kernel = Kernel(streams, limits, choices, writing, edges, one)
     until = jnp.broadcast_to(until, limits.block_size.shape)
-    state = quick.with_open_records(kernel, quick.advance(kernel, state, until))
+    if is_quick(choices):
+        kernel = Kernel(streams, limits, choices, writing, edges, one)
+        state = quick.with_open_records(kernel, quick.advance(kernel, state, until))
+    else:
+        state = _run_in_order(choices, writing, streams, state, limits, until, edges, one)
     busy = state.totals.busy + (state.now - state.origin)
-    num_streams = limits.block_size.shape[0]
+    return state.records, state.totals._replace(busy=busy)
+
+
+def _by_stream(records: Records, totals: Totals) -> tuple[Records, Totals]:
+    """Flat rows of streams, ``[(n + 1) B]``, to ``[B, n]``."""
+    num_streams = totals.steps.shape[0]
 
     def back(array: jax.Array) -> jax.Array:
         return array.reshape(-1, num_streams).T
 
-    records = jax.tree.map(lambda array: back(array)[:, :-1], state.records)
-    histogram = back(state.totals.histogram)
-    return records, state.totals._replace(busy=busy, histogram=histogram)
+    records = jax.tree.map(lambda array: back(array)[:, :-1], records)
+    return records, totals._replace(histogram=back(totals.histogram))
+
+
+def _run_in_order(
+    choices: Choices,
+    writing: Writing,
+    streams: Streams,
+    state: in_order_state.State,
+    limits: Limits,
+    until: jax.Array,
+    edges: jax.Array,
+    one: jax.Array,
+) -> in_order_state.State:
+    """Run the general kernel; to tell which tokens restarts lose, it runs twice."""
+
+    def run(choices: Choices, state: Any, final_run: jax.Array | None) -> Any:
+        kernel = in_order_state.Kernel(streams, limits, choices, writing, edges, one, final_run)
+        return in_order.with_open_records(kernel, in_order.advance(kernel, state, until))
+
+    if choices.preemption != "restart" or not choices.has_histogram:
+        return run(choices, state, None)
+    first = run(choices._replace(has_histogram=False), state, None)
+    return run(choices, state, first.records.preemptions)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxsched.engine.online.ending import end
-from jaxsched.engine.online.lanes import any_of, num_rows, put
+from jaxsched.engine.online.lanes import any_of, choose, num_rows, put
 from jaxsched.engine.online.settling import settle
 from jaxsched.engine.online.stepping import admit, begin
 from jaxsched.engine.online.together import Kernel, State
@@ -46,7 +46,7 @@ def with_open_records(kernel: Kernel, state: State) -> State:
             for array in (seats.request, seats.end, seats.max_itl)
         )
         is_free = end == 2**31 - 1
-        request = jnp.where(is_free, kernel.nobody, request)
+        request = choose(is_free, kernel.nobody, request)
         itl = jnp.maximum(itl, state.pause)
         return put(kernel.writing, (itls, request, itl))[0]
 

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxsched.engine.offline.slots import set_rows, take_rows
-from jaxsched.engine.online.lanes import choose, num_rows
+from jaxsched.engine.online.lanes import across, choose, num_rows
 
 NEVER = 2**31 - 1
 ROWS = 8  # seats in a block of the pass
@@ -81,11 +81,8 @@ def survey(
     limit = num_blocks * ROWS
     stride = 1 << seat_bits(seats, tick)
 
-    def spread(lanes: jax.Array) -> jax.Array:
-        return jnp.broadcast_to(lanes, (ROWS, num_streams)).reshape(width)
-
     per_block = 1.0 / block_size.astype(jnp.float32)
-    tick_rows, size, scale, pauses = map(spread, (tick, block_size, per_block, pause))
+    tick_rows, size, scale, pauses = map(_spread, (tick, block_size, per_block, pause))
 
     # Selects between loads keep the compiler from vectorising; minima and maxima do not.
     def blocks_taken(end: jax.Array, due: jax.Array) -> jax.Array:
@@ -121,15 +118,12 @@ def survey(
     written = seats.block, seats.max_itl
     dues, longest = lax.fori_loop(jnp.int32(0), in_use, catch_up, written)
 
-    ending, num_ending, free_seat, last_seat, blocks = (
-        field.reshape(ROWS, num_streams) for field in rows
-    )
     return seats._replace(block=dues, max_itl=longest), Survey(
-        ending=jnp.min(ending, axis=0),
-        num_ending=jnp.sum(num_ending, axis=0, dtype=jnp.int32),
-        free_seat=jnp.min(free_seat, axis=0),
-        last_seat=jnp.max(last_seat, axis=0),
-        blocks=jnp.sum(blocks, axis=0, dtype=jnp.int32),
+        ending=across(jnp.minimum, rows.ending, num_streams),
+        num_ending=across(jnp.add, rows.num_ending, num_streams),
+        free_seat=across(jnp.minimum, rows.free_seat, num_streams),
+        last_seat=across(jnp.maximum, rows.last_seat, num_streams),
+        blocks=across(jnp.add, rows.blocks, num_streams),
     )
 
 
@@ -168,10 +162,15 @@ def worst(
 
     none = jnp.full(width, -1, jnp.int32)
     best = lax.fori_loop(jnp.int32(0), num_blocks, over_block, (none, none + NEVER, none + 1))
-    most, first, seat = (field.reshape(ROWS, num_streams) for field in best)
-    top = jnp.max(most, axis=0)
-    first = choose(most == top[None], first, NEVER)
-    return jnp.max(choose(first == jnp.min(first, axis=0)[None], seat, 0), axis=0), top
+    most, first, seat = best
+    top = across(jnp.maximum, most, num_streams)
+    first = choose(most == _spread(top), first, NEVER)
+    earliest = across(jnp.minimum, first, num_streams)
+    return across(jnp.maximum, choose(first == _spread(earliest), seat, 0), num_streams), top
+
+
+def _spread(lanes: jax.Array) -> jax.Array:
+    return jnp.broadcast_to(lanes, (ROWS, *lanes.shape)).reshape(-1)
 
 
 def _own_row(num_streams: int) -> jax.Array:

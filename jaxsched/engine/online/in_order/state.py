@@ -1,0 +1,145 @@
+"""The state of the general kernel, between two steps."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxsched.engine.online.in_order.rows import Rows, blocks_for, no_rows
+from jaxsched.engine.online.lanes import Writing, take
+from jaxsched.engine.online.queue import Waiting
+from jaxsched.engine.online.state import (
+    Choices,
+    Head,
+    Limits,
+    Records,
+    Streams,
+    Totals,
+    no_records,
+    no_totals,
+)
+from jaxsched.engine.online.sums import Work, no_work
+
+
+class Kept(NamedTuple):
+    """More records of requests, kept while they wait after an eviction, ``[(n + 1) B]``."""
+
+    computed: jax.Array  # int32, tokens on the host
+    is_filling: jax.Array  # int32, 0 or 1
+
+
+class Step(NamedTuple):
+    """The step being put together, ``[B]``; int32 unless it says otherwise."""
+
+    is_open: jax.Array  # bool
+    budget: jax.Array
+    threshold: jax.Array  # most tokens of a chunk, 0: no such limit
+    holds_prefills: jax.Array  # bool
+    grants: jax.Array  # requests with tokens
+    prefills: jax.Array  # bool, whether a prompt longer than a token was admitted
+    swapped: jax.Array  # tokens
+    has_evicted: jax.Array  # bool
+    lacks_blocks: jax.Array  # bool, a request went without because nobody is evicted
+
+
+class State(NamedTuple):
+    """Of B streams; int32 ``[B]`` unless it says otherwise."""
+
+    is_live: jax.Array  # bool
+    origin: jax.Array  # float64
+    work: Work
+    now: jax.Array  # float64
+    free: jax.Array  # blocks
+    count: jax.Array  # rows in use
+    running: jax.Array  # rows taken
+    rows: Rows
+    order: jax.Array  # [(n + 1) B], as in queue
+    head: jax.Array
+    arrived: jax.Array
+    next_arrival: jax.Array  # float64
+    next: Head
+    waiting: Waiting | None
+    # for prefill_schedule_interval
+    executed: jax.Array
+    last_prefill: jax.Array
+    is_saturated: jax.Array  # bool
+    step: Step
+    records: Records
+    kept: Kept
+    totals: Totals
+
+    @property
+    def num_blocks(self) -> jax.Array:
+        """Blocks of rows in use in any stream."""
+        return blocks_for(self.count)
+
+    @property
+    def queued(self) -> jax.Array:
+        """How many wait."""
+        return self.arrived - self.head
+
+
+class Kernel(NamedTuple):
+    """What does not change while it runs."""
+
+    streams: Streams
+    limits: Limits
+    choices: Choices
+    writing: Writing
+    edges: jax.Array  # float64 [buckets + 1], of the times between tokens
+    one: jax.Array  # int32 [], 1, but no constant
+    final_run: jax.Array | None  # int32 [(n + 1) B]: count times after so many restarts only
+
+    @property
+    def nobody(self) -> jax.Array:
+        """The row of requests that stands for none."""
+        return jnp.int32(self.streams.prompt.shape[0] // self.limits.block_size.shape[0] - 1)
+
+
+def no_step(lanes: jax.Array) -> Step:
+    """No step is open."""
+    zero, no = jnp.zeros_like(lanes), jnp.zeros(lanes.shape, bool)
+    return Step(no, zero, zero, no, zero, no, zero, no, no)
+
+
+def initial(
+    streams: Streams,
+    order: jax.Array,
+    waiting: Waiting | None,
+    limits: Limits,
+    choices: Choices,
+    num_buckets: int,
+) -> State:
+    """Nobody has arrived; arguments as for the quick kernel."""
+    num_streams = limits.block_size.shape[0]
+    zero = jnp.zeros(num_streams, jnp.int32)
+    none = jnp.zeros(num_streams, jnp.float64)
+    no = jnp.zeros(num_streams, bool)
+    nobody = jnp.full_like(zero, streams.prompt.shape[0] // num_streams - 1)
+    arrivals = order if waiting is None else waiting.arrivals
+    ones = jnp.ones(streams.prompt.shape, jnp.int32)
+    return State(
+        is_live=no,
+        origin=none,
+        work=no_work(num_streams),
+        now=none,
+        free=limits.usable_blocks,
+        count=zero,
+        running=zero,
+        rows=no_rows(choices.slots, num_streams),
+        order=order,
+        head=zero,
+        arrived=zero,
+        next_arrival=take(streams.arrival, take(arrivals, zero)),
+        next=Head(nobody, zero + 1, none + jnp.inf),
+        waiting=waiting,
+        executed=zero,
+        last_prefill=-limits.prefill_interval,
+        is_saturated=no,
+        step=no_step(zero),
+        records=no_records(streams.prompt),
+        kept=Kept(0 * ones, ones),
+        totals=no_totals(num_streams, num_buckets),
+    )
