@@ -8,7 +8,7 @@ from jax import lax
 
 from jaxsched.engine.online.in_order.admitting import admit_all
 from jaxsched.engine.online.in_order.ending import end
-from jaxsched.engine.online.in_order.rows import Rows, fold, row_of, spread, total
+from jaxsched.engine.online.in_order.rows import Rows, fold, row_of, spread, total, without_grants
 from jaxsched.engine.online.in_order.running import serve_running
 from jaxsched.engine.online.in_order.state import Kernel, State, no_step
 from jaxsched.engine.online.lanes import any_of, choose, put, take
@@ -76,7 +76,7 @@ def _begin(kernel: Kernel, state: State, until: jax.Array) -> State:
         threshold=threshold,
         holds_prefills=holds,
     )
-    return state._replace(step=fresh)
+    return state._replace(step=fresh, rows=without_grants(state.rows, state.num_blocks, starts))
 
 
 def _arrive(kernel: Kernel, state: State, here: jax.Array) -> State:

@@ -97,10 +97,9 @@ def evict(kernel: Kernel, state: State, here: jax.Array) -> State:
     head = state.head - here.astype(jnp.int32)
     place = choose(here, head, kernel.nobody)
     zero, one = jnp.zeros_like(row), here.astype(jnp.int32)
-    taken, grants, order, knowns, firsts, lasts, itls, preemptions, computeds, fillings = put(
+    taken, order, knowns, firsts, lasts, itls, preemptions, computeds, fillings = put(
         kernel.writing,
         (rows.is_taken, row, zero),
-        (rows.granted, row, zero),
         (state.order, place, request),
         (records.known, request, known),
         (records.first_token, request, first_token),
@@ -117,7 +116,7 @@ def evict(kernel: Kernel, state: State, here: jax.Array) -> State:
     return state._replace(
         free=state.free + choose(here, take(rows.held, row), 0),
         running=state.running - one,
-        rows=rows._replace(is_taken=taken, granted=grants),
+        rows=rows._replace(is_taken=taken),
         order=order,
         head=head,
         waiting=waiting,
