@@ -26,7 +26,7 @@ class _Offer(NamedTuple):
 def admit_all(kernel: Kernel, state: State, here: jax.Array) -> State:
     """Admit while requests may start, in the streams ``here [B]``."""
     step = state.step
-    here = here & ~step.has_evicted & ~step.lacks_blocks
+    here = here & (step.evictions == 0) & ~step.lacks_blocks
     state = look_up(kernel, state)
     state, _ = lax.while_loop(
         lambda carry: any_of(carry[1].may),

@@ -26,7 +26,9 @@ from jaxsched.engine.online.sums import Work, seconds
 from jaxsched.model.schedule import Status
 
 
-class _Sums(NamedTuple):
+class Sums(NamedTuple):
+    """What a step computes, ``[B]``."""
+
     prefilled: jax.Array
     decoded: jax.Array
     cached: jax.Array  # by those that decode, before the step
@@ -44,9 +46,9 @@ def end(kernel: Kernel, state: State, before: jax.Array) -> State:
       before: int32 ``[B]``, rows that were in use before anybody was admitted.
     """
     step = state.step
-    is_stalled = step.is_open & (step.grants == 0) & ~step.has_evicted
+    is_stalled = step.is_open & (step.grants == 0) & (step.evictions == 0)
     closes = step.is_open & ~is_stalled
-    sums = _sums(state, before)
+    sums = sums_of(state, before)
     work = state.work + Work(
         steps=closes.astype(jnp.int64),
         prefilled=sums.prefilled.astype(jnp.int64),
@@ -83,15 +85,16 @@ def end(kernel: Kernel, state: State, before: jax.Array) -> State:
     return state._replace(rows=rows, count=count)
 
 
-def _sums(state: State, before: jax.Array) -> _Sums:
+def sums_of(state: State, before: jax.Array) -> Sums:
+    """What the step at hand computes; arguments as for :func:`end`."""
     before = spread(before)
 
-    def step(sums: _Sums, row: jax.Array, rows: Rows) -> _Sums:
+    def step(sums: Sums, row: jax.Array, rows: Rows) -> Sums:
         fills, is_taken = rows.is_filling > 0, rows.is_taken > 0
         gets = is_taken & (rows.granted > 0)
         chunk = choose(gets & fills, rows.granted, 0)
         long = chunk.astype(jnp.int64)
-        return _Sums(
+        return Sums(
             prefilled=sums.prefilled + chunk,
             decoded=sums.decoded + (gets & ~fills).astype(jnp.int32),
             cached=sums.cached + choose(gets & ~fills, rows.computed, 0),
@@ -101,7 +104,7 @@ def _sums(state: State, before: jax.Array) -> _Sums:
         )
 
     zero = jnp.zeros_like(before)
-    start = _Sums(zero, zero, zero, zero.astype(jnp.int64), zero, zero)
+    start = Sums(zero, zero, zero, zero.astype(jnp.int64), zero, zero)
     return jax.tree.map(total, fold(state.rows, state.num_blocks, step, start))
 
 
