@@ -1,4 +1,8 @@
-"""From requests and servers to outcomes: checks on arrival, then the kernel, in groups of streams."""
+"""From requests and servers to outcomes: checks on arrival, then a kernel, in groups of streams.
+
+64 bits are switched on for what is traced here, whatever the caller's setting, so it runs inside a
+``jit`` of 32 bits as well. Under ``vmap`` streams become more streams, and loops stay loops.
+"""
 
 from __future__ import annotations
 
@@ -8,42 +12,25 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.custom_batching import custom_vmap
 
 from jaxsched.engine.offline import one_kernel
-from jaxsched.engine.online import quick
+from jaxsched.engine.online import quick, together
+from jaxsched.engine.online.arrivals import Arrivals, Checked, checked, streams_of
 from jaxsched.engine.online.in_order import kernel as in_order
 from jaxsched.engine.online.in_order import state as in_order_state
 from jaxsched.engine.online.intervals import NUM_BUCKETS
 from jaxsched.engine.online.lanes import Writing
-from jaxsched.engine.online.queue import nobody_waits
+from jaxsched.engine.online.queue import Waiting
 from jaxsched.engine.online.state import Choices, Limits, Records, Streams, Totals
-from jaxsched.engine.online.together import Kernel, initial
 from jaxsched.model.itl import ITL_EDGES_S
 from jaxsched.model.schedule import Status
 
 KERNEL_WIDTH = 32  # streams in step in one compiled function: their seats stay in the caches
 
 
-class Arrivals(NamedTuple):
-    """Requests as the engine takes them, ``[B, n]``, by arrival.
-
-    Attributes:
-      arrival: float64 seconds, ascending; infinite for padding.
-      prompt: int32 tokens.
-      output: int32 tokens.
-      predicted: int32 tokens, the output that admission and victims believe in.
-      priority: any real numbers, lower first; read where the policy is "priority".
-    """
-
-    arrival: Any
-    prompt: Any
-    output: Any
-    predicted: Any
-    priority: Any
-
-
 class Served(NamedTuple):
-    """What became of them: ``[B, n]``, and from the histogram on of each stream, ``[B]``."""
+    """What became of requests ``[B, n]``, and of streams ``[B]``, named as in an Outcome."""
 
     first_scheduled: jax.Array  # float64 seconds, NaN where it has not happened; likewise:
     first_token: jax.Array
@@ -64,167 +51,19 @@ def serve_streams(
 ) -> Served:
     """Serve every stream on a server of its own.
 
-    Runs with 64 bits whatever the caller's setting, inside ``jit`` too.
-
     Args:
       arrivals: ``[B, n]``.
-      limits: numbers of the servers, ``[B]``; :class:`~jaxsched.engine.online.sums.Cost` too.
+      limits: numbers of the servers, ``[B]``.
       choices: what is compiled in.
-      until: float64 seconds, no step begins then or later.
+      until: float64 seconds, for all or ``[B]``; no step begins then or later.
 
     Returns:
       What became of the requests.
     """
     with jax.enable_x64(True):
-        return _serve(arrivals, limits, choices, jnp.asarray(until, jnp.float64))
-
-
-@functools.partial(jax.jit, static_argnames=("choices",))
-def _serve(arrivals: Arrivals, limits: Limits, choices: Choices, until: jax.Array) -> Served:
-    arrivals = Arrivals(
-        arrivals.arrival.astype(jnp.float64),
-        *(tokens.astype(jnp.int32) for tokens in arrivals[1:4]),
-        arrivals.priority,
-    )
-    refused = never_finishes(arrivals, limits)
-    is_real = jnp.isfinite(arrivals.arrival)
-    has_nan = jnp.zeros(limits.block_size.shape, bool)
-    if jnp.issubdtype(arrivals.priority.dtype, jnp.floating):
-        has_nan = jnp.any(jnp.isnan(arrivals.priority) & is_real, axis=-1)
-    is_served = is_real & ~refused & ~has_nan[:, None]
-
-    records, totals = lax.platform_dependent(
-        arrivals, is_served, limits, until,
-        cpu=functools.partial(_in_groups if one_kernel.is_available else _wide, choices),
-        default=functools.partial(_wide, choices),
-    )
-    status = choose_status(records, totals, refused, has_nan)
-    return Served(
-        records.first_scheduled,
-        records.first_token,
-        records.completion,
-        jnp.where(jnp.isnan(records.first_token), 0.0, records.max_itl),
-        records.preemptions,
-        status,
-        totals.histogram,
-        totals.steps,
-        totals.recomputed,
-        totals.busy,
-        totals.peak,
-        totals.token_seconds,
-    )
-
-
-def choose_status(
-    records: Records, totals: Totals, refused: jax.Array, has_nan: jax.Array
-) -> jax.Array:
-    """The status of each request, int32 ``[B, n]``."""
-    status = jnp.where(jnp.isnan(records.completion), totals.status[:, None], int(Status.OK))
-    status = jnp.where(has_nan[:, None], int(Status.NAN_PRIORITY), status)
-    return jnp.where(refused, int(Status.REFUSED), status).astype(jnp.int32)
-
-
-def never_finishes(arrivals: Arrivals, limits: Limits) -> jax.Array:
-    """Whether a request could not finish even alone, bool ``[B, n]``."""
-    room = limits.max_model_len[:, None] - arrivals.prompt
-    most = arrivals.prompt + jnp.minimum(arrivals.output, room) - 1
-    blocks = -(-most // limits.block_size[:, None])
-    is_cut = limits.is_chunked[:, None] | (most <= limits.token_budget[:, None])
-    return (room < 1) | (blocks > limits.usable_blocks[:, None]) | ~is_cut
-
-
-def ranks(priority: jax.Array, arrival: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Places in the queue, and classes of equals.
-
-    Args:
-      priority: ``[B, n]``, lower first.
-      arrival: float64 ``[B, n]``, ascending.
-
-    Returns:
-      int32 ``[B, n]`` each: the rank of each request by (priority, arrival, index), the request
-      of each rank, and the dense rank of each request by (priority, arrival), ties alike.
-    """
-    num_streams, n = priority.shape
-    row = jnp.arange(num_streams)[:, None]
-    by_rank = jnp.argsort(priority, axis=-1, stable=True).astype(jnp.int32)
-    place = jnp.broadcast_to(jnp.arange(n, dtype=jnp.int32), priority.shape)
-    rank = jnp.zeros_like(place).at[row, by_rank].set(place, unique_indices=True)
-    keys = (jnp.take_along_axis(key, by_rank, axis=-1) for key in (priority, arrival))
-    differs = functools.reduce(jnp.logical_or, (key[:, 1:] != key[:, :-1] for key in keys))
-    steps = jnp.cumsum(jnp.pad(differs, ((0, 0), (1, 0))), axis=-1, dtype=jnp.int32)
-    return rank, by_rank, jnp.zeros_like(place).at[row, by_rank].set(steps, unique_indices=True)
-
-
-def _wide(
-    choices: Choices, arrivals: Arrivals, is_served: jax.Array, limits: Limits, until: jax.Array
-) -> tuple[Records, Totals]:
-    """All streams in step, one call an operation."""
-    given = _prepared(choices, arrivals, is_served, limits)
-    one = jnp.minimum(jnp.max(limits.block_size), 1)
-    edges = jnp.asarray(ITL_EDGES_S)
-    return _by_stream(*_run(choices, "scatter", given, limits, until, edges, one))
-
-
-def _in_groups(
-    choices: Choices, arrivals: Arrivals, is_served: jax.Array, limits: Limits, until: jax.Array
-) -> tuple[Records, Totals]:
-    """A group of streams in step, each group as one compiled function."""
-    num_streams = is_served.shape[0]
-    width = min(num_streams, KERNEL_WIDTH)
-
-    def grouped(array: jax.Array) -> jax.Array:
-        filler = jnp.repeat(array[-1:], -num_streams % width, axis=0)
-        return jnp.concatenate([array, filler]).reshape(-1, width, *array.shape[1:])
-
-    def group(given: Any) -> tuple[Records, Totals]:
-        arrivals, is_served, limits = given
-        given = _prepared(choices, arrivals, is_served, limits)
-        one = jnp.minimum(given[0].prompt[0], 1)
-        run = functools.partial(_run, choices, "loop")
-        edges = jnp.asarray(ITL_EDGES_S)
-        return _by_stream(*one_kernel.as_one_kernel(
-            lambda one, *rest: run(*rest, one), one, given, limits, until, edges
-        ))
-
-    parts = lax.map(group, jax.tree.map(grouped, (arrivals, is_served, limits)))
-    return jax.tree.map(lambda part: part.reshape(-1, *part.shape[2:])[:num_streams], parts)
-
-
-def _prepared(
-    choices: Choices, arrivals: Arrivals, is_served: jax.Array, limits: Limits
-) -> tuple[Any, ...]:
-    num_streams, n = is_served.shape
-
-    def flat(array: jax.Array, last: Any) -> jax.Array:
-        """[B, n] -> [(n + 1) B], with what stands for nobody."""
-        return jnp.pad(array.T, ((0, 1), (0, 0)), constant_values=last).reshape(-1)
-
-    room = limits.max_model_len[:, None] - arrivals.prompt
-    order = jnp.argsort(~is_served, axis=-1, stable=True).astype(jnp.int32)
-    count = jnp.sum(is_served, axis=-1, dtype=jnp.int32)
-    order = flat(jnp.where(jnp.arange(n) < count[:, None], order, n), n)
-    none = jnp.zeros_like(order)
-    tier, waiting = none, None
-    if choices.policy == "priority":
-        rank, by_rank, tiers = ranks(arrivals.priority, arrivals.arrival)
-        tier = flat(tiers, 0)
-        waiting = nobody_waits(
-            flat(rank, n), flat(by_rank, n), order, flat(arrivals.arrival, jnp.inf),
-            limits.block_size,
-        )
-        order = none + n
-    streams = Streams(
-        arrival=flat(arrivals.arrival, jnp.inf),
-        prompt=flat(arrivals.prompt, 1),
-        final=flat(arrivals.prompt + jnp.minimum(arrivals.output, room) - 1, 1),
-        predicted=flat(
-            arrivals.prompt + jnp.maximum(jnp.minimum(arrivals.predicted, room), 1), 1
-        ),
-        tier=tier,
-    )
-    num_buckets = NUM_BUCKETS if choices.has_histogram else 0
-    begin = initial if is_quick(choices) else in_order_state.initial
-    return streams, begin(streams, order, waiting, limits, choices, num_buckets)
+        limits = jax.tree.map(jnp.asarray, limits)
+        until = jnp.broadcast_to(jnp.asarray(until, jnp.float64), limits.block_size.shape)
+        return _mappable(choices)(arrivals, limits, until)
 
 
 def is_quick(choices: Choices) -> bool:
@@ -234,24 +73,91 @@ def is_quick(choices: Choices) -> bool:
     return is_vllm and is_simple and choices.admission in ("prompt", "chunk")
 
 
-def _run(
-    choices: Choices,
-    writing: Writing,
-    given: Any,
-    limits: Limits,
-    until: jax.Array,
-    edges: jax.Array,
-    one: jax.Array,
+@functools.cache
+def _mappable(choices: Choices) -> Any:
+    """Make :func:`_serve` take more streams under vmap, instead of masking its loops."""
+
+    @custom_vmap
+    def serve(arrivals: Arrivals, limits: Limits, until: jax.Array) -> Served:
+        return _serve(arrivals, limits, until, choices)
+
+    @serve.def_vmap
+    def _(axis_size: int, is_mapped: Any, *args: Any) -> Any:
+        def merged(leaf: jax.Array, mapped: bool) -> jax.Array:
+            leaf = leaf if mapped else jnp.broadcast_to(leaf, (axis_size, *leaf.shape))
+            return leaf.reshape(-1, *leaf.shape[2:])
+
+        with jax.enable_x64(True):
+            served = serve(*jax.tree.map(merged, args, tuple(is_mapped)))
+            split = jax.tree.map(
+                lambda leaf: leaf.reshape(axis_size, -1, *leaf.shape[1:]), served
+            )
+        return split, jax.tree.map(lambda _: True, split)
+
+    return serve
+
+
+@functools.partial(jax.jit, static_argnames=("choices",))
+def _serve(arrivals: Arrivals, limits: Limits, until: jax.Array, choices: Choices) -> Served:
+    given = checked(arrivals, limits)
+    form = _in_groups if one_kernel.is_available else _wide
+    records, totals = lax.platform_dependent(
+        *(given, limits, until),
+        cpu=functools.partial(form, choices),
+        default=functools.partial(_wide, choices),
+    )
+    status = jnp.where(jnp.isnan(records.completion), totals.status[:, None], int(Status.OK))
+    status = jnp.where(given.has_nan[:, None], int(Status.NAN_PRIORITY), status)
+    status = jnp.where(given.is_refused, int(Status.REFUSED), status)
+    return Served(
+        first_scheduled=records.first_scheduled,
+        first_token=records.first_token,
+        completion=records.completion,
+        max_itl=records.max_itl,
+        num_preemptions=records.preemptions,
+        status=status.astype(jnp.int32),
+        itl_histogram=totals.histogram,
+        num_steps=totals.steps,
+        recomputed_tokens=totals.recomputed,
+        busy=totals.busy,
+        peak_kv_tokens=totals.peak,
+        kv_token_time=totals.token_seconds,
+    )
+
+
+def _wide(
+    choices: Choices, given: Checked, limits: Limits, until: jax.Array
 ) -> tuple[Records, Totals]:
-    streams, state = given
-    until = jnp.broadcast_to(until, limits.block_size.shape)
-    if is_quick(choices):
-        kernel = Kernel(streams, limits, choices, writing, edges, one)
-        state = quick.with_open_records(kernel, quick.advance(kernel, state, until))
-    else:
-        state = _run_in_order(choices, writing, streams, state, limits, until, edges, one)
-    busy = state.totals.busy + (state.now - state.origin)
-    return state.records, state.totals._replace(busy=busy)
+    """All streams in step, one call an operation."""
+    laid_out = streams_of(choices, given, limits)
+    one = jnp.minimum(jnp.max(limits.block_size), 1)
+    edges = jnp.asarray(ITL_EDGES_S)
+    return _by_stream(*_run(choices, "scatter", one, *laid_out, limits, until, edges))
+
+
+def _in_groups(
+    choices: Choices, given: Checked, limits: Limits, until: jax.Array
+) -> tuple[Records, Totals]:
+    """A group of streams in step, each group as one compiled function."""
+    num_streams = limits.block_size.shape[0]
+    width = min(num_streams, KERNEL_WIDTH)
+
+    def grouped(array: jax.Array) -> jax.Array:
+        filler = jnp.repeat(array[-1:], -num_streams % width, axis=0)
+        return jnp.concatenate([array, filler]).reshape(-1, width, *array.shape[1:])
+
+    def group(part: Any) -> tuple[Records, Totals]:
+        given, limits, until = part
+        laid_out = streams_of(choices, given, limits)
+        one = jnp.minimum(laid_out[0].prompt[0], 1)
+        run = functools.partial(_run, choices, "loop")
+        edges = jnp.asarray(ITL_EDGES_S)
+        return _by_stream(
+            *one_kernel.as_one_kernel(run, one, *laid_out, limits, until, edges)
+        )
+
+    parts = lax.map(group, jax.tree.map(grouped, (given, limits, until)))
+    return jax.tree.map(lambda part: part.reshape(-1, *part.shape[2:])[:num_streams], parts)
 
 
 def _by_stream(records: Records, totals: Totals) -> tuple[Records, Totals]:
@@ -265,23 +171,38 @@ def _by_stream(records: Records, totals: Totals) -> tuple[Records, Totals]:
     return records, totals._replace(histogram=back(totals.histogram))
 
 
-def _run_in_order(
+def _run(
     choices: Choices,
     writing: Writing,
+    one: jax.Array,
     streams: Streams,
-    state: in_order_state.State,
+    order: jax.Array,
+    waiting: Waiting | None,
     limits: Limits,
     until: jax.Array,
     edges: jax.Array,
-    one: jax.Array,
-) -> in_order_state.State:
-    """Run the general kernel; to tell which tokens restarts lose, it runs twice."""
+) -> tuple[Records, Totals]:
+    """Serve to the end; to tell which tokens restarts lose, twice."""
+    num_buckets = NUM_BUCKETS if choices.has_histogram else 0
 
-    def run(choices: Choices, state: Any, final_run: jax.Array | None) -> Any:
+    def with_quick() -> together.State:
+        kernel = together.Kernel(streams, limits, choices, writing, edges, one)
+        state = together.initial(streams, order, waiting, limits, choices, num_buckets)
+        return quick.with_open_records(kernel, quick.advance(kernel, state, until))
+
+    def with_in_order(choices: Choices, final_run: jax.Array | None) -> in_order_state.State:
+        num_buckets = NUM_BUCKETS if choices.has_histogram else 0
         kernel = in_order_state.Kernel(streams, limits, choices, writing, edges, one, final_run)
+        state = in_order_state.initial(streams, order, waiting, limits, choices, num_buckets)
         return in_order.with_open_records(kernel, in_order.advance(kernel, state, until))
 
-    if choices.preemption != "restart" or not choices.has_histogram:
-        return run(choices, state, None)
-    first = run(choices._replace(has_histogram=False), state, None)
-    return run(choices, state, first.records.preemptions)
+    if is_quick(choices):
+        state = with_quick()
+    else:
+        final_run = None
+        if choices.preemption == "restart" and choices.has_histogram:
+            first = with_in_order(choices._replace(has_histogram=False), None)
+            final_run = first.records.preemptions
+        state = with_in_order(choices, final_run)
+    busy = state.totals.busy + (state.now - state.origin)
+    return state.records, state.totals._replace(busy=busy)

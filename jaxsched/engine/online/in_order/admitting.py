@@ -26,7 +26,7 @@ class _Offer(NamedTuple):
 def admit_all(kernel: Kernel, state: State, here: jax.Array) -> State:
     """Admit while requests may start, in the streams ``here [B]``."""
     step = state.step
-    here = here & ~step.has_evicted & ~step.lacks_blocks
+    here = here & (step.evictions == 0) & ~step.lacks_blocks
     state = look_up(kernel, state)
     state, _ = lax.while_loop(
         lambda carry: any_of(carry[1].may),
@@ -95,6 +95,7 @@ def _admit(kernel: Kernel, state: State, offer: _Offer) -> State:
         held=blocks,
         is_filling=take(state.kept.is_filling, request),
         granted=chunk,
+        gives=jnp.zeros_like(chunk),
         last=take(streams.final, request) + 1,
         believed=take(streams.predicted, request),
         tier=take(streams.tier, request),
@@ -102,6 +103,7 @@ def _admit(kernel: Kernel, state: State, offer: _Offer) -> State:
         first_token=take(records.first_token, request),
         last_token=take(records.last_token, request),
         max_itl=take(records.max_itl, request),
+        itl=jnp.zeros_like(state.now),
     )
     *written, first_scheduled = put(
         kernel.writing,

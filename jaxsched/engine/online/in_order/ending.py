@@ -26,7 +26,9 @@ from jaxsched.engine.online.sums import Work, seconds
 from jaxsched.model.schedule import Status
 
 
-class _Sums(NamedTuple):
+class Sums(NamedTuple):
+    """What a step computes, ``[B]``."""
+
     prefilled: jax.Array
     decoded: jax.Array
     cached: jax.Array  # by those that decode, before the step
@@ -44,9 +46,9 @@ def end(kernel: Kernel, state: State, before: jax.Array) -> State:
       before: int32 ``[B]``, rows that were in use before anybody was admitted.
     """
     step = state.step
-    is_stalled = step.is_open & (step.grants == 0) & ~step.has_evicted
+    is_stalled = step.is_open & (step.grants == 0) & (step.evictions == 0)
     closes = step.is_open & ~is_stalled
-    sums = _sums(state, before)
+    sums = sums_of(state, before)
     work = state.work + Work(
         steps=closes.astype(jnp.int64),
         prefilled=sums.prefilled.astype(jnp.int64),
@@ -75,23 +77,24 @@ def end(kernel: Kernel, state: State, before: jax.Array) -> State:
         step=step._replace(is_open=jnp.zeros_like(closes)),
         totals=totals,
     )
+    state = _sample(state._replace(now=choose(closes, now, state.now)), closes)
     if kernel.choices.has_histogram:
-        state = _count_times(kernel, state, now)
-    state = _sample(state._replace(now=choose(closes, now, state.now)))
+        state = _count_times(kernel, state, duration)
     state = _let_end(kernel, state)
     rows, count = close_up(state.rows, state.count)
     return state._replace(rows=rows, count=count)
 
 
-def _sums(state: State, before: jax.Array) -> _Sums:
+def sums_of(state: State, before: jax.Array) -> Sums:
+    """What the step at hand computes; arguments as for :func:`end`."""
     before = spread(before)
 
-    def step(sums: _Sums, row: jax.Array, rows: Rows) -> _Sums:
+    def step(sums: Sums, row: jax.Array, rows: Rows) -> Sums:
         fills, is_taken = rows.is_filling > 0, rows.is_taken > 0
         gets = is_taken & (rows.granted > 0)
         chunk = choose(gets & fills, rows.granted, 0)
         long = chunk.astype(jnp.int64)
-        return _Sums(
+        return Sums(
             prefilled=sums.prefilled + chunk,
             decoded=sums.decoded + (gets & ~fills).astype(jnp.int32),
             cached=sums.cached + choose(gets & ~fills, rows.computed, 0),
@@ -101,44 +104,84 @@ def _sums(state: State, before: jax.Array) -> _Sums:
         )
 
     zero = jnp.zeros_like(before)
-    start = _Sums(zero, zero, zero, zero.astype(jnp.int64), zero, zero)
+    start = Sums(zero, zero, zero, zero.astype(jnp.int64), zero, zero)
     return jax.tree.map(total, fold(state.rows, state.num_blocks, step, start))
 
 
-def _samples(rows: Any) -> jax.Array:
-    gets = (rows.is_taken > 0) & (rows.granted > 0)
-    return gets & (rows.computed + rows.granted == rows.known)
+def _sample(state: State, closes: jax.Array) -> State:
+    """Let tokens granted be computed, and those give a token whose known ones then are.
+
+    In two passes, each of which writes nothing that it reads elsewhere: XLA would copy it.
+    """
+    now, closes = spread(state.now), spread(closes)
+    width = now.shape[0]
+
+    def read(rows: Rows, block: jax.Array) -> Rows:
+        return jax.tree.map(lambda array: take_rows(array, block * width, width), rows)
+
+    def write(rows: Rows, block: jax.Array, **new: jax.Array) -> Rows:
+        return rows._replace(
+            **{
+                name: set_rows(getattr(rows, name), block * width, value)
+                for name, value in new.items()
+            }
+        )
+
+    def give(block: jax.Array, rows: Rows) -> Rows:
+        old = read(rows, block)
+        gets = closes & (old.is_taken > 0) & (old.granted > 0)
+        gives = gets & (old.computed + old.granted == old.known)
+        is_next = gives & ~jnp.isnan(old.last_token)
+        itl = choose(is_next, now - old.last_token, -1.0)
+        return write(rows, block, gives=gives.astype(jnp.int32), itl=itl)
+
+    def take_in(block: jax.Array, rows: Rows) -> Rows:
+        old = read(rows, block)
+        gives = old.gives > 0
+        return write(
+            rows,
+            block,
+            known=old.known + old.gives,
+            computed=old.computed + choose(closes & (old.is_taken > 0), old.granted, 0),
+            is_filling=choose(gives, 0, old.is_filling),
+            first_token=choose(gives & jnp.isnan(old.first_token), now, old.first_token),
+            last_token=choose(gives, now, old.last_token),
+            max_itl=jnp.maximum(old.max_itl, old.itl),
+        )
+
+    rows = lax.fori_loop(jnp.int32(0), state.num_blocks, give, state.rows)
+    rows = lax.fori_loop(jnp.int32(0), state.num_blocks, take_in, rows)
+    return state._replace(rows=rows)
 
 
-def _count_times(kernel: Kernel, state: State, now: jax.Array) -> State:
+def _count_times(kernel: Kernel, state: State, duration: jax.Array) -> State:
     """Count times between tokens: together those who had one in the step before."""
-    last_step = spread(state.now)
-    final = spread(jnp.zeros_like(state.count))
+    one_step = spread(duration)
+    none = spread(jnp.zeros_like(state.count))
 
     def counts(rows: Rows) -> jax.Array:
-        return _samples(rows) & ~jnp.isnan(rows.last_token) & _is_final(kernel, rows)
+        return (rows.itl >= 0.0) & _is_final(kernel, rows)
 
     def step(carry: jax.Array, _: jax.Array, rows: Rows) -> jax.Array:
-        return carry + (counts(rows) & (rows.last_token == last_step)).astype(jnp.int32)
+        return carry + (counts(rows) & (rows.itl == one_step)).astype(jnp.int32)
 
-    regular = total(fold(state.rows, state.num_blocks, step, final))
-    totals = count(kernel, state.totals, now - state.now, regular)
+    regular = total(fold(state.rows, state.num_blocks, step, none))
+    totals = count(kernel, state.totals, duration, regular)
 
     def next_after(row: jax.Array) -> jax.Array:
         own = spread(row)
 
         def step(first: jax.Array, number: jax.Array, rows: Rows) -> jax.Array:
-            is_other = counts(rows) & (rows.last_token != last_step) & (number > own)
+            is_other = counts(rows) & (rows.itl != one_step) & (number > own)
             return jnp.minimum(first, choose(is_other, number, NONE))
 
-        rows = fold(state.rows, state.num_blocks, step, final + NONE)
+        rows = fold(state.rows, state.num_blocks, step, none + NONE)
         return across(jnp.minimum, rows, row.shape[0])
 
     def one_each(carry: Any) -> Any:
         totals, row = carry
         here = row < NONE
-        place = choose(here, row, num_rows(state.rows.request, row) - 1)
-        itl = now - take(state.rows.last_token, place)
+        itl = take(state.rows.itl, choose(here, row, num_rows(state.rows.request, row) - 1))
         totals = count(kernel, totals, choose(here, itl, 0.0), here.astype(jnp.int32))
         return totals, next_after(row)
 
@@ -154,40 +197,10 @@ def _is_final(kernel: Kernel, rows: Rows) -> jax.Array:
     """Whether the tokens of a request are not lost to a restart yet to come."""
     if kernel.final_run is None:
         return rows.is_taken > 0
-    lane = lax.rem(
-        lax.iota(jnp.int32, rows.request.shape[0]), jnp.int32(rows.request.shape[0] // ROWS)
-    )
-    place = rows.request * (rows.request.shape[0] // ROWS) + lane
+    num_streams = rows.request.shape[0] // ROWS
+    lane = lax.rem(lax.iota(jnp.int32, rows.request.shape[0]), jnp.int32(num_streams))
+    place = rows.request * num_streams + lane
     return rows.preemptions == kernel.final_run.at[place].get(mode="promise_in_bounds")
-
-
-def _sample(state: State) -> State:
-    """Let tokens granted be computed, and those give a token whose known ones then are."""
-    now = spread(state.now)
-    width = now.shape[0]
-
-    def over_block(block: jax.Array, rows: Rows) -> Rows:
-        begin = block * width
-        old = jax.tree.map(lambda array: take_rows(array, begin, width), rows)
-        samples = _samples(old)
-        itl = choose(samples & ~jnp.isnan(old.last_token), now - old.last_token, 0.0)
-        is_first = samples & jnp.isnan(old.first_token)
-        new = {
-            "known": old.known + samples.astype(jnp.int32),
-            "computed": old.computed + choose(old.is_taken > 0, old.granted, 0),
-            "is_filling": choose(samples, 0, old.is_filling),
-            "first_token": choose(is_first, now, old.first_token),
-            "last_token": choose(samples, now, old.last_token),
-            "max_itl": jnp.maximum(old.max_itl, itl),
-            "granted": jnp.zeros_like(old.granted),
-        }
-        return rows._replace(
-            **{name: set_rows(getattr(rows, name), begin, value) for name, value in new.items()}
-        )
-
-    return state._replace(
-        rows=lax.fori_loop(jnp.int32(0), state.num_blocks, over_block, state.rows)
-    )
 
 
 def _let_end(kernel: Kernel, state: State) -> State:

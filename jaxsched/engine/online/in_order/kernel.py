@@ -8,7 +8,7 @@ from jax import lax
 
 from jaxsched.engine.online.in_order.admitting import admit_all
 from jaxsched.engine.online.in_order.ending import end
-from jaxsched.engine.online.in_order.rows import Rows, fold, row_of, spread, total
+from jaxsched.engine.online.in_order.rows import Rows, fold, row_of, spread, total, without_grants
 from jaxsched.engine.online.in_order.running import serve_running
 from jaxsched.engine.online.in_order.state import Kernel, State, no_step
 from jaxsched.engine.online.lanes import any_of, choose, put, take
@@ -26,17 +26,25 @@ def advance(kernel: Kernel, state: State, until: jax.Array) -> State:
 
 def step(kernel: Kernel, state: State, until: jax.Array) -> State:
     """Take every live stream on by one step."""
+    state, before = schedule(kernel, state, until)
+    return end(kernel, state, before)
+
+
+def schedule(kernel: Kernel, state: State, until: jax.Array) -> tuple[State, jax.Array]:
+    """Begin a step in every live stream and grant its tokens.
+
+    Returns:
+      The state, and int32 ``[B]``, the rows that were in use before anybody was admitted.
+    """
     state = _begin(kernel, state, until)
-    here = state.step.is_open
-    before = state.count
+    here, before = state.step.is_open, state.count
     if not kernel.choices.prefill_first:
         state = serve_running(kernel, state, here, "all")
-        state = admit_all(kernel, state, here)
-    else:
-        state = serve_running(kernel, state, here, "filling")
-        state = admit_all(kernel, state, here)
-        state = serve_running(kernel, state, here & (state.step.grants == 0), "decoding")
-    return end(kernel, state, before)
+        return admit_all(kernel, state, here), before
+    state = serve_running(kernel, state, here, "filling")
+    state = admit_all(kernel, state, here)
+    rest = here & (state.step.grants == 0)
+    return serve_running(kernel, state, rest, "decoding"), before
 
 
 def _begin(kernel: Kernel, state: State, until: jax.Array) -> State:
@@ -76,7 +84,7 @@ def _begin(kernel: Kernel, state: State, until: jax.Array) -> State:
         threshold=threshold,
         holds_prefills=holds,
     )
-    return state._replace(step=fresh)
+    return state._replace(step=fresh, rows=without_grants(state.rows, state.num_blocks, starts))
 
 
 def _arrive(kernel: Kernel, state: State, here: jax.Array) -> State:

@@ -26,13 +26,15 @@ class Rows(NamedTuple):
     held: jax.Array  # blocks
     is_filling: jax.Array  # 0 or 1
     granted: jax.Array  # tokens in this step
+    gives: jax.Array  # 0 or 1, whether this step gives an output token
     last: jax.Array  # known tokens with which it ends
     believed: jax.Array  # prompt and predicted output
     tier: jax.Array
     preemptions: jax.Array
-    first_token: jax.Array  # float64, as the next two
+    first_token: jax.Array  # float64, as the next three
     last_token: jax.Array
     max_itl: jax.Array
+    itl: jax.Array  # time since the last token where this step gives one, else -1
 
 
 def no_rows(num_slots: int, num_streams: int) -> Rows:
@@ -40,7 +42,21 @@ def no_rows(num_slots: int, num_streams: int) -> Rows:
     shape = ((-(-num_slots // ROWS) * ROWS + 1) * num_streams,)
     zero = jnp.zeros(shape, jnp.int32)
     none = jnp.full(shape, jnp.nan, jnp.float64)
-    return Rows(*[zero] * 11, none, none, jnp.zeros(shape, jnp.float64))
+    times = jnp.zeros(shape, jnp.float64)
+    return Rows(*[zero] * 12, none, none, times, times)
+
+
+def without_grants(rows: Rows, num_blocks: jax.Array, lanes: jax.Array) -> Rows:
+    """``rows`` of which none has been granted a token."""
+    width = ROWS * lanes.shape[0]
+    none = jnp.zeros(width, jnp.int32)
+    granted = lax.fori_loop(
+        jnp.int32(0),
+        num_blocks,
+        lambda block, granted: set_rows(granted, block * width, none),
+        rows.granted,
+    )
+    return rows._replace(granted=granted)
 
 
 def row_of(array: jax.Array, row: jax.Array, lanes: jax.Array) -> jax.Array:

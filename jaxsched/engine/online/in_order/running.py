@@ -97,10 +97,11 @@ def evict(kernel: Kernel, state: State, here: jax.Array) -> State:
     head = state.head - here.astype(jnp.int32)
     place = choose(here, head, kernel.nobody)
     zero, one = jnp.zeros_like(row), here.astype(jnp.int32)
-    taken, grants, order, knowns, firsts, lasts, itls, preemptions, computeds, fillings = put(
+    nth = choose(here, state.step.evictions, nowhere)
+    taken, victims, order, knowns, firsts, lasts, itls, preemptions, computeds, fillings = put(
         kernel.writing,
         (rows.is_taken, row, zero),
-        (rows.granted, row, zero),
+        (state.victims, nth, request),
         (state.order, place, request),
         (records.known, request, known),
         (records.first_token, request, first_token),
@@ -117,7 +118,8 @@ def evict(kernel: Kernel, state: State, here: jax.Array) -> State:
     return state._replace(
         free=state.free + choose(here, take(rows.held, row), 0),
         running=state.running - one,
-        rows=rows._replace(is_taken=taken, granted=grants),
+        rows=rows._replace(is_taken=taken),
+        victims=victims,
         order=order,
         head=head,
         waiting=waiting,
@@ -125,7 +127,7 @@ def evict(kernel: Kernel, state: State, here: jax.Array) -> State:
             budget=step.budget + granted,
             grants=step.grants - (granted > 0).astype(jnp.int32),
             swapped=step.swapped + kept * one,
-            has_evicted=step.has_evicted | here,
+            evictions=step.evictions + one,
         ),
         records=records._replace(
             known=knowns, first_token=firsts, last_token=lasts, max_itl=itls,

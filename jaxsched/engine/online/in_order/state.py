@@ -40,7 +40,7 @@ class Step(NamedTuple):
     grants: jax.Array  # requests with tokens
     prefills: jax.Array  # bool, whether a prompt longer than a token was admitted
     swapped: jax.Array  # tokens
-    has_evicted: jax.Array  # bool
+    evictions: jax.Array
     lacks_blocks: jax.Array  # bool, a request went without because nobody is evicted
 
 
@@ -55,6 +55,7 @@ class State(NamedTuple):
     count: jax.Array  # rows in use
     running: jax.Array  # rows taken
     rows: Rows
+    victims: jax.Array  # [(rows + 1) B], those evicted in this step
     order: jax.Array  # [(n + 1) B], as in queue
     head: jax.Array
     arrived: jax.Array
@@ -101,7 +102,7 @@ class Kernel(NamedTuple):
 def no_step(lanes: jax.Array) -> Step:
     """No step is open."""
     zero, no = jnp.zeros_like(lanes), jnp.zeros(lanes.shape, bool)
-    return Step(no, zero, zero, no, zero, no, zero, no, no)
+    return Step(no, zero, zero, no, zero, no, zero, zero, no)
 
 
 def initial(
@@ -119,6 +120,7 @@ def initial(
     no = jnp.zeros(num_streams, bool)
     nobody = jnp.full_like(zero, streams.prompt.shape[0] // num_streams - 1)
     arrivals = order if waiting is None else waiting.arrivals
+    rows = no_rows(choices.slots, num_streams)
     ones = jnp.ones(streams.prompt.shape, jnp.int32)
     return State(
         is_live=no,
@@ -128,7 +130,8 @@ def initial(
         free=limits.usable_blocks,
         count=zero,
         running=zero,
-        rows=no_rows(choices.slots, num_streams),
+        rows=rows,
+        victims=jnp.zeros_like(rows.request),
         order=order,
         head=zero,
         arrived=zero,

@@ -1,0 +1,124 @@
+"""Requests as the engine takes them: who is refused, who comes first, and their flat arrays."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxsched.engine.online.queue import Waiting, nobody_waits
+from jaxsched.engine.online.state import Choices, Limits, Streams
+
+
+class Arrivals(NamedTuple):
+    """Requests as the engine takes them, ``[B, n]``, by arrival.
+
+    Attributes:
+      arrival: float64 seconds, ascending; infinite for padding.
+      prompt: int32 tokens.
+      output: int32 tokens.
+      predicted: int32 tokens, the output that admission and victims believe in.
+      priority: any real numbers, lower first; they order the queue where the policy is
+        "priority", and must nowhere be NaN.
+    """
+
+    arrival: Any
+    prompt: Any
+    output: Any
+    predicted: Any
+    priority: Any
+
+
+class Checked(NamedTuple):
+    """Requests, and what is known of them before they arrive."""
+
+    arrivals: Arrivals
+    is_refused: jax.Array  # bool [B, n], could not finish even alone
+    has_nan: jax.Array  # bool [B], a priority is NaN
+    is_served: jax.Array  # bool [B, n]
+
+
+def checked(arrivals: Arrivals, limits: Limits) -> Checked:
+    """Look at requests ``[B, n]`` before they arrive at servers ``[B]``."""
+    arrivals = Arrivals(
+        jnp.asarray(arrivals.arrival, jnp.float64),
+        *(jnp.asarray(tokens, jnp.int32) for tokens in arrivals[1:4]),
+        jnp.asarray(arrivals.priority),
+    )
+    room = limits.max_model_len[:, None] - arrivals.prompt
+    most = arrivals.prompt + jnp.minimum(arrivals.output, room) - 1
+    blocks = -(-most // limits.block_size[:, None])
+    is_cut = limits.is_chunked[:, None] | (most <= limits.token_budget[:, None])
+    is_real = jnp.isfinite(arrivals.arrival)
+    is_refused = is_real & (
+        (room < 1) | (blocks > limits.usable_blocks[:, None]) | ~is_cut
+    )
+    is_nan = jnp.zeros_like(is_real)
+    if jnp.issubdtype(arrivals.priority.dtype, jnp.floating):
+        is_nan = jnp.isnan(arrivals.priority) & is_real
+    has_nan = jnp.any(is_nan, axis=-1)
+    return Checked(arrivals, is_refused, has_nan, is_real & ~is_refused & ~has_nan[:, None])
+
+
+def streams_of(
+    choices: Choices, given: Checked, limits: Limits
+) -> tuple[Streams, jax.Array, Waiting | None]:
+    """Lay requests out as kernels take them.
+
+    Returns:
+      The streams; the order of the queue, int32 ``[(n + 1) B]``; and those that wait, which is
+      nobody yet, where the queue is by rank.
+    """
+    arrivals, limit = given.arrivals, limits.max_model_len[:, None]
+    n = given.is_served.shape[1]
+
+    def flat(array: jax.Array, last: Any) -> jax.Array:
+        """[B, n] -> [(n + 1) B], with what stands for nobody."""
+        return jnp.pad(array.T, ((0, 1), (0, 0)), constant_values=last).reshape(-1)
+
+    room = limit - arrivals.prompt
+    place = jnp.arange(n, dtype=jnp.int32)
+    served_first = jnp.argsort(~given.is_served, axis=-1, stable=True).astype(jnp.int32)
+    count = jnp.sum(given.is_served, axis=-1, dtype=jnp.int32)
+    order = flat(jnp.where(place < count[:, None], served_first, n), n)
+    arrival = flat(arrivals.arrival, jnp.inf)
+    tier, waiting = jnp.zeros_like(order), None
+    if choices.policy == "priority":
+        rank, by_rank, tiers = ranks(arrivals.priority, arrivals.arrival)
+        tier = flat(tiers, 0)
+        waiting = nobody_waits(flat(rank, n), flat(by_rank, n), order, arrival, limits.block_size)
+        order = jnp.full_like(order, n)
+    streams = Streams(
+        arrival=arrival,
+        prompt=flat(arrivals.prompt, 1),
+        final=flat(arrivals.prompt + jnp.minimum(arrivals.output, room) - 1, 1),
+        predicted=flat(
+            arrivals.prompt + jnp.maximum(jnp.minimum(arrivals.predicted, room), 1), 1
+        ),
+        tier=tier,
+    )
+    return streams, order, waiting
+
+
+def ranks(priority: jax.Array, arrival: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Places in the queue, and classes of equals.
+
+    Args:
+      priority: ``[B, n]``, lower first.
+      arrival: float64 ``[B, n]``, ascending.
+
+    Returns:
+      int32 ``[B, n]`` each: the rank of each request by (priority, arrival, index), the request
+      of each rank, and the dense rank of each request by (priority, arrival), ties alike.
+    """
+    num_streams, n = priority.shape
+    row = jnp.arange(num_streams)[:, None]
+    by_rank = jnp.argsort(priority, axis=-1, stable=True).astype(jnp.int32)
+    place = jnp.broadcast_to(jnp.arange(n, dtype=jnp.int32), priority.shape)
+    rank = jnp.zeros_like(place).at[row, by_rank].set(place, unique_indices=True)
+    keys = (jnp.take_along_axis(key, by_rank, axis=-1) for key in (priority, arrival))
+    differs = functools.reduce(jnp.logical_or, (key[:, 1:] != key[:, :-1] for key in keys))
+    steps = jnp.cumsum(jnp.pad(differs, ((0, 0), (1, 0))), axis=-1, dtype=jnp.int32)
+    return rank, by_rank, jnp.zeros_like(place).at[row, by_rank].set(steps, unique_indices=True)
