@@ -34,3 +34,5 @@ from jaxsched.studies.comparing.comparison import Comparison as Comparison
 from jaxsched.sweeps import load_sweep as load_sweep
 from jaxsched.sweeps import run_sweep as run_sweep
 from jaxsched.tuning import tune as tune
+
+__all__: list[str]

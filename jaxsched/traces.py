@@ -1,4 +1,4 @@
-"""Recorded request lengths: `workloads/traces` under its public name."""
+"""Recorded requests: `workloads/traces` under its public name."""
 
 from jaxsched.workloads.traces import (
     SOURCES,
@@ -7,6 +7,7 @@ from jaxsched.workloads.traces import (
     TraceWarning,
     download,
     load,
+    load_requests,
     read,
 )
 
@@ -17,5 +18,6 @@ __all__ = [
     "TraceWarning",
     "download",
     "load",
+    "load_requests",
     "read",
 ]

@@ -8,8 +8,8 @@ import numpy as np
 
 from jaxsched._lib.chunks import host_chunk_size, map_chunks
 from jaxsched._lib.errors import InputError, reject, wrong_shape
-from jaxsched.metrics._paired import paired, require_some, spread
 from jaxsched.metrics._service_measures import Measures, Targets, counted, latencies, whole_run
+from jaxsched.metrics.paired import paired, require_some, spread
 from jaxsched.model.outcome import Outcome
 from jaxsched.model.requests import Requests
 from jaxsched.model.server import Server

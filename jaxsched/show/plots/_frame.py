@@ -11,6 +11,7 @@ from jaxsched.show.plots._text import widest, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
 
 # Lengths are in points, or in font sizes where the name says so.
 _NARROW = 5 * 72  # a column of a paper has 3.3 inches
@@ -75,6 +76,30 @@ def finish(
     ax.set_ylabel(wrapped(y_label, height, size), fontsize=size)
 
 
+def finish_figure(
+    figure: Figure | SubFigure, handles: Sequence[Any], labels: Sequence[str], title: str
+) -> None:
+    """Write a title above several axes, and below them one legend for all.
+
+    Args:
+      figure: laid out by ``layout="constrained"``, or else the legend may stand on axes.
+      handles: lines, one for each label.
+      labels: their names; empty ones are left out.
+      title: above everything.
+    """
+    from matplotlib import rcParams
+
+    width = figure.bbox.width * 72 / figure.dpi
+    size = rcParams["font.size"] * (_NARROW_SIZE if width < _NARROW else 1)
+    if title:
+        figure.suptitle(wrapped(title, width - _PAD, size), fontsize=size)
+    shown = [(handle, label) for handle, label in zip(handles, labels, strict=True) if label]
+    if shown:
+        handles, labels = zip(*shown, strict=True)
+        options = _legend_options(labels, width - _PAD, size)
+        figure.legend(handles=list(handles), loc="outside lower center", **options)
+
+
 def _set_row_names(ax: Axes, names: Sequence[object]) -> None:
     """Write names in several lines, or smaller, where they would not fit."""
     width, height = share_of_figure(ax)
@@ -107,30 +132,37 @@ def _legend_below(ax: Axes, center: float, title: str | None) -> None:
     handles, labels = _entries(ax)
     if not handles:
         return
-    size, width = _LEGEND_SIZE * text_size(ax), share_of_figure(ax)[0] - _PAD
+    below = ax.xaxis.get_tightbbox()
+    depth = 0 if below is None else (ax.bbox.y0 - below.y0) / ax.figure.dpi
+    ax.legend(
+        handles=handles,
+        **_legend_options(labels, share_of_figure(ax)[0] - _PAD, text_size(ax)),
+        loc="upper center",
+        bbox_to_anchor=(center, 0),
+        bbox_transform=ax.transAxes + ScaledTranslation(0, -depth, ax.figure.dpi_scale_trans),
+        title=title,
+        title_fontsize=_LEGEND_SIZE * text_size(ax),
+        borderaxespad=0.5,
+    )
+
+
+def _legend_options(labels: Sequence[str], width: float, text_size: float) -> dict[str, Any]:
+    """Lay out a legend of lines in as many columns as fit a width in points."""
+    size = _LEGEND_SIZE * text_size
     handle, gap = (_HANDLE_SIZES + _HANDLE_GAP_SIZES) * size, _COLUMN_GAP_SIZES * size
     names = [wrapped(label, width - handle, size) for label in labels]
     most = max(1, int((width + gap) / (handle + widest(names, size) + gap)))
     num_rows = -(-len(names) // most)
-    below = ax.xaxis.get_tightbbox()
-    depth = 0 if below is None else (ax.bbox.y0 - below.y0) / ax.figure.dpi
-    ax.legend(
-        handles,
-        names,
-        loc="upper center",
-        bbox_to_anchor=(center, 0),
-        bbox_transform=ax.transAxes + ScaledTranslation(0, -depth, ax.figure.dpi_scale_trans),
-        ncols=-(-len(names) // num_rows),
-        fontsize=size,
-        title=title,
-        title_fontsize=size,
-        frameon=False,
-        borderpad=0,
-        borderaxespad=0.5,
-        handlelength=_HANDLE_SIZES,
-        handletextpad=_HANDLE_GAP_SIZES,
-        columnspacing=_COLUMN_GAP_SIZES,
-    )
+    return {
+        "labels": names,
+        "ncols": -(-len(names) // num_rows),
+        "fontsize": size,
+        "frameon": False,
+        "borderpad": 0,
+        "handlelength": _HANDLE_SIZES,
+        "handletextpad": _HANDLE_GAP_SIZES,
+        "columnspacing": _COLUMN_GAP_SIZES,
+    }
 
 
 def _entries(ax: Axes) -> tuple[list[Any], list[str]]:
