@@ -33,27 +33,7 @@ class Trace(NamedTuple):
 
 
 def has_arrival_times(path: str | os.PathLike[str]) -> bool:
-    r"""Say whether a trace gives times of arrival; only the names of its columns are looked at.
-
-    Args:
-      path: a file in one of the formats of :func:`read`, plain or gzip.
-
-    Returns:
-      Whether it has the column of times.
-
-    Raises:
-      ValueError: the format is unknown.
-      OSError: the file cannot be read.
-
-    Example:
-      >>> import pathlib, tempfile
-      >>> import jaxsched as js
-      >>> with tempfile.TemporaryDirectory() as folder:
-      ...     file = pathlib.Path(folder, "trace.csv")
-      ...     _ = file.write_text("num_prefill_tokens,num_decode_tokens\n3,2\n")
-      ...     js.traces.has_arrival_times(file)
-      False
-    """
+    """Whether a trace gives times of arrival; only the names of its columns are looked at."""
     columns = [name.strip() for name in next(rows(Path(path)), (0, []))[1]]
     return recognise(columns).arrival in columns
 
