@@ -35,9 +35,11 @@ def serve(
 
     by the server's clock. Prefix caching, speculation and asynchronous scheduling are off.
 
-    Concrete arrays use all cores or devices. Inside ``jit``, ``vmap`` or ``scan`` it is one
-    program; nothing compiles anew when numbers change. Numbers of the server broadcast against
-    the leading axes of the requests, so that a grid of settings is one call.
+    Concrete arrays use all cores or devices, and the outcome is of numpy arrays. Inside ``jit``,
+    ``vmap`` or ``scan`` it is one program. Nothing compiles anew when numbers change. Numbers of
+    the server broadcast against the leading axes of the requests, so that a grid of settings is
+    one call. Times are float64 whatever jax's width; close over the server rather than pass it
+    through ``jit``, which would round its clock to float32.
 
     Args:
       reqs: the requests, ``[.., n]``.
@@ -72,7 +74,7 @@ def serve(
     elif (resolved := resolve(rule)) is fcfs:
         priority = None
     else:
-        priority = prioritize(_on_arrival(reqs, server), resolved)
+        priority = prioritize(_on_arrival(reqs, server), resolved)  # pyright: ignore[reportArgumentType]
     return serve_on(server, reqs, priority, max_steps)
 
 
@@ -81,7 +83,7 @@ def _own_priority(reqs: Requests) -> Any:
 
 
 def _on_arrival(reqs: Requests, server: Server) -> Observation:
-    """What a static rule sees of the requests: what is known when they arrive."""
+    """Show a static rule what is known of the requests when they arrive."""
     leading = np.broadcast_shapes(reqs.is_real.shape[:-1], np.shape(server.kv_capacity))
     shape = (*leading, reqs.is_real.shape[-1])
     none = jnp.zeros(shape, jnp.int32)

@@ -53,8 +53,9 @@ def as_one_kernel(function: Callable[..., Any], *args: Any) -> Any:
 
     # It also stops when an argument is not used, even one of which that is seen late.
     def using_all(*args: Any) -> tuple[Any, jax.Array]:
-        firsts = (lax.slice(arg.reshape(-1), (0,), (1,)) for arg in jax.tree.leaves(args))
-        return function(*args), sum(first.astype(jnp.int32) for first in firsts)
+        firsts = [lax.slice(arg.reshape(-1), (0,), (1,)) for arg in jax.tree.leaves(args)]
+        used = sum((each.astype(jnp.int32) for each in firsts), jnp.zeros(1, jnp.int32))
+        return function(*args), used
 
     with set_xla_metadata(**_MARK):
         return lax.optimization_barrier(jax.jit(using_all)(*args))[0]

@@ -60,7 +60,7 @@ def serve_on(
         limits = jax.tree.map(lambda leaf: array.broadcast_to(leaf, leading), limits)
         arrivals = jax.tree.map(lambda leaf: array.broadcast_to(leaf, (*leading, n)), arrivals)
         served = (_traced if is_traced else _concrete)(arrivals, limits, choices, leading)
-        return _outcome(reqs, served, leading)
+        return _outcome(reqs, served, leading, array)
 
 
 def _limits(server: Server, reqs: Requests, max_steps: int | None) -> Limits:
@@ -97,7 +97,7 @@ def _limits(server: Server, reqs: Requests, max_steps: int | None) -> Limits:
 
 
 def _arrivals(reqs: Requests, priority: Any) -> Arrivals:
-    """Requests as the kernel takes them, not yet broadcast; padding never arrives."""
+    """Hand over requests as the kernel takes them, not yet broadcast; padding never arrives."""
     return Arrivals(
         arrival=reqs.arrival_s,
         prompt=reqs.prompt_tokens,
@@ -112,7 +112,8 @@ def predicted_tokens(reqs: Requests) -> Any:
     predicted = reqs.predicted_output_tokens
     if predicted is None:
         return reqs.output_tokens
-    return jnp.clip(jnp.ceil(predicted.astype(jnp.float64)), 1, 2.0**30).astype(jnp.int32)
+    with jax.enable_x64(True):
+        return jnp.clip(jnp.ceil(predicted.astype(jnp.float64)), 1, 2.0**30).astype(jnp.int32)
 
 
 def _number(value: Any, dtype: Any) -> Any:
@@ -120,7 +121,7 @@ def _number(value: Any, dtype: Any) -> Any:
 
 
 def _choices(server: Server, policy: Policy, n: int) -> Choices:
-    """What is compiled in. A traced number may turn out to be any."""
+    """Say what is compiled in. A traced number may turn out to be any."""
 
     def most(numbers: Any, if_traced: int) -> int:
         return if_traced if isinstance(numbers, Tracer) else int(np.max(numbers))
@@ -197,17 +198,17 @@ def _mappable(choices: Choices) -> Any:
     return serve
 
 
-def _outcome(reqs: Requests, served: Served, leading: tuple[int, ...]) -> Outcome:
+def _outcome(reqs: Requests, served: Served, leading: tuple[int, ...], array: Any) -> Outcome:
+    """Put results together: jax arrays of a trace, or numpy's, which need no 64-bit mode."""
     shape = (*leading, reqs.is_real.shape[-1])
-    served = jax.tree.map(jnp.asarray, served)
     return Outcome(
-        arrival=jnp.broadcast_to(reqs.arrival_s, shape),
+        arrival=array.broadcast_to(reqs.arrival_s, shape),
         first_scheduled=served.first_scheduled,
         first_token=served.first_token,
         completion=served.completion,
         num_preemptions=served.num_preemptions,
         status=served.status,
-        is_real=jnp.broadcast_to(reqs.is_real, shape),
+        is_real=array.broadcast_to(reqs.is_real, shape),
         max_itl=served.max_itl,
         itl_histogram=served.itl_histogram,
         num_steps=served.num_steps,

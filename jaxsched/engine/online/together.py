@@ -105,7 +105,11 @@ class Kernel(NamedTuple):
 
 
 def initial(
-    streams: Streams, order: jax.Array, waiting: Waiting | None, limits: Limits, choices: Choices,
+    streams: Streams,
+    order: jax.Array,
+    waiting: Waiting | None,
+    limits: Limits,
+    choices: Choices,
     num_buckets: int,
 ) -> State:
     """Nobody has arrived.
