@@ -195,9 +195,8 @@ def test_a_rule_is_a_priority_from_predicted_lengths():
     by_rule = js.serve(wrong, SERVER, "shortest_output")
     by_hand = js.serve(reqs.replace(priority=-np.asarray(reqs.output_tokens)), SERVER, "priority")
     np.testing.assert_array_equal(by_rule.completion, by_hand.completion)
-    assert js.serve(reqs, SERVER, js.policies.fcfs).completion.tolist() == (
-        js.serve(reqs, SERVER, "fcfs").completion.tolist()
-    )
+    by_function = js.serve(reqs, SERVER, js.policies.fcfs).completion
+    np.testing.assert_array_equal(by_function, js.serve(reqs, SERVER, "fcfs").completion)
 
 
 def test_statuses():
