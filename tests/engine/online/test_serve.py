@@ -78,7 +78,7 @@ def assert_equal_to_the_oracle(scenarios):
 
 
 @pytest.mark.parametrize("policy", ["fcfs", "priority"])
-@pytest.mark.parametrize("admission", ["prompt", "chunk"])
+@pytest.mark.parametrize("admission", ["prompt", pytest.param("chunk", marks=pytest.mark.slow)])
 def test_random_scenarios_of_vllm_equal_the_oracle(policy, admission):
     fixed = VLLM_OPTIONS | {"policy": policy, "admission": admission}
     drawn = [random_scenario(seed, max_requests=12, clock="exact", **fixed) for seed in range(300)]
