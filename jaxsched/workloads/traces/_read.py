@@ -33,7 +33,27 @@ class Trace(NamedTuple):
 
 
 def has_arrival_times(path: str | os.PathLike[str]) -> bool:
-    """Whether a trace gives times of arrival; only the names of its columns are looked at."""
+    r"""Whether a trace gives times of arrival; only the names of its columns are looked at.
+
+    Args:
+      path: a trace, plain or compressed.
+
+    Returns:
+      True where requests can be read with their arrival times.
+
+    Raises:
+      ValueError: the format is unknown.
+      OSError: the file cannot be read.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> import jaxsched as js
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     file = pathlib.Path(folder, "trace.csv")
+      ...     _ = file.write_text("num_prefill_tokens,num_decode_tokens\n300,40\n")
+      ...     js.traces.has_arrival_times(file)
+      False
+    """
     columns = [name.strip() for name in next(rows(Path(path)), (0, []))[1]]
     return recognise(columns).arrival in columns
 
