@@ -15,7 +15,8 @@ demo: $(VENV)/.installed-all  ## Set up, then compare the rules on the mixed wor
 	$(BIN)/jaxsched compare --workload mixed --requests 1000 --instances 64 --plot demo_compare.png
 
 # What breaks first in each room; the rest of `make test` takes several minutes.
-QUICK := tests/_lib tests/model tests/servers tests/reference tests/metrics tests/workloads \
+QUICK := tests/_lib tests/model tests/servers tests/reference tests/metrics \
+	tests/workloads/test_traces.py tests/workloads/test_load_requests.py \
 	tests/house/test_imports.py tests/house/test_docstrings.py tests/bounds/test_volume.py \
 	tests/engine/test_simulate_inputs.py tests/engine/test_contract.py \
 	tests/engine/online/test_oracle_logs.py tests/policies/test_index.py \
