@@ -106,7 +106,7 @@ class Kernel(NamedTuple):
 
 def initial(
     streams: Streams, order: jax.Array, waiting: Waiting | None, limits: Limits, choices: Choices,
-    num_buckets: int,
+    num_buckets: int | None,
 ) -> State:
     """Nobody has arrived.
 
