@@ -14,6 +14,18 @@ help:  ## Show this list
 demo: $(VENV)/.installed-all  ## Set up, then compare the rules on the mixed workload (demo_compare.png)
 	$(BIN)/jaxsched compare --workload mixed --requests 1000 --instances 64 --plot demo_compare.png
 
+# What breaks first in each room; the rest of `make test` takes several minutes.
+QUICK := tests/_lib tests/model tests/servers tests/reference tests/metrics \
+	tests/workloads/test_traces.py tests/workloads/test_load_requests.py \
+	tests/house/test_imports.py tests/house/test_docstrings.py tests/bounds/test_volume.py \
+	tests/engine/test_simulate_inputs.py tests/engine/test_contract.py \
+	tests/engine/online/test_oracle_logs.py tests/policies/test_index.py \
+	tests/policies/test_registry.py
+
+.PHONY: quick
+quick: $(VENV)/.installed-test  ## Set up, then run the quick tests (under 45 seconds on two cores)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(QUICK)
+
 .PHONY: test
 test: $(VENV)/.installed-test  ## Set up, then run the tests (under five minutes on two cores)
 	$(BIN)/python -m pytest -n 2 --dist loadfile

@@ -64,8 +64,7 @@ def main() -> None:
         instances=batch,
         target=found["target"],
     )
-    ax = plan.plot()
-    ax.set_title(plan.description, fontsize="medium")
+    ax = plan.plot(title="workload mixed")
     ax.figure.savefig(path.with_suffix(".png"), dpi=120)
 
 

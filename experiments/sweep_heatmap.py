@@ -51,7 +51,9 @@ def main() -> None:
         grid["kv_capacity"],
         row_label="workload, rule",
         column_label="KV capacity (tokens)",
-        title=f"mean gap to the volume bound, n = {grid['num_requests'][-1]}",
+        label="mean gap to the volume bound, lower is better",
+        is_share=True,
+        title=f"{grid['num_instances']} instances of {grid['num_requests'][-1]} requests",
     )
     ax.figure.savefig(path.with_suffix(".png"), dpi=120)
 

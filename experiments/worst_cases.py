@@ -88,7 +88,7 @@ def table(rows: Sequence[dict[str, Any]], capacities: Sequence[int]) -> Table:
 
 def picture(rows: Sequence[dict[str, Any]], capacities: Sequence[int]) -> Figure:
     """One panel a family, loss over capacity."""
-    figure = Figure(figsize=(11, 3.8), layout="constrained")
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
     panels = figure.subplots(1, len(SIMPLE), sharey=True)
     for panel, family in zip(panels, SIMPLE, strict=True):
         ratios = {
@@ -97,8 +97,8 @@ def picture(rows: Sequence[dict[str, Any]], capacities: Sequence[int]) -> Figure
             if row["family"] == family
         }
         title = f"built against {family} (exponent of M)"
-        js.plots.ratio(capacities, ratios, label="", title=title, ax=panel)
-    panels[0].set_ylabel("TEL / TEL of the other class first")
+        label = "TEL / TEL of the other class first, lower is better" if panel is panels[0] else ""
+        js.plots.ratio(capacities, ratios, label=label, title=title, ax=panel)
     return figure
 
 

@@ -15,6 +15,7 @@ _HOME = {
     "Requests": "jaxsched.model.requests",
     "Schedule": "jaxsched.model.schedule",
     "Server": "jaxsched.model.server",
+    "ServiceVerdict": "jaxsched.model.service.verify_service",
     "Status": "jaxsched.model.schedule",
     "Verdict": "jaxsched.model.verify",
     "bounds": "jaxsched.bounds",
@@ -29,6 +30,7 @@ _HOME = {
     "policies": "jaxsched.policies",
     "prioritize": "jaxsched.policies",
     "run_sweep": "jaxsched.sweeps",
+    "serve": "jaxsched.policies",
     "servers": "jaxsched.servers",
     "simulate": "jaxsched.engine.simulate",
     "stack": "jaxsched.model.stack",
@@ -38,6 +40,7 @@ _HOME = {
     "tune": "jaxsched.tuning",
     "tuning": "jaxsched.tuning",
     "verify": "jaxsched.model.verify",
+    "verify_service": "jaxsched.model.service.verify_service",
     "workloads": "jaxsched.workloads",
 }
 

@@ -19,10 +19,13 @@ from jaxsched.model.requests import Requests as Requests
 from jaxsched.model.schedule import Schedule as Schedule
 from jaxsched.model.schedule import Status as Status
 from jaxsched.model.server import Server as Server
+from jaxsched.model.service.verify_service import ServiceVerdict as ServiceVerdict
+from jaxsched.model.service.verify_service import verify_service as verify_service
 from jaxsched.model.stack import stack as stack
 from jaxsched.model.verify import Verdict as Verdict
 from jaxsched.model.verify import verify as verify
 from jaxsched.policies import prioritize as prioritize
+from jaxsched.policies import serve as serve
 from jaxsched.search.improve import Improvement as Improvement
 from jaxsched.search.improve import improve as improve
 from jaxsched.studies.capacity.capacity_plan import CapacityPlan as CapacityPlan
@@ -32,3 +35,5 @@ from jaxsched.studies.comparing.comparison import Comparison as Comparison
 from jaxsched.sweeps import load_sweep as load_sweep
 from jaxsched.sweeps import run_sweep as run_sweep
 from jaxsched.tuning import tune as tune
+
+__all__: list[str]

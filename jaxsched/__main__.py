@@ -2,7 +2,7 @@
 
 import sys
 
-from jaxsched_command import main
+from jaxsched.cli import script
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(script())

@@ -10,6 +10,7 @@ from jaxsched.show.plots import (
     ratio,
     schedule,
     search,
+    service,
     stacked_axes,
     tuning,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "ratio",
     "schedule",
     "search",
+    "service",
     "stacked_axes",
     "tuning",
 ]

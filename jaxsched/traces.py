@@ -1,4 +1,4 @@
-"""Recorded request lengths: `workloads/traces` under its public name."""
+"""Recorded requests: `workloads/traces` under its public name."""
 
 from jaxsched.workloads.traces import (
     SOURCES,
@@ -6,7 +6,9 @@ from jaxsched.workloads.traces import (
     Trace,
     TraceWarning,
     download,
+    has_arrival_times,
     load,
+    load_requests,
     read,
 )
 
@@ -16,6 +18,8 @@ __all__ = [
     "Trace",
     "TraceWarning",
     "download",
+    "has_arrival_times",
     "load",
+    "load_requests",
     "read",
 ]

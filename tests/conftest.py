@@ -37,11 +37,10 @@ def pytest_make_parametrize_id(config, val, argname):
 
     The processes of ``pytest -n 2`` must collect the same names.
     """
-    return (
-        argname
-        if isinstance(val, bytes) or (isinstance(val, str) and len(val) > _LONGEST_ID)
-        else None
-    )
+    if isinstance(val, bytes):
+        return argname
+    is_text = isinstance(val, (str, int, float))
+    return argname if is_text and len(str(val)) > _LONGEST_ID else None
 
 
 @pytest.fixture(autouse=True)

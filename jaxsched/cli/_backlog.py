@@ -2,134 +2,112 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-import jax
+import jaxsched as js
+from jaxsched.cli._options import DEFAULT_REQUESTS, DEFAULT_WORKLOAD, Backlog, tokens
 
-from jaxsched import policies, workloads
-from jaxsched._lib.names import hint
-from jaxsched.model.clock import LinearClock
-from jaxsched.model.instance import Instance
-from jaxsched.servers.named import PRESET_KV_CAPACITY, PRESETS
-from jaxsched.workloads import traces
+if TYPE_CHECKING:
+    from rich.console import Console
 
 DEFAULT_CAPACITY = 16492
-_DEFAULT_WORKLOAD = "mixed"
-_DEFAULT_REQUESTS = 1000
 DEFAULT_INSTANCES = 64
-_MAX_REQUESTS = 2**28  # about 10 GB of lengths, priorities and schedules
-
-#: What ``--workload`` takes.
-WORKLOADS: dict[str, Callable[..., Instance]] = {
-    **workloads.WORKLOADS,
-    "uniform": workloads.uniform,
-}
 
 
-def make_backlog(
-    workload: str | None,
-    trace: Path | None,
-    requests: int | None,
-    instances: int | None,
-    seed: int,
-    capacity: str | None,
-    server: str | None,
-    drop_invalid: bool,
-) -> Instance:
-    """Draw or read the instances that these options describe."""
-    if not 0 <= seed < 2**32:
-        raise ValueError(f"--seed is {seed}; expected an integer from 0 to 2^32 - 1")
-    if (total := (requests or _DEFAULT_REQUESTS) * (instances or 1)) > _MAX_REQUESTS:
-        raise ValueError(
-            f"--requests times --instances is {total}; expected at most {_MAX_REQUESTS}, for the "
-            "sake of memory: run several with other seeds"
-        )
-    key = jax.random.key(seed)
-    if trace is None:
-        if drop_invalid:
-            raise ValueError("--drop-invalid is about rows of a --trace")
-        return _drawn(workload or _DEFAULT_WORKLOAD, requests, instances, key, capacity, server)
-    if workload is not None:
-        raise ValueError("--workload and --trace exclude each other; give one of them")
-    kv_capacity = tokens(capacity, server)
-    if requests is None and instances is None:
-        return traces.load(trace, kv_capacity, drop_invalid=drop_invalid)
-    return traces.load(
-        trace,
-        kv_capacity,
-        num_requests=_DEFAULT_REQUESTS if requests is None else requests,
-        batch=1 if instances is None else instances,
-        key=key,
-        drop_invalid=drop_invalid,
-    )
+def make_backlog(options: Backlog, server: str | None, console: Console) -> js.Instance:
+    """Draw or read the instances that the options describe, and say what they leave unsaid."""
+    import jax
+
+    kv_capacity = kv_tokens(options.kv_capacity, server)
+    key = jax.random.key(options.seed)
+    if options.trace is None:
+        inst = _drawn(options, kv_capacity, key)
+    else:
+        inst = _read(options, kv_capacity, key, console)
+    if server is not None and options.kv_capacity is None and options.workload != "uniform":
+        capacity = f"KV capacity {kv_capacity:,} tokens, from {server}"
+        console.print(f"{capacity}; --capacity N sets another", soft_wrap=True)
+    return inst
 
 
-def _drawn(
-    name: str,
-    requests: int | None,
-    instances: int | None,
-    key: jax.Array,
-    capacity: str | None,
-    server: str | None,
-) -> Instance:
-    if name not in WORKLOADS:
-        raise ValueError(f"no workload is called {name!r}; {hint(name, WORKLOADS)}")
-    batch = DEFAULT_INSTANCES if instances is None else instances
+def _drawn(options: Backlog, kv_capacity: int, key: Any) -> js.Instance:
+    name, batch = _or(options.workload, DEFAULT_WORKLOAD), _or(options.batch, DEFAULT_INSTANCES)
+    draw = named("workload", name, all_workloads())
     if name == "uniform":
-        if requests is not None or capacity is not None:
+        if options.num_requests is not None or options.kv_capacity is not None:
             raise ValueError("workload 'uniform' draws its own --requests and --capacity")
-        return workloads.uniform(key, batch=batch)
-    num_requests = _DEFAULT_REQUESTS if requests is None else requests
-    return WORKLOADS[name](key, num_requests, batch, tokens(capacity, server))
+        return draw(key, batch=batch)
+    return draw(key, _or(options.num_requests, DEFAULT_REQUESTS), batch, kv_capacity)
 
 
-def picture_title(workload: str | None, trace: Path | None, server: str | None) -> str:
-    """Say what these options describe, above a picture of it."""
-    backlog = (
-        f"workload {workload or _DEFAULT_WORKLOAD}" if trace is None else f"trace {trace.name}"
-    )
-    return backlog if server is None else f"{backlog}, server {server}"
+def _read(options: Backlog, kv_capacity: int, key: Any, console: Console) -> js.Instance:
+    from jaxsched.workloads.traces import has_arrival_times
+
+    path, sample = options.trace, {}
+    assert path is not None
+    if options.num_requests is not None or options.batch is not None:
+        num_requests = _or(options.num_requests, DEFAULT_REQUESTS)
+        sample = {"num_requests": num_requests, "batch": _or(options.batch, 1), "key": key}
+    inst = js.traces.load(path, kv_capacity, drop_invalid=options.drop_invalid, **sample)
+    if has_arrival_times(path):
+        note = "arrival times are not used: all requests wait from the start"
+        console.print(f"{path}: {note}", soft_wrap=True)
+    return inst
 
 
-def tokens(capacity: str | None, server: str | None = None) -> int:
-    """Tokens of KV cache that ``--capacity`` stands for."""
-    if capacity is None:
-        return DEFAULT_CAPACITY
-    if capacity == "server":
-        if server is None:
-            raise ValueError("--capacity server needs --server, to say which")
-        _require_server(server)
-        return PRESET_KV_CAPACITY[server]
-    try:
-        number = int(capacity)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise ValueError(f"--capacity is {capacity!r}; expected an integer >= 1, or 'server'")
-    return number
+def all_workloads() -> dict[str, Any]:
+    """Name what ``--workload`` takes."""
+    return {**js.workloads.WORKLOADS, "uniform": js.workloads.uniform}
 
 
-def make_clock(server: str | None, deadline_s: float | None) -> LinearClock | None:
-    """Find the clock of ``--server``."""
-    if server is None:
-        if deadline_s is not None:
-            raise ValueError("--deadline-s needs --server, which says how long a round takes")
-        return None
-    _require_server(server)
-    return PRESETS[server]
+def kv_tokens(capacity: str | None, server: str | None) -> int:
+    """Tokens of KV cache that ``--capacity`` and ``--server`` stand for."""
+    if capacity == "server" and server is None:
+        raise ValueError("--capacity server needs --server, to say which")
+    if capacity in (None, "server") and server is not None:
+        return int(js.servers.get(server).kv_capacity)
+    return DEFAULT_CAPACITY if capacity is None else tokens(capacity)
 
 
-def _require_server(server: str) -> None:
-    if server not in PRESETS:
-        raise ValueError(f"no server is called {server!r}; {hint(server, PRESETS)}")
+def make_clock(server: str | None, deadline_s: float | None = None) -> Any:
+    """Find the clock of ``--server``; None without one."""
+    if server is not None:
+        return js.servers.get(server).clock
+    if deadline_s is not None:
+        raise ValueError("--deadline-s needs --server, which says how long a round takes")
+    return None
 
 
-def policy_list(names: str) -> list[str]:
+def all_bounds() -> Mapping[str, Any]:
+    """Name the bounds that ``compare`` knows."""
+    from jaxsched.studies.comparing.compare import BOUNDS
+
+    return BOUNDS
+
+
+def bound_or_none(name: str) -> str | None:
+    """Take what ``--bound`` names; ``none`` stands for None."""
+    named("bound", name, {**all_bounds(), "none": None})
+    return None if name == "none" else name
+
+
+def policy_list(text: str) -> list[str]:
     """Split the names that ``--policies`` takes, each known and given once."""
-    rules = [name.strip() for name in names.split(",") if name.strip()]
+    rules = [name.strip() for name in text.split(",") if name.strip()]
     for place, name in enumerate(rules):
-        policies.make(name)  # or an error, before any work
+        js.policies.make(name)  # or an error, before any work
         if name in rules[:place]:
             raise ValueError(f"--policies names {name!r} twice")
     return rules
+
+
+def named(kind: str, name: str, known: Mapping[str, Any]) -> Any:
+    """Look a name up, or say which are known."""
+    from jaxsched._lib.registry import Registry
+
+    return Registry(kind, known)[name]
+
+
+def _or(value: Any, default: Any) -> Any:
+    return default if value is None else value

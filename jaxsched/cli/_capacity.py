@@ -1,56 +1,58 @@
-"""The command about how much memory is enough: ``capacity``."""
+"""The command ``capacity``."""
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from jaxsched._lib.manifest import manifest
+import jaxsched as js
+from jaxsched.cli import _names as names
 from jaxsched.cli import _options as options
-from jaxsched.cli._backlog import make_backlog, make_clock, picture_title, policy_list
+from jaxsched.cli._backlog import bound_or_none, make_backlog, make_clock, policy_list
 from jaxsched.cli._output import console_beside, require_targets, save_json, save_plot
-from jaxsched.model.instance import MAX_INT32
-from jaxsched.studies.capacity.plan_capacity import plan_capacity
+from jaxsched.cli._tuned import warn_of_other_backlogs
 
-_DEFAULT_POLICIES = "fcfs,smallest_volume"
+_POLICIES = "fcfs,smallest_volume"
+_ANY_CAPACITY = str(2**31 - 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Backlog(options.Backlog):
+    """A backlog whose capacity is looked for, unless servers are counted."""
+
+    kv_capacity: Annotated[
+        str | None,
+        options.backlog("--capacity", "KV tokens a server, for --vary servers.", "N|server"),
+    ] = None
 
 
 def capacity(
     context: typer.Context,
     target: Annotated[
-        str,
-        options.scheduling("--target", "mean, p95, p99 or makespan, and at most what.", "mean=400"),
+        str, options.rules("--target", "mean, p95, p99 or makespan, and at most what.", "mean=400")
     ],
-    workload: options.Workload = None,
-    trace: options.TraceFile = None,
-    requests: options.Requests = None,
-    instances: options.Instances = None,
-    seed: options.Seed = 0,
-    kv_capacity: Annotated[
-        str | None,
-        options.backlog("--capacity", "KV tokens a server, for --vary servers.", "N|server"),
-    ] = None,
-    drop_invalid: options.DropInvalid = False,
+    backlog: _Backlog,
+    server: options.Server,
     vary: Annotated[
         str,
-        options.scheduling("--vary", "kv_capacity (default), servers or preset.", "NAME"),
+        options.rules(
+            *("--vary", "kv_capacity (default), servers or preset.", "NAME"),
+            complete=names.one_of("kv_capacity", "servers", "preset"),
+        ),
     ] = "kv_capacity",
     policy_names: Annotated[
         str,
-        options.scheduling("--policies", f"Rules or file:RULE ({_DEFAULT_POLICIES}).", "A,B"),
-    ] = _DEFAULT_POLICIES,
-    bound: Annotated[
-        str, options.scheduling("--bound", "volume (default), mean_busy, price, none.", "NAME")
-    ] = "volume",
+        options.rules(
+            *("--policies", f"Rules or file:RULE ({_POLICIES}).", "A,B"), complete=names.rules
+        ),
+    ] = _POLICIES,
+    bound: Annotated[str, options.bound("volume")] = "volume",
     tolerance: Annotated[
-        int, options.scheduling("--tolerance", "How exact to be, in tokens or servers (1).", "N")
+        int, options.rules("--tolerance", "How exact to be, in tokens or servers (1).", "N")
     ] = 1,
-    discipline: options.Discipline = "strict",
-    admission: options.Admission = "look_ahead",
-    max_num_seqs: options.MaxNumSeqs = None,
-    server: options.Server = None,
     json_target: options.Json = None,
     plot_path: Annotated[
         Path | None, options.output("--plot", "Picture of latency by capacity.", "FILE")
@@ -60,35 +62,31 @@ def capacity(
     console = console_beside(json_target)
     require_targets(json=json_target, plot=plot_path)
     rules = policy_list(policy_names)
-    clock = make_clock(server, None)
+    clock = make_clock(server.server)
     if vary == "preset" and clock is not None:
         raise ValueError("--vary preset tries every server; leave --server out")
     if vary != "servers":
-        if kv_capacity is not None:
+        if backlog.kv_capacity is not None:
             raise ValueError("--capacity is what is looked for; leave it out, or --vary servers")
-        # A trace is read whatever its lengths; only what is tried later has to hold them.
-        kv_capacity = None if trace is None else str(MAX_INT32)
-    inst = make_backlog(
-        workload, trace, requests, instances, seed, kv_capacity, server, drop_invalid
-    )
-    plan = plan_capacity(
+        # Requests may be of any length; only what is tried later has to hold them.
+        backlog = dataclasses.replace(backlog, kv_capacity=_ANY_CAPACITY)
+    inst = make_backlog(backlog, server.server, console)
+    warn_of_other_backlogs(rules, backlog, inst, is_capacity_fixed=vary == "servers")
+    plan = js.plan_capacity(
         inst,
         rules,
         _parsed(target),
         vary=vary,  # pyright: ignore[reportArgumentType]  # checked there
         clock=clock,
-        bound=None if bound == "none" else bound,
+        bound=bound_or_none(bound),
         tolerance=tolerance,
-        discipline=discipline,  # pyright: ignore[reportArgumentType]
-        admission=admission,  # pyright: ignore[reportArgumentType]
-        max_num_seqs=max_num_seqs,
+        **server.admits,
     )
     console.print(plan.table())
     if plot_path is not None:
-        title = picture_title(workload, trace, server)
-        save_plot(plot_path, lambda: plan.plot(title=title), console)
+        save_plot(plot_path, lambda: plan.plot(title=backlog.title(server.server)), console)
     if json_target is not None:
-        save_json(json_target, {"manifest": manifest(context.obj, seed), **plan.to_dict()}, console)
+        save_json(json_target, context.obj, backlog.seed, plan.to_dict(), console)
 
 
 def _parsed(target: str) -> tuple[str, float]:

@@ -1,106 +1,71 @@
-"""The commands that say what there is: ``policies``, ``workloads`` and ``trace``."""
+"""The commands that list names: ``policies``, ``workloads`` and ``servers``."""
 
 from __future__ import annotations
 
 import inspect
 import re
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import numpy as np
-import typer
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
-from jaxsched import policies as registry
-from jaxsched.cli import _options as options
-from jaxsched.cli._backlog import WORKLOADS, tokens
-from jaxsched.workloads import traces
+import jaxsched as js
+from jaxsched.cli._backlog import all_workloads
+from jaxsched.cli._output import console_beside
 
 
 def policies() -> None:
     """List the rules that --policies takes."""
-    table = _table("name", "also", "what it does", "source")
-    for name in registry.names():
-        info = registry.info(name)
+    from jaxsched.show.tables import Listing
+
+    rows = []
+    for name in js.policies.names():
+        info = js.policies.info(name)
         summary = re.sub(r":math:`(.*?)`", r"\1", info.summary)
-        table.add_row(name, ", ".join(info.aliases), summary, info.source)
-    Console(highlight=False).print(table)
+        rows.append((", ".join((name, *info.aliases)), _joined(summary, info.source)))
+    console_beside().print(Listing(("rule", "what it does"), rows))
 
 
 def workloads() -> None:
     """List the synthetic lengths that --workload takes."""
-    table = _table("name", "what it draws", "source")
-    for name, workload in WORKLOADS.items():
-        summary = (inspect.getdoc(workload) or "").partition("\n")[0]
-        table.add_row(name, summary, _source(workload))
-    Console(highlight=False).print(table)
+    from jaxsched.show.tables import Listing
+
+    rows = []
+    for name, workload in all_workloads().items():
+        text = inspect.getdoc(workload) or ""
+        source = ", ".join(re.findall(r"arXiv:\d+\.\d+", text))
+        rows.append((name, _joined(text.partition("\n")[0], source)))
+    console_beside().print(Listing(("workload", "what it draws"), rows))
 
 
-def trace(
-    path: Annotated[
-        Path | None,
-        typer.Argument(metavar="[FILE]", help="A trace in a public format, plain or gzip."),
-    ] = None,
-    download: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Fetch a public trace and describe it.")
-    ] = None,
-    capacity: options.Capacity = None,
-) -> None:
-    """Describe a file of recorded lengths; without one, list what can be downloaded."""
-    console = Console(highlight=False, soft_wrap=True)
-    if path is not None and download is not None:
-        raise ValueError("give a FILE or --download, not both")
-    if download is not None:
-        path = traces.download(download)
-        console.print(f"{download} is {path}\n")
-    if path is not None:
-        _describe(path, tokens(capacity), console)
-        return
-    table = _table("name", "licence")
-    for name, source in traces.SOURCES.items():
-        table.add_row(name, source.licence)
-    console.print(table)
-    console.print("\njaxsched trace --download NAME fetches one; --trace takes the file")
+def servers() -> None:
+    """List the servers that --server takes: clock, KV capacity, source and error of the fit."""
+    from jaxsched._lib.layout import Column, Layout
+    from jaxsched.show.tables import FittedTable
+
+    infos = [js.servers.info(name) for name in js.servers.names()]
+    sources = list(dict.fromkeys(info.source for info in infos))
+    clock = [
+        Column(header, [f"{getattr(info.server.clock, field):.3g}" for info in infos])
+        for header, field in (
+            ("iteration", "iteration_ms"),
+            ("prompt\ntoken", "prefill_ms_per_token"),
+            ("decoding\nrequest", "decode_ms_per_request"),
+            ("held\ntoken", "kv_ms_per_token"),
+            ("squared\nprompt\ntoken", "attention_ms_per_squared_token"),
+        )
+    ]
+    layout = Layout(
+        title="Servers: what each part of an iteration takes, in milliseconds",
+        columns=[
+            Column("server", [info.name for info in infos]),
+            Column("KV\ntokens", [f"{info.server.kv_capacity:,}" for info in infos]),
+            *clock,
+            Column("mean\nerror", [f"{info.mean_error:.0%}" for info in infos]),
+            Column("largest\nerror", [f"{info.max_error:.0%}" for info in infos]),
+            Column("source", [f"[{1 + sources.index(info.source)}]" for info in infos]),
+        ],
+        caption="\n".join(f"[{number}] {source}" for number, source in enumerate(sources, 1)),
+    )
+    console_beside().print(FittedTable(layout))
 
 
-def _describe(path: Path, kv_capacity: int, console: Console) -> None:
-    found = traces.read(path)
-    total = found.prompt_tokens + found.output_tokens
-    percents = (0, 10, 50, 90, 99, 100)
-    table = _table("tokens", "mean", *(f"{percent}%" for percent in percents))
-    for name, values in (
-        ("prompt", found.prompt_tokens),
-        ("output", found.output_tokens),
-        ("prompt + output", total),
-    ):
-        quantiles = np.percentile(values, percents)
-        table.add_row(name, *(f"{value:.0f}" for value in (values.mean(), *quantiles)))
-    span = ""
-    if found.arrived_at is not None:
-        span = f" over {np.ptp(found.arrived_at):.0f} s"
-    console.print(f"{path}: {len(total)} requests{span}\n")
-    console.print(table)
-    is_empty = (found.prompt_tokens < 1) | (found.output_tokens < 1)
-    num_large = np.count_nonzero(~is_empty & (total > kv_capacity))
-    console.print(f"\nthe largest request needs --capacity {total[~is_empty].max(initial=0)}")
-    for count, reason in (
-        (num_large, f"need more than {kv_capacity} tokens"),
-        (np.count_nonzero(is_empty), "have no prompt or no output"),
-    ):
-        if count:
-            console.print(f"{count} requests {reason}; --drop-invalid leaves them out")
-
-
-def _table(first: str, *headers: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column(first, no_wrap=True)
-    for header in headers:
-        table.add_column(header, justify="right" if header.endswith(("%", "mean")) else "left")
-    return table
-
-
-def _source(documented: Any) -> str:
-    """Name the arXiv papers that a docstring cites."""
-    return ", ".join(re.findall(r"arXiv:\d+\.\d+", inspect.getdoc(documented) or ""))
+def _joined(*texts: Any) -> str:
+    return " ".join(filter(None, texts))

@@ -7,16 +7,17 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+if TYPE_CHECKING:
+    from rich.console import Console
 
-from jaxsched._lib.files import write_whole
 
-
-def console_beside(json_target: str | None) -> Console:
+def console_beside(json_target: str | None = None) -> Console:
     """Where to print for people: stderr if stdout is to carry JSON."""
-    return Console(stderr=json_target == "-", highlight=False)
+    from rich.console import Console
+
+    return Console(stderr=json_target == "-", highlight=False, markup=False)
 
 
 def require_targets(**paths: str | Path | None) -> None:
@@ -51,29 +52,40 @@ def _require_picture_format(path: Path) -> None:
         raise ValueError(f"--plot {path}: expected a file name that ends in .{', .'.join(known)}")
 
 
-def save_json(target: str, payload: Mapping[str, Any], console: Console) -> None:
-    """Write JSON to a file, or to stdout for ``-``."""
+def save(path: Path, write: Callable[[Path], object], what: str, console: Console) -> None:
+    """Have ``write`` make the file, whole or not at all, and say so."""
+    from jaxsched._lib.files import write_whole
+
+    write_whole(path, write)
+    console.print(f"{what} saved to {path}", soft_wrap=True)
+
+
+def save_json(
+    target: str, command: str, seed: int, content: Mapping[str, Any], console: Console
+) -> None:
+    """Write JSON, with what ran and on what, to a file, or to stdout for ``-``."""
+    from jaxsched._lib.manifest import manifest
+
+    payload = {"manifest": manifest(command, seed), **content}
     text = json.dumps(payload, indent=2, allow_nan=False) + "\n"
     if target == "-":
         sys.stdout.write(text)
-        return
-    write_whole(Path(target), lambda path: path.write_text(text))
-    console.print(f"results saved to {target}", soft_wrap=True)
+    else:
+        save(Path(target), lambda path: path.write_text(text), "results", console)
 
 
 def save_csv(path: Path, records: Sequence[Mapping[str, Any]], console: Console) -> None:
     """Write records of the same keys as a table; NaN leaves a cell blank."""
 
     def write(partial: Path) -> None:
-        with partial.open("w", newline="") as file:
+        with partial.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, fieldnames=list(records[0]))
             writer.writeheader()
             for record in records:
                 blank = {name: "" for name, value in record.items() if value != value}
                 writer.writerow({**record, **blank})
 
-    write_whole(path, write)
-    console.print(f"table saved to {path}", soft_wrap=True)
+    save(path, write, "table", console)
 
 
 def save_plot(path: Path, draw: Callable[[], Any], console: Console) -> None:
@@ -81,6 +93,5 @@ def save_plot(path: Path, draw: Callable[[], Any], console: Console) -> None:
     from matplotlib import pyplot
 
     figure = draw().figure
-    write_whole(path, lambda partial: figure.savefig(partial, dpi=150))
+    save(path, lambda partial: figure.savefig(partial, dpi=150), "picture", console)
     pyplot.close(figure)
-    console.print(f"picture saved to {path}", soft_wrap=True)

@@ -7,11 +7,10 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
-import jax
 import typer
 
+import jaxsched as js
 from jaxsched.cli import _options as options
-from jaxsched.studies.sweeps import is_finished, plan, run_sweep
 
 
 def _machines(flag: str, help_text: str, metavar: str) -> Any:
@@ -26,12 +25,13 @@ def sweep(
         Path | None, options.output("--out", "Where to keep it (CONFIG, without .toml).", "FOLDER")
     ] = None,
     is_dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what it would take.")
+        bool, typer.Option("--dry-run", metavar="", help="Only say what it would take.")
     ] = False,
     is_distributed: Annotated[
         bool,
         typer.Option(
             "--distributed",
+            metavar="",
             help="Take a share of the shards; SLURM or Open MPI say which.",
             rich_help_panel="Several machines",
         ),
@@ -47,6 +47,8 @@ def sweep(
     ] = None,
 ) -> None:
     """Run rules over a grid of cells; started again, it goes on where it was stopped."""
+    import jax
+
     try:
         grid = tomllib.loads(config.read_text())
     except tomllib.TOMLDecodeError as error:
@@ -56,11 +58,11 @@ def sweep(
         if out_dir == config:
             raise ValueError(f"{config}: has no suffix to leave out; say where with --out")
     if is_dry_run:
-        found = plan(grid)
+        size = js.sweeps.plan(grid)
         print(
-            f"{found.num_cells} cells, {found.num_simulations} simulations in {found.num_shards} "
-            f"shards\nabout {found.shard_bytes / 2**20:.1f} MiB a shard, about "
-            f"{found.estimated_s:.1f} s in all, without compilation"
+            f"{size.num_cells} cells, {size.num_simulations} simulations in {size.num_shards} "
+            f"shards\nabout {size.shard_bytes / 2**20:.1f} MiB a shard, about "
+            f"{size.estimated_s:.1f} s in all, without compilation"
         )
         return
     given = coordinator, num_processes, process_id
@@ -69,11 +71,11 @@ def sweep(
     elif given != (None, None, None):
         raise ValueError("--coordinator, --num-processes and --process-id go with --distributed")
     try:
-        run_sweep(grid, out_dir)
+        js.run_sweep(grid, out_dir)
     except KeyboardInterrupt:
         print(f"stopped; the same command goes on from what is in {out_dir}", file=sys.stderr)
         raise
-    if is_finished(out_dir):
+    if js.sweeps.is_finished(out_dir):
         print(f"sweep saved to {out_dir}; js.load_sweep reads it")
     else:
         print(
@@ -84,6 +86,8 @@ def sweep(
 
 def _join(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
     """Learn which process this is, and then part, so that none falls with another."""
+    import jax
+
     try:
         jax.distributed.initialize(coordinator, num_processes, process_id)
     except (ValueError, TypeError) as error:

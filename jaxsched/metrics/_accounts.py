@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -14,68 +13,69 @@ _OUTPUT_WEIGHT = 2  # of an output token, beside a prompt token
 
 
 class Account(NamedTuple):
-    """Requests of one client: of those that were served, and when any of them waited."""
+    """Service of one client, piecewise linear in time, and when its requests wait.
 
-    prompt: np.ndarray
-    output: np.ndarray
-    scheduled: np.ndarray
-    first_token: np.ndarray
-    completion: np.ndarray
+    Attributes:
+      total: service in the end.
+      moments: float64 ``[m]``, ascending, when the service jumps or bends.
+      constant: float64 ``[m + 1]``; after k moments the service is ``constant[k] + slope[k] t``.
+      slope: float64 ``[m + 1]``.
+      waits_from: when requests begin to wait, ascending.
+      waits_until: when requests are first scheduled, ascending; infinite if never.
+    """
+
+    total: int
+    moments: np.ndarray
+    constant: np.ndarray
+    slope: np.ndarray
     waits_from: np.ndarray
     waits_until: np.ndarray
 
-    @property
-    def total(self) -> int:
-        """Service in the end."""
-        return int(self.prompt.sum() + _OUTPUT_WEIGHT * self.output.sum())
-
-    @property
-    def moments(self) -> np.ndarray:
-        """When its service jumps or bends, or its waiting begins or ends."""
-        moments = np.concatenate(self[2:])
-        return moments[np.isfinite(moments)]
-
     def service(self, at: np.ndarray, side: str) -> np.ndarray:
-        """Service until just before (``"left"``) or just after (``"right"``) some times.
-
-        A request gets its prompt and its first token at once, and the other ``o - 1`` tokens at
-        an even rate, or at once too if they take no time.
-        """
-        later, span = self.output - 1, self.completion - self.first_token
-        rate = np.divide(later, span, out=np.zeros_like(span), where=span > 0)
-        at_once = 1.0 + np.where(span > 0, 0, later)
-        scheduled = _sums_until(self.scheduled, at, side)
-        begun = _sums_until(self.first_token, at, side)
-        ended = _sums_until(self.completion, at, side)
-        flowed = begun(rate) * at - begun(rate * self.first_token)
-        not_flowed = ended(rate) * at - ended(rate * self.completion)
-        return scheduled(self.prompt) + _OUTPUT_WEIGHT * (begun(at_once) + flowed - not_flowed)
+        """Service until just before (``"left"``) or just after (``"right"``) some times."""
+        passed = np.searchsorted(self.moments, at, side="left" if side == "left" else "right")
+        return self.constant[passed] + self.slope[passed] * at
 
     def waits(self, at: np.ndarray) -> np.ndarray:
         """Whether a request waits just after some times."""
-        begun = np.searchsorted(np.sort(self.waits_from), at, side="right")
-        return begun > np.searchsorted(np.sort(self.waits_until), at, side="right")
+        begun = np.searchsorted(self.waits_from, at, side="right")
+        return begun > np.searchsorted(self.waits_until, at, side="right")
 
 
 def account(
     reqs: Requests, output: np.ndarray, out: Outcome, is_served: np.ndarray, is_waiting: np.ndarray
 ) -> Account:
-    """Open the account of a client, whose requests the masks ``[n]`` choose."""
+    """Open the account of a client, whose requests the masks ``[n]`` choose.
+
+    A request gets its prompt when it is first scheduled, its first token at once, and the other
+    ``o - 1`` at an even rate, or at once too if they take no time.
+    """
+    prompt, output = reqs.prompt_tokens[is_served].astype(np.float64), output[is_served]
+    scheduled, first, last = (
+        each[is_served] for each in (out.first_scheduled, out.first_token, out.completion)
+    )
+    later, span = _OUTPUT_WEIGHT * (output - 1), last - first
+    rate = np.divide(later, span, out=np.zeros_like(span), where=span > 0)
+    at_once = _OUTPUT_WEIGHT + np.where(span > 0, 0, later)
+    moments = np.concatenate([scheduled, first, last])
+    constant = np.concatenate([prompt, at_once - rate * first, rate * last])
+    slope = np.concatenate([np.zeros_like(rate), rate, -rate])
+    order = np.argsort(moments)
     until = out.first_scheduled[is_waiting]
     return Account(
-        prompt=reqs.prompt_tokens[is_served].astype(np.int64),
-        output=output[is_served],
-        scheduled=out.first_scheduled[is_served],
-        first_token=out.first_token[is_served],
-        completion=out.completion[is_served],
-        waits_from=out.arrival[is_waiting],
-        waits_until=np.where(np.isnan(until), np.inf, until),
+        total=int(prompt.sum() + _OUTPUT_WEIGHT * output.sum()),
+        moments=moments[order],
+        constant=np.append(0.0, np.cumsum(constant[order])),
+        slope=np.append(0.0, np.cumsum(slope[order])),
+        waits_from=np.sort(out.arrival[is_waiting]),
+        waits_until=np.sort(np.where(np.isnan(until), np.inf, until)),
     )
 
 
 def largest_difference(u: Account, v: Account) -> float:
     """Most that one of two clients gets beyond the other in a time when both always wait."""
-    at = np.unique(np.concatenate([u.moments, v.moments]))
+    at = np.unique(np.concatenate([each for one in (u, v) for each in (one.moments, *one[-2:])]))
+    at = at[np.isfinite(at)]
     if at.size < 2:
         return 0.0
     before, after = (u.service(at, side) - v.service(at, side) for side in ("left", "right"))
@@ -87,10 +87,3 @@ def largest_difference(u: Account, v: Account) -> float:
     highest = np.maximum.reduceat(reached.max(axis=0), run)
     lowest = np.minimum.reduceat(reached.min(axis=0), run)
     return float((highest - lowest).max())
-
-
-def _sums_until(times: np.ndarray, at: np.ndarray, side: str) -> Callable[..., np.ndarray]:
-    """Make the function that adds up amounts, one for each of ``times``, until ``at``."""
-    order = np.argsort(times, kind="stable")
-    count = np.searchsorted(times[order], at, side="left" if side == "left" else "right")
-    return lambda amount: np.append(0.0, np.cumsum(amount[order]))[count]

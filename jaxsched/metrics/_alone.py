@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 
 from jaxsched.model.clock import LinearClock
@@ -40,16 +41,7 @@ def alone_s(reqs: Requests, server: Server) -> np.ndarray:
       float64 seconds ``[.., n]``.
     """
     clock = LinearClock(1000.0, 0.0, 0.0, 0.0, 0.0) if server.clock is None else server.clock
-    a, b, c, d, e = (
-        np.asarray(each, np.float64)[..., None]
-        for each in (
-            clock.iteration_ms,
-            clock.prefill_ms_per_token,
-            clock.decode_ms_per_request,
-            clock.kv_ms_per_token,
-            clock.attention_ms_per_squared_token,
-        )
-    )
+    a, b, c, d, e = (np.asarray(each, np.float64)[..., None] for each in jax.tree.leaves(clock))
     prompt = np.asarray(reqs.prompt_tokens, np.float64)
     num_decodes = generated_tokens(reqs, server) - 1.0
     num_chunks = np.ceil(prompt / np.asarray(server.max_num_batched_tokens)[..., None])

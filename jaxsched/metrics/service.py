@@ -8,8 +8,8 @@ import numpy as np
 
 from jaxsched._lib.chunks import host_chunk_size, map_chunks
 from jaxsched._lib.errors import InputError, reject, wrong_shape
-from jaxsched.metrics._paired import paired, require_some, spread
 from jaxsched.metrics._service_measures import Measures, Targets, counted, latencies, whole_run
+from jaxsched.metrics.paired import paired, require_some, spread
 from jaxsched.model.outcome import Outcome
 from jaxsched.model.requests import Requests
 from jaxsched.model.server import Server
@@ -52,7 +52,7 @@ def service_summary(
     - ``attainment``: their share of all requests; refused and unfinished ones count as missed;
     - ``num_preemptions`` (int64), and ``share_preempted``, the share of requests that were.
 
-    Of the whole run, whatever the window, NaN where it did not come to its end:
+    Of the whole run, also if there is a window; NaN where it did not come to its end:
 
     - ``num_steps``, ``recomputed_tokens``, ``peak_kv_tokens`` (integers);
     - ``recompute_share``: recomputed tokens over all computed tokens;

@@ -2,7 +2,8 @@
 
 from jaxsched.policies._prioritize import prioritize
 from jaxsched.policies._rule import HostRule, Rule, host_rule, rule_name
-from jaxsched.policies._rule_files import load, save
+from jaxsched.policies._rule_files import load, save, tuned_on
+from jaxsched.policies._serve import serve
 from jaxsched.policies.batches.geometric import geometric
 from jaxsched.policies.batches.sorted_f import sorted_f
 from jaxsched.policies.guided.lp_guided import lp_swap, receding_horizon, sorted_lp
@@ -63,10 +64,12 @@ __all__ = [
     "register",
     "rule_name",
     "save",
+    "serve",
     "shortest_output",
     "shortest_prompt",
     "smallest_volume",
     "sorted_f",
     "sorted_lp",
     "total_size",
+    "tuned_on",
 ]

@@ -63,7 +63,7 @@ def host_rule(function: Callable[[Instance], Any], name: str | None = None) -> H
       >>> longest_output(inst).tolist()
       [-2, -4]
     """
-    return HostRule(function)
+    return HostRule(function, name)
 
 
 def rule_name(rule: Rule | str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,15 @@ _TYPES: Registry[Any] = Registry(
 _KIND = "Rule"
 
 
-def save(rule: Any, path: str | os.PathLike[str]) -> None:
+def save(
+    rule: Any, path: str | os.PathLike[str], *, tuned_on: Mapping[str, Any] | None = None
+) -> None:
     """Write a ``linear_score`` or ``mlp_score`` to a file; :func:`load` reads it back.
 
     Args:
       rule: the rule.
       path: ends in ``.json`` or ``.npz``.
+      tuned_on: plain values that say what it was tuned on, which :func:`tuned_on` reads back.
 
     Raises:
       TypeError: a rule of another type.
@@ -53,11 +57,43 @@ def save(rule: Any, path: str | os.PathLike[str]) -> None:
     if _is_json(path):
         parameters = {name: array.tolist() for name, array in arrays.items()}
         content = {"rule": named[0], "features": list(rule.features), "parameters": parameters}
+        if tuned_on is not None:
+            content["tuned_on"] = dict(tuned_on)
         Path(path).write_text(json.dumps(content, indent=2) + "\n")
-    else:
-        save_arrays(
-            path, _KIND, {"rule": np.array(named[0]), "features": np.array(rule.features)} | arrays
-        )
+        return
+    arrays |= {"rule": np.array(named[0]), "features": np.array(rule.features)}
+    if tuned_on is not None:
+        arrays["tuned_on"] = np.array(json.dumps(dict(tuned_on)))
+    save_arrays(path, _KIND, arrays)
+
+
+def tuned_on(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read what a saved rule was tuned on.
+
+    Args:
+      path: ends in ``.json`` or ``.npz``.
+
+    Returns:
+      What :func:`save` was given; of a rule from ``jaxsched tune`` the source of the lengths,
+      ``num_requests``, ``num_instances``, ``kv_capacity``, ``server`` and ``objective``. Empty if
+      the file does not say.
+
+    Raises:
+      ValueError: the file does not hold a rule.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> import jaxsched as js
+      >>> path = pathlib.Path(tempfile.mkdtemp()) / "rule.json"
+      >>> rule = js.policies.linear_score(["log_output"], [0.1])
+      >>> js.policies.save(rule, path, tuned_on={"num_requests": 1000})
+      >>> js.policies.tuned_on(path)
+      {'num_requests': 1000}
+    """
+    if _is_json(path):
+        return dict(_json_content(path).get("tuned_on", {}))
+    arrays = load_arrays(path, _KIND, ("rule",), optional=("tuned_on",))
+    return json.loads(str(arrays.get("tuned_on", "{}")))
 
 
 def load(path: str | os.PathLike[str]) -> Any:
@@ -102,11 +138,22 @@ def load(path: str | os.PathLike[str]) -> Any:
 
 
 def _from_json(path: str | os.PathLike[str]) -> tuple[str, Any, dict[str, Any]]:
+    content = _json_content(path)
     try:
-        content = json.loads(Path(path).read_text())
         return content["rule"], content["features"], dict(content["parameters"])
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: not a rule written by jaxsched ({error})") from error
+        raise _not_a_rule(path, error) from error
+
+
+def _json_content(path: str | os.PathLike[str]) -> dict[str, Any]:
+    try:
+        return dict(json.loads(Path(path).read_text()))
+    except (TypeError, ValueError) as error:
+        raise _not_a_rule(path, error) from error
+
+
+def _not_a_rule(path: str | os.PathLike[str], error: Exception) -> ValueError:
+    return ValueError(f"{path}: not a rule written by jaxsched ({error})")
 
 
 def _require_shapes(path: Any, name: str, rule: Any) -> None:

@@ -95,7 +95,7 @@ def require_known(names: Sequence[str]) -> tuple[str, ...]:
       >>> from jaxsched.policies.features import require_known
       >>> require_known(["log_volum"])
       Traceback (most recent call last):
-      ValueError: features[0] is 'log_volum': no feature is called 'log_volum'; did you mean ...
+      jaxsched._lib.errors.InputError: features[0] is 'log_volum': no feature is called ...
     """
     if isinstance(names, str):
         raise TypeError(f"features is the string {names!r}; expected a sequence of names")

@@ -153,7 +153,7 @@ def improve(
     output = _sum_of_real(inst, inst.output_tokens)
     chains, history, steps = start.chains, [start.history], [start.steps]
     done = int(start.steps[-1])
-    with progress_bar(num_steps, "steps", progress) as bar:
+    with progress_bar(num_steps, "steps a chain", progress) as bar:
         for begin, end in _rounds(done, done + num_steps):
             chains, total = walk(chains, begin, end)
             if end % _STEPS_BETWEEN_SELECTIONS == 0:
@@ -314,4 +314,4 @@ def _note_on(inst: Instance, bound: Any) -> Callable[[np.ndarray], str]:
         raise wrong_shape(
             "bound", lower.shape, f"expected one number for each instance, {inst.kv_capacity.shape}"
         )
-    return lambda latency: f"gap {np.mean(latency / lower - 1):.2%}"
+    return lambda latency: f"{np.mean(latency / lower - 1):.2%} above bound"

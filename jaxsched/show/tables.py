@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import math
+from collections.abc import Sequence
 
 from rich import box
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
+from rich.text import Text
 
-from jaxsched._lib.layout import Layout
+from jaxsched._lib.layout import Column, Layout
 from jaxsched.metrics.statistics import Estimate
 
-_MANY_COLUMNS = 8  # more stand closer together, to fit a terminal of 80 columns
+_WIDE_GAP, _NARROW_GAP = 2, 1  # spaces between columns; the second where that makes them fit
+_USUAL_WIDTH = 80
+_INSTEAD = {"±": "+-", "\N{EN DASH}": "-", "…": "..."}
+_ASCII = box.Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
 
 
 def written(estimate: Estimate, *, is_share: bool = False, has_interval: bool = True) -> str:
@@ -52,37 +59,130 @@ def interval_caption(interval_name: str | None) -> str:
     return f"± {interval_name} intervals over instances" if interval_name else ""
 
 
-def rich_table(layout: Layout) -> Table:
-    """Lay the table out for a terminal."""
-    table = Table(
-        title=f"{layout.title}\n",
-        caption=layout.caption,
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 1, 0, 0) if len(layout.columns) <= _MANY_COLUMNS else 0,
-        pad_edge=False,
-        min_width=len(layout.title),
-        title_justify="left",
-        caption_justify="left",
-        title_style="bold",
-        caption_style="dim",
+@dataclasses.dataclass(frozen=True)
+class FittedTable:
+    """A table for a terminal of any width.
+
+    Where not all columns fit side by side, they follow below one another, each block with the
+    names of the rows again. Nothing is cut. A terminal without Unicode gets ASCII.
+
+    Attributes:
+      layout: the table.
+    """
+
+    layout: Layout
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        layout = _in_ascii(self.layout) if options.ascii_only else self.layout
+        if layout.title:
+            yield Text(f"{layout.title}\n", style="bold")
+        blocks = _blocks(layout, options.max_width)
+        for number, (columns, gap) in enumerate(blocks):
+            if number:
+                yield ""
+            yield _table(layout, columns, gap, options.ascii_only)
+        if layout.caption:
+            yield Text(layout.caption, style="dim")
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """Names and what is said of each; the second column wraps.
+
+    Attributes:
+      headers: of the two columns.
+      rows: name and text.
+    """
+
+    headers: tuple[str, str]
+    rows: Sequence[tuple[str, str]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        table = _empty(_WIDE_GAP, options.ascii_only)
+        table.add_column(self.headers[0], overflow="fold", no_wrap=True)
+        table.add_column(self.headers[1])
+        for row in self.rows:
+            table.add_row(*(Text(ascii_text(cell) if options.ascii_only else cell) for cell in row))
+        yield table
+
+
+def _blocks(layout: Layout, width: int) -> list[tuple[Sequence[Column], int]]:
+    """Cut the columns into blocks that fit, each with the spaces between its columns."""
+    names, *rest = layout.columns
+    for gap in (_WIDE_GAP, _NARROW_GAP):
+        if _width(layout.columns, gap) <= width:
+            return [(layout.columns, gap)]
+    blocks: list[list[Column]] = [[names]]
+    for column in rest:
+        if len(blocks[-1]) > 1 and _width([*blocks[-1], column], _WIDE_GAP) > width:
+            blocks.append([names])
+        blocks[-1].append(column)
+    return [(block, _WIDE_GAP) for block in blocks]
+
+
+def _width(columns: Sequence[Column], gap: int) -> int:
+    return sum(map(_column_width, columns)) + gap * (len(columns) - 1)
+
+
+def _column_width(column: Column) -> int:
+    return max(
+        cell_len(line) for text in (column.header, *column.cells) for line in text.split("\n")
     )
-    for number, column in enumerate(layout.columns):
+
+
+def _table(layout: Layout, columns: Sequence[Column], gap: int, is_ascii: bool) -> Table:
+    table = _empty(gap, is_ascii)
+    for number, column in enumerate(columns):
         table.add_column(
             column.header,
             justify="right" if number else "left",
             vertical="bottom",
             no_wrap=number > 0,
+            overflow="fold",  # a name too long for the terminal goes on below
         )
-    for number, row in enumerate(zip(*(column.cells for column in layout.columns), strict=True)):
+    for number, row in enumerate(zip(*(column.cells for column in columns), strict=True)):
         if number == layout.limit_row:
             table.add_section()
-        table.add_row(*row, style="bold" if number == layout.best_row else None)
+        table.add_row(*map(Text, row), style="bold" if number == layout.best_row else None)
     return table
 
 
+def _empty(gap: int, is_ascii: bool) -> Table:
+    return Table(
+        box=_ASCII if is_ascii else box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, gap - 1, 0, 0),  # and one of the line between
+        pad_edge=False,
+    )
+
+
+def _in_ascii(layout: Layout) -> Layout:
+    return layout._replace(
+        title=ascii_text(layout.title),
+        caption=ascii_text(layout.caption),
+        columns=[
+            Column(ascii_text(column.header), [ascii_text(cell) for cell in column.cells])
+            for column in layout.columns
+        ],
+    )
+
+
+def ascii_text(text: str) -> str:
+    """Write what this package prints with ASCII alone.
+
+    Example:
+      >>> ascii_text("1235±13 as ever …")
+      '1235+-13 as ever ...'
+    """
+    for character, instead in _INSTEAD.items():
+        text = text.replace(character, instead)
+    return text.encode("ascii", "backslashreplace").decode("ascii")
+
+
 def plain_text(layout: Layout) -> str:
-    """Lay the table out without colours, as wide as it needs to be."""
+    """Lay the table out without colors, in 80 columns or as wide as it needs to be."""
+    lines = f"{layout.title}\n{layout.caption}".split("\n")
+    width = max(_USUAL_WIDTH, _width(layout.columns, _NARROW_GAP), *map(cell_len, lines))
     file = io.StringIO()
-    Console(file=file, width=200, color_system=None).print(rich_table(layout))
+    Console(file=file, width=width, color_system=None).print(FittedTable(layout))
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines())

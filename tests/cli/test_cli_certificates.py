@@ -94,7 +94,7 @@ class TestImprove:
         for arguments, message in (
             (["--steps", 0], "jaxsched: error: --steps is 0; expected an integer >= 1"),
             (["--chains", 0], "jaxsched: error: --chains is 0; expected an integer >= 1"),
-            (["--bound", "none"], "jaxsched: error: no bound is called 'none'"),
+            (["--bound", "prise"], "jaxsched: error: no bound is called 'prise'"),
             (["--policy", "fcfa"], "jaxsched: error: no rule is called 'fcfa'"),
         ):
             code, out, err = run("improve", *SMALL, *arguments)

@@ -58,7 +58,7 @@ class TestInterrupts:
     def test_while_loading_end_it_without_a_traceback(self, tmp_path):
         (tmp_path / "jax.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
         done = subprocess.run(
-            [sys.executable, "-c", "from jaxsched_command import main; main()"],
+            [sys.executable, "-c", "from jaxsched.cli import script; script()", "policies"],
             env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])},
             capture_output=True,
             text=True,
@@ -79,3 +79,14 @@ class TestInterrupts:
         assert run("compare", *SMALL, "--policies", "svf", "--plot", target)[0] == 130
         assert target.read_text() == "before"
         assert list(tmp_path.iterdir()) == [target]
+
+    def test_a_closed_pipe_ends_it_quietly(self):
+        """As in ``jaxsched policies | head -1``, where the reader leaves first."""
+        read, write = os.pipe()
+        os.close(read)
+        command = [sys.executable, "-m", "jaxsched", "--help"]
+        done = subprocess.run(
+            command, cwd=ROOT, stdout=write, stderr=subprocess.PIPE, text=True, check=False
+        )
+        os.close(write)
+        assert (done.returncode, done.stderr) == (1, "")

@@ -74,14 +74,65 @@ def test_counts_seconds_on_a_server(run, tmp_path):
     flags = ["--objective", "p99", "--server", "llama2_70b_2xa100", "--json", tmp_path / "run.json"]
     code, out, _ = run("tune", tmp_path / "rule.json", *SMALL, *flags)
     assert code == 0
-    assert "p99 on held-out backlogs, s" in out
+    assert "KV capacity 53,248 tokens" in out
+    assert "(s)" in out
     saved = json.loads((tmp_path / "run.json").read_text())["history"]
-    both = js.workloads.mixed(jax.random.key(0), num_requests=40, batch=8)
+    both = js.workloads.mixed(jax.random.key(0), num_requests=40, batch=8, kv_capacity=53248)
     held_out = jax.tree.map(lambda leaf: leaf[4:], both)
     sched = js.simulate(held_out, js.prioritize(held_out, "smallest_volume"))  # where it starts
     clock = js.clock.PRESETS["llama2_70b_2xa100"]
     expected = js.metrics.summary(held_out, sched, clock)["p99_latency_s"].mean()
     np.testing.assert_allclose(saved["validation"][0], expected, rtol=1e-5)
+
+
+def test_says_how_many_steps_ran_and_which_was_best(run, tuned, tmp_path):
+    _, out, saved = tuned
+    best = saved["best_step"]
+    said = f"step {best} was best" if best else "none was better than the start, which is kept"
+    assert f"ran 12 steps; {said}" in out
+    flags = ["--steps", "500", "--patience", "1", "--minibatch", "1"]
+    _, out, _ = run("tune", tmp_path / "other.json", *SMALL, *flags)
+    assert "of 500, stopped by --patience 1; " in out
+
+
+def test_the_rule_knows_what_it_was_tuned_on(run, tuned, tmp_path):
+    path, _, _ = tuned
+    about = {
+        "source": "workload mixed",
+        "num_requests": 40,
+        "num_instances": 4,
+        "kv_capacity": 16492,
+        "server": None,
+        "objective": "mean_latency",
+    }
+    assert js.policies.tuned_on(path) == about
+    js.policies.save(js.policies.load(path), tmp_path / "rule.npz", tuned_on=about)
+    assert js.policies.tuned_on(tmp_path / "rule.npz") == about
+    for name in ("bare.json", "bare.npz"):
+        js.policies.save(js.policies.load(path), tmp_path / name)
+        assert js.policies.tuned_on(tmp_path / name) == {}
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize(
+    ("flags", "here"),
+    [
+        ("--workload mixed --requests 40", None),
+        ("--workload mixed --requests 41", "workload mixed, 41 requests, 16492 KV tokens"),
+        ("--workload chat --requests 40", "workload chat, 40 requests, 16492 KV tokens"),
+        (
+            "--workload mixed --requests 40 --capacity 9000",
+            "workload mixed, 40 requests, 9000 KV tokens",
+        ),
+    ],
+)
+def test_compare_warns_where_a_rule_was_tuned_on_something_else(run, tuned, flags, here):
+    rule = f"file:{tuned[0]}"
+    code, _, err = run("compare", *flags.split(), "--instances", "2", "--policies", rule)
+    assert code == 0
+    there = "workload mixed, 40 requests, 16492 KV tokens"
+    said = f"jaxsched: warning: {rule} was tuned on {there}; here it orders {here}\n"
+    assert err == ("" if here is None else said)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The simulator against the round-by-round oracle, section 7's table, and itself."""
 
 import itertools
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -243,8 +244,14 @@ def test_one_call_an_operation_gives_the_same(many, monkeypatch, discipline, max
     options = {"discipline": discipline, "max_num_seqs": max_num_seqs}
     expected = js.simulate(inst, priority, **options).start
     monkeypatch.setattr(_one_kernel, "is_available", False)
+    _one_kernel.warn_if_untested.cache_clear()
     jax.clear_caches()
-    found = js.simulate(inst, priority, **options).start
+    with pytest.warns(UserWarning, match=r"was not tested with jaxsched .*XLA_FLAGS=--xla_backend"):
+        found = js.simulate(inst, priority, **options).start
+    with warnings.catch_warnings():  # it is said once
+        warnings.simplefilter("error")
+        js.simulate(jax.tree.map(lambda leaf: leaf[:3], inst), priority[:3], **options)
+    _one_kernel.warn_if_untested.cache_clear()
     jax.clear_caches()
     np.testing.assert_array_equal(found, expected)
 

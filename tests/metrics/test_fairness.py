@@ -42,10 +42,10 @@ def test_fairness_equals_loops_over_pairs_of_moments():
     unequal = 0
     for seed in range(NUM_SEEDS):
         reqs, out, log = stream(seed)
-        found = js.metrics.service_fairness(reqs, out)._asdict()
+        fairness = js.metrics.service_fairness(reqs, out)._asdict()
         for name, value in expected(reqs, out, log).items():
-            np.testing.assert_allclose(found[name], value, rtol=1e-9, err_msg=(seed, name))
-        unequal += found["largest_difference"] > 0
+            np.testing.assert_allclose(fairness[name], value, rtol=1e-9, err_msg=(seed, name))
+        unequal += fairness["largest_difference"] > 0
     assert unequal > NUM_SEEDS / 4
 
 
@@ -96,11 +96,11 @@ def test_a_hand_worked_stream():
         status=np.zeros(4, int),
         is_real=np.ones(4, bool),
     )
-    found = js.metrics.service_fairness(reqs, out)
-    assert found.service.tolist() == [7 + 4 + 3 + 2 + 1 + 2, 5 + 2]
-    assert found.largest_difference == 7 + 2 * 2
-    assert found.mean_ttft_s.tolist() == pytest.approx([(2 + 5 + 5) / 3, 11.0])
-    assert found.jain_service == pytest.approx(26**2 / (2 * (19**2 + 7**2)))
+    fairness = js.metrics.service_fairness(reqs, out)
+    assert fairness.service.tolist() == [7 + 4 + 3 + 2 + 1 + 2, 5 + 2]
+    assert fairness.largest_difference == 7 + 2 * 2
+    assert fairness.mean_ttft_s.tolist() == pytest.approx([(2 + 5 + 5) / 3, 11.0])
+    assert fairness.jain_service == pytest.approx(26**2 / (2 * (19**2 + 7**2)))
 
 
 def test_outputs_that_the_server_cut_count_as_cut():
@@ -110,9 +110,9 @@ def test_outputs_that_the_server_cut_count_as_cut():
     cut = reqs.replace(
         output_tokens=np.minimum(reqs.output_tokens, longest - np.asarray(reqs.prompt_tokens))
     )
-    found = js.metrics.service_fairness(reqs, out, server=server)
+    fairness = js.metrics.service_fairness(reqs, out, server=server)
     for name, value in js.metrics.service_fairness(cut, out)._asdict().items():
-        np.testing.assert_array_equal(getattr(found, name), value)
+        np.testing.assert_array_equal(getattr(fairness, name), value)
 
 
 def test_requests_without_clients_are_refused():
@@ -131,6 +131,6 @@ def test_padding_belongs_to_no_client():
 
         return jax.tree.map(longer, tree).replace(is_real=np.arange(n + 1) < n)
 
-    found = js.metrics.service_fairness(padded(reqs), padded(out))
+    fairness = js.metrics.service_fairness(padded(reqs), padded(out))
     for name, value in js.metrics.service_fairness(reqs, out)._asdict().items():
-        np.testing.assert_array_equal(getattr(found, name), value)
+        np.testing.assert_array_equal(getattr(fairness, name), value)

@@ -24,12 +24,12 @@ def is_exact(name):
     return not (name.startswith("p") and name.endswith("itl_s"))
 
 
-def assert_equal(found, expected, message):
-    assert set(found) >= set(expected), message
+def assert_equal(measures, expected, message):
+    assert set(measures) >= set(expected), message
     for name, value in expected.items():
         rtol = 1e-9 if is_exact(name) else 0.01
         np.testing.assert_allclose(
-            found[name], value, rtol=rtol, atol=1e-12, err_msg=(message, name)
+            measures[name], value, rtol=rtol, atol=1e-12, err_msg=(message, name)
         )
 
 
@@ -66,10 +66,10 @@ def test_every_metric_equals_loops_over_tokens():
     finished = 0
     for seed, (scenario, log, reqs, out) in enumerate(streams(range(NUM_SEEDS))):
         targets = random_targets(seed, len(scenario.prompt))
-        found = js.metrics.service_summary(reqs, out, server=server_of(scenario), **targets)
+        measures = js.metrics.service_summary(reqs, out, server=server_of(scenario), **targets)
         expected = reference.summary(scenario, log, **targets)
-        assert_equal(found, expected, seed)
-        assert all(value.shape == () for value in found.values())
+        assert_equal(measures, expected, seed)
+        assert all(value.shape == () for value in measures.values())
         finished += log.status == "ok" and log.num_preemptions > 0
     assert finished > NUM_SEEDS / 10
 
@@ -80,12 +80,12 @@ def test_a_window_keeps_requests_that_arrive_in_it():
         times = sorted(set(scenario.arrival_s))
         window = (times[len(times) // 4], times[-1] if len(times) > 1 else np.inf)
         targets = {"ttft_slo_s": np.full(len(scenario.prompt), 2.0)}
-        found = js.metrics.service_summary(
+        measures = js.metrics.service_summary(
             reqs, out, server=server_of(scenario), window=window, **targets
         )
         expected = reference.summary(scenario, log, window=window, **targets)
-        assert_equal(found, expected, seed)
-        assert "p99_itl_s" not in found
+        assert_equal(measures, expected, seed)
+        assert "p99_itl_s" not in measures
         cut += expected["num_requests"] < len(scenario.prompt)
     assert cut > NUM_SEEDS / 2
 
@@ -113,10 +113,10 @@ def test_requests_and_a_server_are_broadcast_to_the_outcome():
     server = server_of(scenario)
     twice = jax.tree.map(lambda leaf: np.stack([leaf, leaf]), out)
     grid = server.replace(kv_capacity=np.array([server.kv_capacity, 2 * server.kv_capacity]))
-    found = js.metrics.service_summary(reqs, twice, server=grid)
+    measures = js.metrics.service_summary(reqs, twice, server=grid)
     one = js.metrics.service_summary(reqs, out, server=server)
-    assert found["peak_kv_share"].tolist() == [one["peak_kv_share"], one["peak_kv_share"] / 2]
-    assert found["mean_slowdown"].tolist() == [one["mean_slowdown"]] * 2
+    assert measures["peak_kv_share"].tolist() == [one["peak_kv_share"], one["peak_kv_share"] / 2]
+    assert measures["mean_slowdown"].tolist() == [one["mean_slowdown"]] * 2
 
 
 def outcome(arrival, scheduled, first, last, status=0):
@@ -137,9 +137,9 @@ OUT = outcome([0, 1, 2], [0, 2, 3], [1, 4, 4], [3, 4, 10])
 
 
 def test_hand_worked_streams():
-    found = js.metrics.service_summary(REQS, OUT, ttft_slo_s=2.0, tpot_slo_s=1.0)
+    measures = js.metrics.service_summary(REQS, OUT, ttft_slo_s=2.0, tpot_slo_s=1.0)
     assert {
-        name: found[name].item()
+        name: measures[name].item()
         for name in (
             "mean_ttft_s",
             "p50_ttft_s",
@@ -174,7 +174,7 @@ def test_hand_worked_streams():
             "attainment": 1 / 3,
         }
     )
-    assert not {"max_itl_s", "p99_itl_s", "num_steps", "busy_share"} & set(found)
+    assert not {"max_itl_s", "p99_itl_s", "num_steps", "busy_share"} & set(measures)
 
 
 def test_targets_of_the_requests_count_where_none_are_given():
@@ -192,21 +192,21 @@ def test_refused_and_unfinished_requests_are_missed():
     status = [js.Status.OK, js.Status.REFUSED, js.Status.STEP_LIMIT]
     lost = np.where(np.array(status) == 0, OUT.completion, np.nan)
     out = OUT.replace(status=np.array(status), completion=lost)
-    found = js.metrics.service_summary(REQS, out, e2e_slo_s=100.0)
-    assert [found[f"num_{kind}"].item() for kind in ("requests", "refused", "unfinished")] == [
+    measures = js.metrics.service_summary(REQS, out, e2e_slo_s=100.0)
+    assert [measures[f"num_{kind}"].item() for kind in ("requests", "refused", "unfinished")] == [
         3,
         1,
         1,
     ]
-    assert found["attainment"] == 1 / 3
-    assert found["mean_e2e_s"] == 3.0
+    assert measures["attainment"] == 1 / 3
+    assert measures["mean_e2e_s"] == 3.0
 
 
 def test_nothing_served_is_no_error():
     out = OUT.replace(status=np.full(3, js.Status.REFUSED), completion=np.full(3, np.nan))
-    found = js.metrics.service_summary(REQS, out, e2e_slo_s=100.0)
-    assert np.isnan([found["mean_ttft_s"], found["p99_e2e_s"], found["duration_s"]]).all()
-    assert found["attainment"] == found["goodput_requests_per_s"] == 0
+    measures = js.metrics.service_summary(REQS, out, e2e_slo_s=100.0)
+    assert np.isnan([measures["mean_ttft_s"], measures["p99_e2e_s"], measures["duration_s"]]).all()
+    assert measures["attainment"] == measures["goodput_requests_per_s"] == 0
 
 
 def test_a_backlog_read_by_a_clock_has_service_metrics():
@@ -214,7 +214,7 @@ def test_a_backlog_read_by_a_clock_has_service_metrics():
     sched = js.simulate(inst, inst.output_tokens)
     clock = js.clock.PRESETS["llama2_70b_2xa100"]
     out = js.Outcome.from_schedule(inst, sched, clock)
-    found = js.metrics.service_summary(js.Requests.of_backlog(inst), out)
+    measures = js.metrics.service_summary(js.Requests.of_backlog(inst), out)
     backlog = js.metrics.summary(inst, sched, clock)
     for name, other in {
         "mean_e2e_s": "mean_latency_s",
@@ -223,7 +223,7 @@ def test_a_backlog_read_by_a_clock_has_service_metrics():
         "duration_s": "makespan_s",
         "throughput_tokens_per_s": "throughput_tokens_per_s",
     }.items():
-        np.testing.assert_allclose(found[name], backlog[other], rtol=1e-12)
+        np.testing.assert_allclose(measures[name], backlog[other], rtol=1e-12)
 
 
 class TestErrors:
@@ -283,7 +283,7 @@ def test_histogram_percentiles_are_within_one_percent():
         gaps = np.clip(gaps, edges[0], np.nextafter(edges[-1], 0))
         counts = np.histogram(gaps, edges)[0]
         out = OUT.replace(itl_histogram=counts)
-        found = js.metrics.service_summary(REQS, out)
+        measures = js.metrics.service_summary(REQS, out)
         for percent in (50, 90, 95, 99):
             expected = np.percentile(gaps, percent)
-            assert found[f"p{percent}_itl_s"] == pytest.approx(expected, rel=0.0091), seed
+            assert measures[f"p{percent}_itl_s"] == pytest.approx(expected, rel=0.0091), seed

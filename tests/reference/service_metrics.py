@@ -53,7 +53,7 @@ def summary(
         r: (times[r][-1] - times[r][0]) / (len(times[r]) - 1) for r in served if len(times[r]) > 1
     }
     gaps = [b - a for r in served for a, b in zip(times[r], times[r][1:], strict=False)]
-    found = {
+    measures = {
         **_distribution("ttft_s", list(ttft.values())),
         **_distribution("tpot_s", list(tpot.values())),
         **_distribution("itl_s", gaps),
@@ -64,35 +64,35 @@ def summary(
     }
     if window is not None or log.status != "ok":
         # The histogram holds gaps of all requests.
-        found = {k: v for k, v in found.items() if not (k[0] == "p" and k.endswith("itl_s"))}
+        measures = {k: v for k, v in measures.items() if not (k[0] == "p" and k.endswith("itl_s"))}
 
     duration = _duration(scenario, chosen, times, served)
-    found["num_requests"] = len(chosen)
-    found["num_refused"] = sum(log.out_status[r] == "refused" for r in chosen)
-    found["num_unfinished"] = sum(log.out_status[r] == "unfinished" for r in chosen)
-    found["duration_s"] = duration
+    measures["num_requests"] = len(chosen)
+    measures["num_refused"] = sum(log.out_status[r] == "refused" for r in chosen)
+    measures["num_unfinished"] = sum(log.out_status[r] == "unfinished" for r in chosen)
+    measures["duration_s"] = duration
     output = sum(len(times[r]) for r in served)
-    found["throughput_requests_per_s"] = len(served) / duration if served else 0
-    found["throughput_tokens_per_s"] = output / duration if served else 0
+    measures["throughput_requests_per_s"] = len(served) / duration if served else 0
+    measures["throughput_tokens_per_s"] = output / duration if served else 0
     total = output + sum(scenario.prompt[r] for r in served)
-    found["throughput_total_tokens_per_s"] = total / duration if served else 0
+    measures["throughput_total_tokens_per_s"] = total / duration if served else 0
     if not (ttft_slo_s is None and tpot_slo_s is None and e2e_slo_s is None):
         good = 0
         for r in served:
             meets = ttft_slo_s is None or ttft[r] <= ttft_slo_s[r]
             meets = meets and (tpot_slo_s is None or tpot.get(r, 0) <= tpot_slo_s[r])
             good += meets and (e2e_slo_s is None or e2e[r] <= e2e_slo_s[r])
-        found["goodput_requests_per_s"] = good / duration if good else 0
-        found["attainment"] = good / len(chosen)
-    found["num_preemptions"] = sum(log.out_preemptions[r] for r in chosen)
-    found["share_preempted"] = sum(log.out_preemptions[r] > 0 for r in chosen) / len(chosen)
-    return found | _whole_run(scenario, log, times)
+        measures["goodput_requests_per_s"] = good / duration if good else 0
+        measures["attainment"] = good / len(chosen)
+    measures["num_preemptions"] = sum(log.out_preemptions[r] for r in chosen)
+    measures["share_preempted"] = sum(log.out_preemptions[r] > 0 for r in chosen) / len(chosen)
+    return measures | _whole_run(scenario, log, times)
 
 
 def _whole_run(scenario, log: Log, times) -> dict[str, float]:
     everyone = range(len(times))
     served = [r for r in everyone if log.out_status[r] == "finished"]
-    found = {
+    measures = {
         "num_steps": len(log.step_end),
         "recomputed_tokens": sum(log.out_recomputed),
         "peak_kv_tokens": max(log.step_tokens, default=0),
@@ -107,13 +107,13 @@ def _whole_run(scenario, log: Log, times) -> dict[str, float]:
     mean = held / run if held else 0
     kv_capacity = scenario.settings.usable_blocks * scenario.settings.block_size
     share = sum(log.out_recomputed) / computed if computed else 0
-    found["recompute_share"] = share if is_over else math.nan
-    found["mean_kv_tokens"] = mean
-    found["peak_kv_share"] = found["peak_kv_tokens"] / kv_capacity
-    found["mean_kv_share"] = mean / kv_capacity
+    measures["recompute_share"] = share if is_over else math.nan
+    measures["mean_kv_tokens"] = mean
+    measures["peak_kv_share"] = measures["peak_kv_tokens"] / kv_capacity
+    measures["mean_kv_share"] = mean / kv_capacity
     busy = sum(end - begin for begin, end in zip(log.step_clock, log.step_end, strict=True))
-    found["busy_share"] = busy / run if busy else 0
-    return found
+    measures["busy_share"] = busy / run if busy else 0
+    return measures
 
 
 def alone_s(scenario, r: int) -> float:
@@ -130,11 +130,11 @@ def _duration(scenario, chosen, times, served) -> float:
 
 
 def _distribution(name: str, values: list[float]) -> dict[str, float]:
-    found = {f"mean_{name}": math.fsum(values) / len(values) if values else math.nan}
+    measures = {f"mean_{name}": math.fsum(values) / len(values) if values else math.nan}
     for percent in PERCENTS:
-        found[f"p{percent}_{name}"] = percentile(values, percent) if values else math.nan
-    found[f"max_{name}"] = max(values) if values else math.nan
-    return found
+        measures[f"p{percent}_{name}"] = percentile(values, percent) if values else math.nan
+    measures[f"max_{name}"] = max(values) if values else math.nan
+    return measures
 
 
 # ---- fairness ----

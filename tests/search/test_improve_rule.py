@@ -18,7 +18,7 @@ def inst():
 
 def test_it_is_a_rule_like_any_other(inst):
     rule = js.policies.make("improve", num_steps=100, num_chains=2)
-    found = js.compare(inst, {"svf": "svf", "improve": rule}, baseline="svf", bound="price")
+    found = js.compare(inst, {"svf": "svf", "improve": rule}, baseline="svf")
     expected = js.improve(inst, "svf", num_steps=100, num_chains=2, key=KEY)
     np.testing.assert_array_equal(
         found.metrics["improve"]["total_latency_rounds"], expected.history[:, -1]

@@ -53,7 +53,7 @@ class TestMeanBars:
         assert bars(ax) == [30, 12, 20]
         assert [label.get_text() for label in ax.get_yticklabels()] == list(ESTIMATES)
         assert ax.yaxis_inverted()
-        assert texts(ax) == ["30", "12", "20"]
+        assert texts(ax) == ["30.0", "12.0", "20"]  # as their intervals warrant
         assert (ax.get_xlabel(), ax.get_title()) == ("mean latency (rounds)", "three")
 
     def test_intervals_are_drawn_where_there_are_any(self, ax):
@@ -116,7 +116,7 @@ def test_a_search_is_drawn_above_its_bound(ax):
 class TestMemory:
     def test_profiles_end_where_nothing_is_held(self, batch, ax):
         inst = batch[0]
-        schedules = {rule: js.simulate(inst, js.prioritize(rule, inst)) for rule in ("fcfs", "svf")}
+        schedules = {rule: js.simulate(inst, js.prioritize(inst, rule)) for rule in ("fcfs", "svf")}
         assert js.plots.memory(inst, schedules, title="t", ax=ax) is ax
         *drawn, capacity = ax.lines
         for line, sched in zip(drawn, schedules.values(), strict=True):
@@ -153,7 +153,7 @@ class TestHeatmap:
     NAMES = types.MappingProxyType({"row_label": "rule", "column_label": "M"})
 
     def draw(self, values, **options):
-        """On axes whose figure is laid out with a colour bar."""
+        """On axes whose figure is laid out with a color bar."""
         ax = Figure(layout="constrained").subplots()
         rows, columns = np.shape(values)
         js.plots.heatmap(
@@ -162,8 +162,8 @@ class TestHeatmap:
         return ax
 
     def bar(self, ax):
-        (colours,) = (axes for axes in ax.figure.axes if axes is not ax)
-        return colours
+        (colors,) = (axes for axes in ax.figure.axes if axes is not ax)
+        return colors
 
     def test_writes_every_number_in_its_place(self, ax):
         values = [[0.125, 0.25, 1234.4], [1.0, 0.0, NAN]]
@@ -179,18 +179,18 @@ class TestHeatmap:
         ax = self.draw([[7.387, 0.1623, 0.07802, -0.5]], is_share=True)
         assert texts(ax) == ["739%", "16%", "7.8%", "-50%"]
 
-    def test_the_colour_bar_says_what_the_colours_are(self):
+    def test_the_color_bar_says_what_the_colors_are(self):
         ax = self.draw([[0.1, 0.9]], is_share=True, label="gap, lower is better", title="t")
         bar = self.bar(ax)
         assert (bar.get_xlabel(), ax.get_title()) == ("gap, lower is better", "t")
-        assert "50%" in [tick.get_text() for tick in bar.get_xticklabels()]
+        assert "40%" in [tick.get_text() for tick in bar.get_xticklabels()]
 
     @pytest.mark.parametrize(("bad", "limits"), [(900.0, (1, 5)), (-900.0, (1, 5)), (7.0, (1, 7))])
     def test_one_bad_rule_does_not_flatten_the_others(self, bad, limits):
         (image,) = self.draw([[bad, bad], [1, 2], [2, 3], [4, 5]]).images
         assert image.get_clim() == limits
 
-    def test_an_arrow_shows_that_values_are_beyond_the_colours(self):
+    def test_an_arrow_shows_that_values_are_beyond_the_colors(self):
         def arrows(values):
             extent = self.bar(self.draw(values)).get_children()
             return sum(isinstance(each, PathPatch) for each in extent)
@@ -204,7 +204,7 @@ class TestHeatmap:
         (image,) = self.draw([[1, 1, 1], [1, 1, 9]]).images
         assert image.get_clim() == (1, 9)
 
-    def test_numbers_too_small_to_read_are_left_to_the_colours(self):
+    def test_numbers_too_small_to_read_are_left_to_the_colors(self):
         ax = Figure(figsize=(2, 2), layout="constrained").subplots()
         js.plots.heatmap(np.ones((30, 30)), range(30), range(30), ax=ax, **self.NAMES)
         assert texts(ax) == []
@@ -387,7 +387,7 @@ def test_capacities_far_apart_in_latency_are_logarithmic(ax, means, scale):
     assert (ax.get_xscale(), ax.get_yscale(), ax.get_ylabel()) == ("log", scale, "mean (rounds)")
 
 
-def test_bound_and_target_differ_in_colour(ax):
+def test_bound_and_target_differ_in_color(ax):
     mean = np.array([9.0, 6.0])
     curve = SimpleNamespace(at=np.array([10, 20]), mean=mean, low=mean, high=mean)
     js.plots.capacity(

@@ -10,6 +10,8 @@ import pytest
 from matplotlib.figure import Figure
 
 import jaxsched as js
+from tests.engine.online.outcomes import columns_of, outcome_of, requests_of
+from tests.engine.online.stored_logs import scenario_of
 
 matplotlib.use("agg")
 
@@ -35,7 +37,8 @@ def placed(ax):
     figure = ax.figure
     figure.draw_without_rendering()
     everything = [each for panel in figure.axes for each in (panel, *panel.child_axes)]
-    texts = []
+    texts = [text for legend in figure.legends for text in legend.get_texts()]
+    texts += [figure._suptitle] if figure.get_suptitle() else []
     for each in everything:
         texts += [each.title, each.xaxis.label, each.yaxis.label, *each.texts]
         if each.get_legend() is not None:
@@ -65,14 +68,21 @@ def batch():
 
 @pytest.fixture(scope="module")
 def schedules(batch):
-    return [js.simulate(batch, js.prioritize(rule, batch)) for rule in RULES]
+    return [js.simulate(batch, js.prioritize(batch, rule)) for rule in RULES]
 
 
 @pytest.mark.parametrize("width", [WIDE, COLUMN])
 class TestReadable:
-    @pytest.mark.parametrize("long", [False, True])
-    @pytest.mark.parametrize("worst", [1_900, 60_000])
-    @pytest.mark.parametrize("count", [1, 2, 5, 16])
+    @pytest.mark.parametrize(
+        ("count", "worst", "long"),
+        [
+            (1, 1900, False),
+            (2, 1900, True),
+            (5, 60_000, True),
+            (16, 60_000, False),
+            (16, 1900, True),
+        ],
+    )
     def test_mean_bars(self, width, count, worst, long):
         means = np.linspace(1000, worst, count)
         bars = {
@@ -173,6 +183,22 @@ class TestReadable:
         first = {name: sched[0] for name, sched in zip(RULES, schedules, strict=True)}
         js.plots.memory(batch[0], first, title=TITLE, ax=ax)
         assert_readable(ax)
+
+    @pytest.mark.parametrize("count", [1, 2, 5])
+    def test_service(self, width, count):
+        scenario = scenario_of("recompute")
+        log = scenario.log()
+        out, columns = outcome_of(scenario, log), columns_of(log)
+        figure = Figure(figsize=(width, 7.0), layout="constrained")
+        shown = names(count)
+        axes = js.plots.service(
+            requests_of(scenario),
+            dict.fromkeys(shown, out),
+            dict.fromkeys(shown, columns),
+            title=TITLE,
+            figure=figure,
+        )
+        assert_readable(axes["ttft"])
 
 
 @pytest.mark.parametrize("picture", ["mean_bars", "latency_cdf", "ratio"])

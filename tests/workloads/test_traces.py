@@ -127,7 +127,7 @@ class TestRead:
         with pytest.raises(ValueError, match="unknown trace format") as caught:
             traces.read(path)
         assert str(caught.value) == (
-            f"{path}: unknown trace format; columns found: {found}; known formats: "
+            f"{path}: unknown trace format; columns present: {found}; known formats: "
             "Azure LLM inference (ContextTokens, GeneratedTokens); "
             "BurstGPT (Request tokens, Response tokens); "
             "Mooncake (input_length, output_length); "

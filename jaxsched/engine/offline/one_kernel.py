@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import warnings
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
@@ -12,12 +14,26 @@ from jax import lax
 from jax.experimental.xla_metadata import set_xla_metadata
 
 # XLA compiles small loops on CPU into one function by itself and marks them like this. The mark
-# is not a documented interface, so it is used with the releases it was tested with only;
-# elsewhere the same program runs two to six times slower.
-_TESTED = ("0.10.",)
+# is not a documented interface, so it is used with the releases it was tested with only. With
+# jaxlib 0.10 and 0.11 a program without it takes 5 to 10 times as long; jaxlib 0.12 does as much by
+# itself, and the mark does no harm there.
+_TESTED = ("0.10.", "0.11.", "0.12.")
 _MARK = {"inlineable": "false", "xla_cpu_small_call": "true"}
+_FLAG = "--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold=1000000000"
 
 is_available = version("jaxlib").startswith(_TESTED)
+
+
+@functools.cache
+def warn_if_untested() -> None:
+    """Say once that this jaxlib is newer or older than the mark, and what may help."""
+    if not is_available:
+        warnings.warn(
+            f"jaxlib {version('jaxlib')} was not tested with jaxsched (0.10 to 0.12 were): "
+            "simulations on the CPU may take several times as long. Setting "
+            f"XLA_FLAGS={_FLAG} before jax starts helped on 0.10 and 0.11",
+            stacklevel=2,
+        )
 
 
 def as_one_kernel(function: Callable[..., Any], *args: Any) -> Any:
@@ -37,8 +53,9 @@ def as_one_kernel(function: Callable[..., Any], *args: Any) -> Any:
 
     # It also stops when an argument is not used, even one of which that is seen late.
     def using_all(*args: Any) -> tuple[Any, jax.Array]:
-        firsts = (lax.slice(arg.reshape(-1), (0,), (1,)) for arg in jax.tree.leaves(args))
-        return function(*args), sum(first.astype(jnp.int32) for first in firsts)
+        firsts = [lax.slice(arg.reshape(-1), (0,), (1,)) for arg in jax.tree.leaves(args)]
+        used = sum((each.astype(jnp.int32) for each in firsts), jnp.zeros(1, jnp.int32))
+        return function(*args), used
 
     with set_xla_metadata(**_MARK):
         return lax.optimization_barrier(jax.jit(using_all)(*args))[0]

@@ -59,6 +59,8 @@ def starts_in_order(
         for tokens in (inst.prompt_tokens, inst.output_tokens)
     )
     queues = Queues(prompt, output, inst.kv_capacity, max_num_seqs)
+    if jax.default_backend() == "cpu":
+        one_kernel.warn_if_untested()
     on_cpu: Kernel = one_kernel_a_group if one_kernel.is_available else wide
     static = _PLACEMENTS[discipline], admission
     start = lax.platform_dependent(

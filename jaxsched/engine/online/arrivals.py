@@ -43,18 +43,18 @@ class Checked(NamedTuple):
 def checked(arrivals: Arrivals, limits: Limits) -> Checked:
     """Look at requests ``[B, n]`` before they arrive at servers ``[B]``."""
     arrivals = Arrivals(
-        jnp.asarray(arrivals.arrival, jnp.float64),
-        *(jnp.asarray(tokens, jnp.int32) for tokens in arrivals[1:4]),
-        jnp.asarray(arrivals.priority),
+        arrival=jnp.asarray(arrivals.arrival, jnp.float64),
+        prompt=jnp.asarray(arrivals.prompt, jnp.int32),
+        output=jnp.asarray(arrivals.output, jnp.int32),
+        predicted=jnp.asarray(arrivals.predicted, jnp.int32),
+        priority=jnp.asarray(arrivals.priority),
     )
     room = limits.max_model_len[:, None] - arrivals.prompt
     most = arrivals.prompt + jnp.minimum(arrivals.output, room) - 1
     blocks = -(-most // limits.block_size[:, None])
     is_cut = limits.is_chunked[:, None] | (most <= limits.token_budget[:, None])
     is_real = jnp.isfinite(arrivals.arrival)
-    is_refused = is_real & (
-        (room < 1) | (blocks > limits.usable_blocks[:, None]) | ~is_cut
-    )
+    is_refused = is_real & ((room < 1) | (blocks > limits.usable_blocks[:, None]) | ~is_cut)
     is_nan = jnp.zeros_like(is_real)
     if jnp.issubdtype(arrivals.priority.dtype, jnp.floating):
         is_nan = jnp.isnan(arrivals.priority) & is_real
@@ -91,9 +91,7 @@ def streams_of(
         arrival=arrival,
         prompt=flat(arrivals.prompt, 1),
         final=flat(arrivals.prompt + jnp.minimum(arrivals.output, room) - 1, 1),
-        predicted=flat(
-            arrivals.prompt + jnp.maximum(jnp.minimum(arrivals.predicted, room), 1), 1
-        ),
+        predicted=flat(arrivals.prompt + jnp.maximum(jnp.minimum(arrivals.predicted, room), 1), 1),
         tier=tier,
     )
     return streams, order, waiting

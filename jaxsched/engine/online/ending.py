@@ -50,9 +50,8 @@ def end(kernel: Kernel, state: State, settled: Settled, until: jax.Array) -> Sta
     totals = state.totals._replace(
         steps=state.totals.steps + taken.astype(jnp.int64),
         peak=jnp.maximum(state.totals.peak, choose(closes, cached + state.filled, zero)),
-        token_seconds=state.totals.token_seconds + choose(
-            closes, _token_seconds(state, first.duration, rise, steps), 0.0
-        ),
+        token_seconds=state.totals.token_seconds
+        + choose(closes, _token_seconds(state, first.duration, rise, steps), 0.0),
         status=choose(first.is_stalled, int(Status.STALLED), state.totals.status),
     )
     if kernel.choices.has_histogram:
@@ -70,7 +69,7 @@ def end(kernel: Kernel, state: State, settled: Settled, until: jax.Array) -> Sta
 
 
 def _first(kernel: Kernel, state: State) -> _End:
-    """The step at hand."""
+    """Take the step at hand."""
     step, n = state.step, state.decoding
     closes = step.is_open & ~may_admit(kernel, state).may
     is_idle = (n == 0) & (step.prefilled == 0) & ~step.has_evicted

@@ -12,7 +12,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jaxsched.engine.online.lanes import choose, num_rows, once, put, take
+from jaxsched.engine.online.lanes import choose, num_rows, put, take
 from jaxsched.engine.online.queue import set_bit
 from jaxsched.engine.online.seats import NEVER, worst
 from jaxsched.engine.online.state import Head, blocks_of
@@ -38,7 +38,8 @@ def is_short(kernel: Kernel, state: State) -> jax.Array:
 
 def evict(kernel: Kernel, state: State, short: jax.Array) -> State:
     """Evict one victim in every stream that is ``short [B]``."""
-    records, seats, filling, size = state.records, state.seats, state.filling, kernel.limits.block_size
+    records, seats, filling = state.records, state.seats, state.filling
+    size = kernel.limits.block_size
     nowhere = num_rows(seats.end, size) - 1
     chunk, _ = chunk_of(kernel, state)
     # Those that decode have asked before.
@@ -104,9 +105,7 @@ def evict(kernel: Kernel, state: State, short: jax.Array) -> State:
         filled=state.filled - choose(goes_filling, filling.computed, 0),
         step=step._replace(
             has_evicted=step.has_evicted | short,
-            chunk=choose(
-                goes_filling, 0, choose(short & is_settled, chunk, step.chunk)
-            ),
+            chunk=choose(goes_filling, 0, choose(short & is_settled, chunk, step.chunk)),
         ),
         records=records._replace(
             known=knowns, last_token=last_tokens, max_itl=itls, preemptions=preemptions

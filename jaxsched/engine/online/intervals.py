@@ -25,7 +25,7 @@ class _Kernel(Protocol):
 
 
 def bucket_of(edges: jax.Array, itl: jax.Array) -> jax.Array:
-    """The bucket of each time between tokens, float64 seconds ``[B]`` to int32 ``[B]``."""
+    """Find the bucket of each time between tokens, float64 seconds ``[B]`` to int32 ``[B]``."""
     ratio = itl.astype(jnp.float32) * jnp.float32(1.0 / ITL_EDGES_S[0])
     near = jnp.log(ratio) * jnp.float32(_A_UNIT)  # right but for the very edges
     bucket = jnp.minimum(jnp.maximum(near, 0.0), NUM_BUCKETS - 1.0).astype(jnp.int32)

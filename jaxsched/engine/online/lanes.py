@@ -95,7 +95,7 @@ def put(writing: Writing, *writes: tuple[jax.Array, jax.Array, jax.Array]) -> li
 
 
 def once(one: jax.Array, compute: Callable[[], Any]) -> Any:
-    """What ``compute()`` returns, computed at this place and once.
+    """Return ``compute()``, computed at this place and once.
 
     XLA would copy the computation into everything that uses a result of it, ten times over in a
     step of this engine. A loop, of which XLA cannot know that it makes one turn, keeps it whole.

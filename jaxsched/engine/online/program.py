@@ -89,9 +89,7 @@ def _mappable(choices: Choices) -> Any:
 
         with jax.enable_x64(True):
             served = serve(*jax.tree.map(merged, args, tuple(is_mapped)))
-            split = jax.tree.map(
-                lambda leaf: leaf.reshape(axis_size, -1, *leaf.shape[1:]), served
-            )
+            split = jax.tree.map(lambda leaf: leaf.reshape(axis_size, -1, *leaf.shape[1:]), served)
         return split, jax.tree.map(lambda _: True, split)
 
     return serve
@@ -138,7 +136,7 @@ def _wide(
 def _in_groups(
     choices: Choices, given: Checked, limits: Limits, until: jax.Array
 ) -> tuple[Records, Totals]:
-    """A group of streams in step, each group as one compiled function."""
+    """Serve a group of streams in step, each group as one compiled function."""
     num_streams = limits.block_size.shape[0]
     width = min(num_streams, KERNEL_WIDTH)
 
@@ -152,9 +150,7 @@ def _in_groups(
         one = jnp.minimum(laid_out[0].prompt[0], 1)
         run = functools.partial(_run, choices, "loop")
         edges = jnp.asarray(ITL_EDGES_S)
-        return _by_stream(
-            *one_kernel.as_one_kernel(run, one, *laid_out, limits, until, edges)
-        )
+        return _by_stream(*one_kernel.as_one_kernel(run, one, *laid_out, limits, until, edges))
 
     parts = lax.map(group, jax.tree.map(grouped, (given, limits, until)))
     return jax.tree.map(lambda part: part.reshape(-1, *part.shape[2:])[:num_streams], parts)

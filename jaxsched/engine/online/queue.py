@@ -28,7 +28,7 @@ class Waiting(NamedTuple):
     rank: jax.Array  # int32 [(n + 1) B], of each request
     ranked: jax.Array  # int32 [(n + 1) B], the request of each rank
     arrivals: jax.Array  # int32 [(n + 1) B], requests not refused, by arrival; then nobody
-    levels: tuple[jax.Array, ...]  # uint32 [(words + 1) B] each; the last word is for writes of none
+    levels: tuple[jax.Array, ...]  # uint32 [(words + 1) B] each; the last word takes no writes
     arrived: jax.Array  # int32 [B]
     next_arrival: jax.Array  # float64 [B], of the first that has not arrived
 
@@ -72,14 +72,15 @@ def clear_bit(waiting: Waiting, request: jax.Array, here: jax.Array, writing: Wr
 
 
 def least(waiting: Waiting, lanes: jax.Array) -> jax.Array:
-    """The request of least rank that waits, int32 ``[B]``; nobody if none does."""
+    """Find the request of least rank that waits, int32 ``[B]``; nobody if none does."""
     nobody = jnp.full_like(lanes, num_rows(waiting.rank, lanes) - 1)
     place = jnp.zeros_like(nobody)
     for level in reversed(waiting.levels):
         word = take(level, place)
         lowest = (word & (~word + jnp.uint32(1))) - jnp.uint32(1)
         is_none = word == 0
-        place = (place << _BITS) + choose(is_none, 0, lax.population_count(lowest).astype(jnp.int32))
+        bit = lax.population_count(lowest).astype(jnp.int32)
+        place = (place << _BITS) + choose(is_none, 0, bit)
     return choose(is_none, nobody, take(waiting.ranked, choose(is_none, 0, place)))
 
 

@@ -151,7 +151,7 @@ def worst(
     own_row = _own_row(num_streams)
 
     def over_block(block: jax.Array, best: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-        most, first, seat = best
+        most, first, _ = best
         begin = block * width
         end, keys, admission = (
             take_rows(array, begin, width) for array in (seats.end, key, seats.admission)

@@ -64,9 +64,7 @@ def settle(kernel: Kernel, state: State) -> tuple[State, Settled]:
         (records.first_token, move.request, move.first_token),
     )
     never = jnp.full_like(nobody, NEVER)
-    end, block = put(
-        kernel.writing, (end, move.seat_left, never), (block, move.seat_left, never)
-    )
+    end, block = put(kernel.writing, (end, move.seat_left, never), (block, move.seat_left, never))
     leaves, enters = move.leaves.astype(jnp.int32), move.enters.astype(jnp.int32)
     seated = state.seated + enters
     totals = state.totals
@@ -96,9 +94,7 @@ def settle(kernel: Kernel, state: State) -> tuple[State, Settled]:
         seat_blocks=blocks_in_use(last_seat),
         seated=seated,
         filled=state.filled - move.known,
-        records=records._replace(
-            completion=completion, max_itl=max_itl, first_token=first_token
-        ),
+        records=records._replace(completion=completion, max_itl=max_itl, first_token=first_token),
         totals=totals,
     )
     return state, Settled(is_settled=~is_busy, first_end=first_end)

@@ -29,9 +29,7 @@ def begin(kernel: Kernel, state: State, settled: Settled, until: jax.Array) -> S
     """Begin the step of every stream that is settled, or stop the stream."""
     state, starts = _start(kernel, state, settled, until)
     if state.waiting is not None:
-        waiting = arrive(
-            state.waiting, kernel.streams.arrival, state.now, starts, kernel.writing
-        )
+        waiting = arrive(state.waiting, kernel.streams.arrival, state.now, starts, kernel.writing)
         state = look_up(kernel, state._replace(waiting=waiting))
     state = lax.while_loop(
         lambda state: any_of(starts & is_short(kernel, state)),
@@ -45,8 +43,10 @@ def _start(
     kernel: Kernel, state: State, settled: Settled, until: jax.Array
 ) -> tuple[State, jax.Array]:
     totals = state.totals
-    upcoming = state.next.arrival if state.waiting is None else jnp.minimum(
-        state.next.arrival, state.waiting.next_arrival
+    upcoming = (
+        state.next.arrival
+        if state.waiting is None
+        else jnp.minimum(state.next.arrival, state.waiting.next_arrival)
     )
     starts = state.is_live & ~state.step.is_open & settled.is_settled
     is_idle = (state.decoding + state.head - state.seated == 0) & (upcoming > state.now)
@@ -122,9 +122,7 @@ def admit(kernel: Kernel, state: State) -> State:
     here = choose(may, request, kernel.nobody)
     scheduled = take(state.records.first_scheduled, here)
     scheduled = choose(jnp.isnan(scheduled), state.now, scheduled)
-    (first_scheduled,) = put(
-        kernel.writing, (state.records.first_scheduled, here, scheduled)
-    )
+    (first_scheduled,) = put(kernel.writing, (state.records.first_scheduled, here, scheduled))
     long = chunk.astype(jnp.int64)
     state = state._replace(
         free=state.free - blocks,

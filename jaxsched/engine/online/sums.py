@@ -46,6 +46,7 @@ class Work(NamedTuple):
 
 
 def no_work(num_streams: int) -> Work:
+    """Make the work of no step."""
     zero = jnp.zeros(num_streams, jnp.int64)
     return Work(zero, zero, zero, zero, zero, zero)
 

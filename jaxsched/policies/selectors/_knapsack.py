@@ -63,9 +63,12 @@ def _exact_dp(max_capacity: int) -> Selector:
     def selector(inst: Instance) -> Select:
         capacity = inst.kv_capacity
         if not isinstance(capacity, Tracer) and int(capacity) > max_capacity:
-            raise ValueError(
-                f"kv_capacity is {int(capacity)} but the table of exact_dp ends at "
-                f"max_capacity={max_capacity}; pass max_capacity={int(capacity)}, or use scaled_dp"
+            raise InputError(
+                "kv_capacity",
+                int(capacity),
+                f"pass max_capacity={int(capacity)}, or use scaled_dp",
+                finding=f"is {int(capacity)} but the table of exact_dp ends at "
+                f"max_capacity={max_capacity}",
             )
         size = inst.prompt_tokens + inst.output_tokens
         max_count = min(size.shape[0], max_capacity // 2)  # a request holds at least 2 tokens
@@ -113,9 +116,11 @@ def scaled_dp(theta: int = 16, max_capacity: int = 16_492) -> Selector:
       Variable Prefill and Decode Lengths*, 2025, arXiv:2508.06133.
     """
     if not 1 <= theta <= max_capacity:
-        raise ValueError(
-            f"theta is {theta} and max_capacity is {max_capacity}; "
-            "expected 1 <= theta <= max_capacity tokens"
+        raise InputError(
+            "theta",
+            theta,
+            "expected 1 <= theta <= max_capacity tokens",
+            finding=f"is {theta} and max_capacity is {max_capacity}",
         )
     return _scaled_dp(int(theta), int(max_capacity))
 

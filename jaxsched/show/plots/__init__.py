@@ -9,6 +9,7 @@ from jaxsched.show.plots._memory import memory
 from jaxsched.show.plots._ratio import ratio
 from jaxsched.show.plots._schedule import schedule
 from jaxsched.show.plots._search import search
+from jaxsched.show.plots._service import service
 from jaxsched.show.plots._tuning import tuning
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "ratio",
     "schedule",
     "search",
+    "service",
     "stacked_axes",
     "tuning",
 ]

@@ -46,9 +46,20 @@ def stacked_axes(count: int) -> Any:
     return _subplots(count, squeeze=False, figsize=(7.5, 3.5 * count))[:, 0]
 
 
+def panels(layout: list[list[str]], figure: Any = None) -> dict[str, Axes]:
+    """Make axes by name, as ``Figure.subplot_mosaic`` lays them out, on a new figure if None."""
+    if figure is None:
+        figure = _pyplot().figure(layout="constrained", figsize=(7.5, 1 + 1.6 * len(layout)))
+    return figure.subplot_mosaic(layout)
+
+
 def _subplots(*shape: int, **options: Any) -> Any:
+    return _pyplot().subplots(*shape, layout="constrained", **options)[1]
+
+
+def _pyplot() -> Any:
     try:
         from matplotlib import pyplot
     except ImportError as error:
         raise ImportError('pictures need matplotlib: pip install "jaxsched[plot]"') from error
-    return pyplot.subplots(*shape, layout="constrained", **options)[1]
+    return pyplot

@@ -11,6 +11,7 @@ from jaxsched.show.plots._text import widest, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
 
 # Lengths are in points, or in font sizes where the name says so.
 _NARROW = 5 * 72  # a column of a paper has 3.3 inches
@@ -23,19 +24,16 @@ _NAMES_SHARE = 0.45  # of the width, at most, for names at the left
 _SLANT = 30  # degrees
 _ROWS_SHARE = 0.65  # of the height, about, for the rows that they name
 _MOST_OF_LABEL = 0.6  # of its length, on a line of the vertical label: two lines at most
+_LEAST_ROOM_SIZES = 6.0  # below, nothing can be read, and the figure is too small
 _PAD = 8  # that a layout leaves at the edges
-
-
-def is_narrow(ax: Axes) -> bool:
-    """Whether axes get no more width than a column of a paper."""
-    return share_of_figure(ax)[0] < _NARROW
 
 
 def text_size(ax: Axes) -> float:
     """Font size in points that suits the width of the axes."""
     from matplotlib import rcParams
 
-    return rcParams["font.size"] * (_NARROW_SIZE if is_narrow(ax) else 1)
+    is_narrow = share_of_figure(ax)[0] < _NARROW
+    return rcParams["font.size"] * (_NARROW_SIZE if is_narrow else 1)
 
 
 def finish(
@@ -68,14 +66,38 @@ def finish(
         _set_column_names(ax, columns)
     line = _LINE_SIZES * size if y_label else 0.0
     width, (left, right) = room(ax)[0] - line, _beside(ax)
-    centre = 0.5
+    center = 0.5
     if ax.figure.get_layout_engine() is not None:
-        centre += (right - left - line) / 2 / width
+        center += (right - left - line) / 2 / width
     ax.set_xlabel(wrapped(x_label, width, size), fontsize=size)
-    _legend_below(ax, centre, legend_title)
-    ax.set_title(wrapped(title, share_of_figure(ax)[0] - _PAD, size), fontsize=size, x=centre)
+    _legend_below(ax, center, legend_title)
+    ax.set_title(wrapped(title, share_of_figure(ax)[0] - _PAD, size), fontsize=size, x=center)
     height = max(room(ax)[1], _MOST_OF_LABEL * widest([y_label], size))
     ax.set_ylabel(wrapped(y_label, height, size), fontsize=size)
+
+
+def finish_figure(
+    figure: Figure | SubFigure, handles: Sequence[Any], labels: Sequence[str], title: str
+) -> None:
+    """Write a title above several axes, and below them one legend for all.
+
+    Args:
+      figure: laid out by ``layout="constrained"``, or else the legend may stand on axes.
+      handles: lines, one for each label.
+      labels: their names; empty ones are left out.
+      title: above everything.
+    """
+    from matplotlib import rcParams
+
+    width = figure.bbox.width * 72 / figure.dpi
+    size = rcParams["font.size"] * (_NARROW_SIZE if width < _NARROW else 1)
+    if title:
+        figure.suptitle(wrapped(title, width - _PAD, size), fontsize=size)
+    shown = [(handle, label) for handle, label in zip(handles, labels, strict=True) if label]
+    if shown:
+        handles, labels = zip(*shown, strict=True)
+        options = _legend_options(labels, width - _PAD, size)
+        figure.legend(handles=list(handles), loc="outside lower center", **options)
 
 
 def _set_row_names(ax: Axes, names: Sequence[object]) -> None:
@@ -103,42 +125,50 @@ def _set_column_names(ax: Axes, names: Sequence[object]) -> None:
             label.set(verticalalignment="top" if is_slanted else "center")
 
 
-def _legend_below(ax: Axes, centre: float, title: str | None) -> None:
+def _legend_below(ax: Axes, center: float, title: str | None) -> None:
     """Put the legend under the horizontal axis and its label, in as many columns as fit."""
     from matplotlib.transforms import ScaledTranslation
 
     handles, labels = _entries(ax)
     if not handles:
         return
-    size, width = _LEGEND_SIZE * text_size(ax), share_of_figure(ax)[0] - _PAD
+    below = ax.xaxis.get_tightbbox()
+    depth = 0 if below is None else (ax.bbox.y0 - below.y0) / ax.figure.dpi
+    ax.legend(
+        handles=handles,
+        **_legend_options(labels, share_of_figure(ax)[0] - _PAD, text_size(ax)),
+        loc="upper center",
+        bbox_to_anchor=(center, 0),
+        bbox_transform=ax.transAxes + ScaledTranslation(0, -depth, ax.figure.dpi_scale_trans),
+        title=title,
+        title_fontsize=_LEGEND_SIZE * text_size(ax),
+        borderaxespad=0.5,
+    )
+
+
+def _legend_options(labels: Sequence[str], width: float, text_size: float) -> dict[str, Any]:
+    """Lay out a legend of lines in as many columns as fit a width in points."""
+    size = _LEGEND_SIZE * text_size
     handle, gap = (_HANDLE_SIZES + _HANDLE_GAP_SIZES) * size, _COLUMN_GAP_SIZES * size
     names = [wrapped(label, width - handle, size) for label in labels]
     most = max(1, int((width + gap) / (handle + widest(names, size) + gap)))
     num_rows = -(-len(names) // most)
-    below = ax.xaxis.get_tightbbox()
-    depth = 0 if below is None else (ax.bbox.y0 - below.y0) / ax.figure.dpi
-    ax.legend(
-        handles,
-        names,
-        loc="upper center",
-        bbox_to_anchor=(centre, 0),
-        bbox_transform=ax.transAxes + ScaledTranslation(0, -depth, ax.figure.dpi_scale_trans),
-        ncols=-(-len(names) // num_rows),
-        fontsize=size,
-        title=title,
-        title_fontsize=size,
-        frameon=False,
-        borderpad=0,
-        borderaxespad=0.5,
-        handlelength=_HANDLE_SIZES,
-        handletextpad=_HANDLE_GAP_SIZES,
-        columnspacing=_COLUMN_GAP_SIZES,
-    )
+    return {
+        "labels": names,
+        "ncols": -(-len(names) // num_rows),
+        "fontsize": size,
+        "frameon": False,
+        "borderpad": 0,
+        "handlelength": _HANDLE_SIZES,
+        "handletextpad": _HANDLE_GAP_SIZES,
+        "columnspacing": _COLUMN_GAP_SIZES,
+    }
 
 
 def _entries(ax: Axes) -> tuple[list[Any], list[str]]:
     """Collect handles and labels of the axes and of those within them."""
-    entries = [each.get_legend_handles_labels() for each in (ax, *ax.child_axes)]
+    panels: list[Any] = [ax, *ax.child_axes]  # an inset is Axes, which its type does not say
+    entries = [each.get_legend_handles_labels() for each in panels]
     handles, labels = zip(*entries, strict=True)
     return list(itertools.chain(*handles)), list(itertools.chain(*labels))
 
@@ -147,10 +177,11 @@ def room(ax: Axes) -> tuple[float, float]:
     """Width and height in points that axes get, once what stands around them has its place."""
     if ax.figure.get_layout_engine() is None:
         return ax.bbox.width * _points(ax), ax.bbox.height * _points(ax)
-    width, height = share_of_figure(ax)
+    least, (width, height) = _LEAST_ROOM_SIZES * text_size(ax), share_of_figure(ax)
     around = ax.get_tightbbox()
     above_and_below = 0 if around is None else (around.height - ax.bbox.height) * _points(ax)
-    return width - sum(_beside(ax)) - _PAD, height - above_and_below - _PAD
+    width, height = width - sum(_beside(ax)) - _PAD, height - above_and_below - _PAD
+    return max(width, least), max(height, least)
 
 
 def _beside(ax: Axes) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""A table of numbers as colours."""
+"""A table of numbers as colors."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 _FAR = 5.0  # standard deviations of a normal distribution, by the median of deviations
 _DEVIATION = 1.4826  # of a normal distribution, over the median of its deviations
-_LEAST_SIZE = 5.0  # points; smaller numbers cannot be read, and are left to the colours
+_LEAST_SIZE = 5.0  # points; smaller numbers cannot be read, and are left to the colors
 _CELL_SHARE = 0.85  # of a cell, that its number may take
 _FLATTENED = 2.0  # times the span of the others, by values that are far away
-_BAR_SIZE, _BAR_SIZES = 0.8, 5.0  # font sizes, height of the colour bar alone and with its label
+_BAR_SIZE, _BAR_SIZES = 0.8, 5.0  # font sizes, height of the color bar alone and with its label
 _BAR_SHARE = 0.9  # of the width of the table
 _ROWS_FOR_BAR = 2
 _LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue; Rec. 601
@@ -38,9 +38,9 @@ def heatmap(
     title: str = "",
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw a table of numbers as colours, each with its number written on it, and a colour bar.
+    """Draw a table of numbers as colors, each with its number written on it, and a color bar.
 
-    Numbers have two digits, or all of their whole ones. Colours span the values within 5 standard
+    Numbers have two digits, or all of their whole ones. Colors span the values within 5 standard
     deviations of the median, estimated from the median of the deviations, so that one bad rule
     does not make the others look alike; an arrow on the bar says that there are values beyond.
 
@@ -50,7 +50,7 @@ def heatmap(
       columns: what the C columns are.
       row_label: what rows differ in.
       column_label: what columns differ in.
-      label: what the numbers are, and whether lower or higher is better; beside the colour bar.
+      label: what the numbers are, and whether lower or higher is better; under the color bar.
       is_share: write per cent.
       title: above the picture.
       ax: matplotlib axes to draw on; None makes new ones.
@@ -59,7 +59,7 @@ def heatmap(
       The axes.
 
     Raises:
-      ValueError: the shape of ``values`` is not that of the rows and columns.
+      ValueError: ``values`` has another shape than the rows and columns, or is all NaN.
       ImportError: matplotlib is not installed.
 
     Example:
@@ -80,7 +80,7 @@ def heatmap(
     image = ax.imshow(values, cmap="cividis", aspect="auto", vmin=low, vmax=high)
     finish(ax, x_label=column_label, y_label=row_label, title=title, rows=rows, columns=columns)
     _write_numbers(ax, image, is_share)
-    _draw_colour_bar(ax, image, label, is_share)
+    _draw_color_bar(ax, image, label, is_share)
     return ax
 
 
@@ -96,18 +96,21 @@ def _limits(values: np.ndarray) -> tuple[float, float]:
     return float(near.min()), float(near.max())
 
 
-def _draw_colour_bar(ax: Axes, image: Any, label: str, is_share: bool) -> None:
+def _draw_color_bar(ax: Axes, image: Any, label: str, is_share: bool) -> None:
     """Below the table, where it takes no width from the names at its left."""
+    from matplotlib.ticker import MaxNLocator
+
     values = image.get_array()
     is_below, is_above = values.min() < image.norm.vmin, values.max() > image.norm.vmax
     extend = "neither"
     if is_below or is_above:
         extend = "both" if is_below and is_above else "min" if is_below else "max"
     size, (width, height) = text_size(ax), room(ax)
-    bar = ax.figure.colorbar(
+    bar: Any = ax.figure.colorbar(
         image,
         ax=ax,
         extend=extend,
+        ticks=MaxNLocator(nbins=int(np.clip(width / (5 * size), 1, 5))),
         location="bottom",
         fraction=2 * _BAR_SIZE * size / height,  # at most; the aspect decides
         aspect=_BAR_SHARE * width / (_BAR_SIZE * size),
@@ -115,7 +118,6 @@ def _draw_colour_bar(ax: Axes, image: Any, label: str, is_share: bool) -> None:
     )
     bar.set_label(wrapped(label, width, size), fontsize=size)
     bar.ax.tick_params(labelsize=size)
-    bar.locator.set_params(nbins=int(np.clip(width / (5 * size), 1, 5)))
 
 
 def _write_numbers(ax: Axes, image: Any, is_share: bool) -> None:
@@ -131,8 +133,8 @@ def _write_numbers(ax: Axes, image: Any, is_share: bool) -> None:
         return
     is_dark = image.to_rgba(values)[..., :3] @ _LUMINANCE < 0.5
     for (row, column), text in texts.items():
-        colour = "white" if is_dark[row, column] else "black"
-        ax.text(column, row, text, ha="center", va="center", color=colour, fontsize=size)
+        color = "white" if is_dark[row, column] else "black"
+        ax.text(column, row, text, ha="center", va="center", color=color, fontsize=size)
 
 
 def _number_size(ax: Axes, shape: tuple[int, int], texts: Any) -> float:
@@ -145,5 +147,5 @@ def _number_size(ax: Axes, shape: tuple[int, int], texts: Any) -> float:
 def two_digits(value: float, is_share: bool) -> str:
     """Write a number, or a share in per cent, with two digits or all of its whole ones."""
     number, unit = (100 * value, "%") if is_share else (value, "")
-    digits = 2 - 1 - int(np.floor(np.log10(abs(number)))) if number else 0
+    digits = 1 - int(np.floor(np.log10(abs(number)))) if number else 0
     return f"{number:,.{max(digits, 0)}f}{unit}"

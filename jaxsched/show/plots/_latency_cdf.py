@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from jaxsched._lib.errors import InputError
 from jaxsched.metrics.latency import latency, outcome_of
 from jaxsched.model.clock import LinearClock
@@ -15,12 +13,11 @@ from jaxsched.model.outcome import Outcome
 from jaxsched.show.plots._arguments import Schedules, named, warn_of_old_form
 from jaxsched.show.plots._axes import curve_axes
 from jaxsched.show.plots._frame import finish
-from jaxsched.show.plots._style import line_style, require_distinct
+from jaxsched.show.plots._shares import draw_shares
+from jaxsched.show.plots._style import require_distinct
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-_MARKER_EVERY = 0.25  # of the length of the picture's diagonal
 
 
 def latency_cdf(
@@ -74,24 +71,7 @@ def latency_cdf(
         unit = _one_unit(outcomes)
     require_distinct(len(latencies), "schedules")
     ax = curve_axes(len(latencies)) if ax is None else ax
-    for number, (name, values) in enumerate(latencies.items()):
-        values = np.sort(np.asarray(values, np.float64), axis=None)
-        values = values[~np.isnan(values)]
-        if not values.size:
-            finding = f"has no latency to draw for {name!r}"
-            raise InputError("schedules", name, "expected at least one request", finding=finding)
-        share = np.arange(values.size + 1) / values.size
-        ax.step(
-            np.concatenate([[0.0], values]),
-            share,
-            where="post",
-            markevery=(0.05 * number % _MARKER_EVERY, _MARKER_EVERY),
-            markersize=5,
-            label=name,
-            **line_style(number),
-        )
-    ax.set_xlim(left=0)
-    ax.set_ylim(0, 1.02)
+    draw_shares(ax, latencies, "schedules")
     finish(
         ax,
         x_label=f"latency ({unit or 'rounds'}), lower is better",

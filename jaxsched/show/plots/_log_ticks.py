@@ -20,8 +20,8 @@ _STEPS = (
     (1.0, 3.0),
     (1.0,),
 )
-_MOST_LABELS = 6
-_ROOM_FOR_LABEL = 1.8  # of its own width or height
+_ROOM_FOR_LABEL = 1.3  # of its own width or height
+_LEAST_LABELS = 2
 
 
 def label_log_axis(ax: Axes, which: str) -> None:
@@ -32,19 +32,44 @@ def label_log_axis(ax: Axes, which: str) -> None:
     axis: Any = {"x": ax.xaxis, "y": ax.yaxis}[which]
     low, high = axis.get_view_interval()
     size, (width, height) = text_size(ax), room(ax)
-    labels = width / text_width(f"{high:,.0f}", size) if which == "x" else height / size
-    most = min(_MOST_LABELS, max(2, int(labels / _ROOM_FOR_LABEL)))
-    steps = next((each for each in _STEPS if _count(each, low, high) <= most), _STEPS[-1])
-    if _count(steps, low, high) < 2 and high < 10 * low:
-        axis.set_major_locator(MaxNLocator(most))
+    length = text_width(f"{high:,.0f}", size) / width if which == "x" else size / height
+    steps = next(
+        (each for each in _STEPS if _gap(each, low, high) >= _ROOM_FOR_LABEL * length), _STEPS[-1]
+    )
+    if len(_labels(steps, low, high)) < _LEAST_LABELS:
+        nbins = int(np.clip(1 / (2 * length), 1, 6))
+        axis.set_major_locator(MaxNLocator(nbins=nbins, steps=(1, 2, 5, 10)))
     else:
-        axis.set_major_locator(LogLocator(subs=steps, numticks=most + 1))
+        axis.set_major_locator(LogLocator(subs=steps, numticks=len(_labels(steps, low, high)) + 2))
     axis.set_major_formatter("{x:,.10g}")
     axis.set_minor_formatter(NullFormatter())
 
 
-def _count(steps: tuple[float, ...], low: float, high: float) -> int:
-    """Labels within the limits."""
+def label_capacities(ax: Axes, capacities: Any) -> None:
+    """Make the horizontal axis logarithmic, with as many of the capacities as it holds."""
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    ax.set_xscale("log")
+    low, high = ax.get_xlim()
+    length = text_width(f"{max(capacities):,}", text_size(ax)) / room(ax)[0]
+    apart = (high / low) ** (_ROOM_FOR_LABEL * length)  # as a ratio
+    ticks: list[float] = []
+    for capacity in sorted(capacities):
+        if not ticks or capacity >= apart * ticks[-1]:
+            ticks.append(capacity)
+    ax.xaxis.set_major_locator(FixedLocator(ticks))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter("{x:,.0f}")
+
+
+def _labels(steps: tuple[float, ...], low: float, high: float) -> np.ndarray:
+    """Numbers within the limits, ascending."""
     powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.log10(high) + 1)
-    labels = np.multiply.outer(powers, steps)
-    return int(np.count_nonzero((labels >= low) & (labels <= high)))
+    labels = np.multiply.outer(powers, steps).reshape(-1)
+    return labels[(labels >= low) & (labels <= high)]
+
+
+def _gap(steps: tuple[float, ...], low: float, high: float) -> float:
+    """Least distance between two labels, as a share of the axis."""
+    places = np.log(_labels(steps, low, high)) / np.log(high / low)
+    return float(np.diff(places).min(initial=np.inf))

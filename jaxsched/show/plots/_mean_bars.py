@@ -10,8 +10,9 @@ import numpy as np
 from jaxsched.metrics.statistics import Estimate
 from jaxsched.show.plots._axes import new_axes
 from jaxsched.show.plots._frame import finish, room, text_size
-from jaxsched.show.plots._style import BAR, LIMIT, written
+from jaxsched.show.plots._style import BAR, LIMIT
 from jaxsched.show.plots._text import text_width, widest, wrapped
+from jaxsched.show.tables import written
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,6 +30,8 @@ def mean_bars(
     ax: Axes | None = None,
 ) -> Axes:
     """Draw one bar for each mean, with its interval where there is one.
+
+    Numbers have as many digits as their intervals warrant, as in tables.
 
     Args:
       estimates: the mean and interval of each name, drawn from the top down.
@@ -68,31 +71,41 @@ def mean_bars(
     )
     finish(ax, x_label=label, title=title, rows=list(estimates))
     ax.set_ylim(len(mean) - 0.5 + 0.9 * has_limit, -0.6)
+    size, (width, _) = text_size(ax), room(ax)
+    numbers = [written(Estimate(*each)).partition("±")[0] for each in estimates.values()]
+    number_width = widest(numbers, size) + 2 * _GAP
     longest = max(np.nanmax(end), limit or 0.0)
-    ax.set_xlim(0, longest * _stretch(ax, mean))
-    for row in place:
-        _write(ax, written(mean[row]), end[row], row)
+    ax.set_xlim(0, longest / (1 - number_width / max(width, 2 * number_width)))
+    ax.set_xticks(_ticks(ax, size, width))
+    for row, number in enumerate(numbers):
+        _write(ax, number, end[row], row, size, width)
     if limit is not None:
         ax.axvline(limit, color=LIMIT, linestyle="--")
-        _write(ax, f"{limit_label} {written(limit)}".strip(), limit, len(mean), color=LIMIT)
+        number = written(Estimate(limit, limit, limit))
+        _write(ax, f"{limit_label} {number}".strip(), limit, len(mean), size, width, color=LIMIT)
     return ax
 
 
-def _stretch(ax: Axes, mean: np.ndarray) -> float:
-    """How far the axis goes beyond the longest bar, to hold the number at its end."""
-    number = widest(map(written, mean), text_size(ax)) + 2 * _GAP
-    return 1 / (1 - number / max(room(ax)[0], 2 * number))
+def _ticks(ax: Axes, size: float, width: float) -> list[float]:
+    """Round numbers, as many as fit, and none so near the end that it would be cut off."""
+    from matplotlib.ticker import MaxNLocator
+
+    end = ax.get_xlim()[1]
+    locator = MaxNLocator(nbins=int(np.clip(width / (4 * size), 1, 9)), steps=(1, 2, 5, 10))
+    half = text_width(f"{end:.0f}", size) / 2
+    return [tick for tick in locator.tick_values(0, end) if tick / end + half / width <= 1]
 
 
-def _write(ax: Axes, text: str, end: float, row: float, *, color: str = "black") -> None:
+def _write(
+    ax: Axes, text: str, at: float, row: float, size: float, width: float, color: str = "black"
+) -> None:
     """Write at the right of a place, or at its left where only there is enough room."""
-    size, width = text_size(ax), room(ax)[0]
-    at_left = width * end / ax.get_xlim()[1] - _GAP
+    at_left = width * at / ax.get_xlim()[1] - _GAP
     at_right = width - at_left - 2 * _GAP
     is_right = text_width(text, size) <= at_right or at_right >= at_left
     ax.annotate(
         wrapped(text, at_right if is_right else at_left, size),
-        (end, row),
+        (at, row),
         xytext=(_GAP if is_right else -_GAP, 0),
         textcoords="offset points",
         verticalalignment="center",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxsched.show.plots._axes import curve_axes
 from jaxsched.show.plots._frame import finish
-from jaxsched.show.plots._log_ticks import label_log_axis
+from jaxsched.show.plots._log_ticks import label_capacities, label_log_axis
 from jaxsched.show.plots._style import line_style, require_distinct
 
 if TYPE_CHECKING:
@@ -48,7 +48,6 @@ def ratio(
     """
     require_distinct(len(ratios), "rules")
     ax = curve_axes(len(ratios)) if ax is None else ax
-    ax.set_xscale("log", base=2)
     for number, (name, values) in enumerate(ratios.items()):
         # Later markers are smaller, so that lines that coincide are all seen.
         size = max(_LARGEST - 1.5 * number, _SMALLEST)
@@ -56,6 +55,6 @@ def ratio(
             capacities, values, label=name, markersize=size, fillstyle="none", **line_style(number)
         )
     label_log_axis(ax, "y")
-    ax.xaxis.set_major_formatter("{x:,.0f}")
+    label_capacities(ax, capacities)
     finish(ax, x_label="KV capacity (tokens)", y_label=label, title=title)
     return ax

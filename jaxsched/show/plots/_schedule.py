@@ -16,7 +16,7 @@ from jaxsched.model.schedule import Schedule, require_ok
 from jaxsched.show.plots._arguments import require_one
 from jaxsched.show.plots._axes import new_axes
 from jaxsched.show.plots._frame import finish, share_of_figure, text_size
-from jaxsched.show.plots._style import COLOURS, LIMIT, require_distinct
+from jaxsched.show.plots._style import COLORS, LIMIT, require_distinct
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,7 +54,7 @@ def schedule(
     """Draw one schedule, a bar for each request, over the tokens it holds round by round.
 
     Requests are sorted by start, the first on top. A bar spans the rounds in which the request
-    computes: full colour for the round that prefills its prompt (drawn at least 0.4% of the
+    computes: full color for the round that prefills its prompt (drawn at least 0.4% of the
     makespan wide), lighter for the rounds that produce output. More than 200 requests are not
     bars but counts: how many of each class compute, stacked, and the legend says so. The lower
     panel shares the round axis and shows the tokens held, with the capacity as a line.
@@ -62,7 +62,7 @@ def schedule(
     Args:
       inst: one instance, ``[n]``.
       sched: its schedule, or its :class:`Outcome` in rounds.
-      labels: the class of each request, ``[n]``, which gives it its colour; by default short
+      labels: the class of each request, ``[n]``, which gives it its color; by default short
         or long prompts and outputs, as against the medians. Those of padding are ignored.
       title: above the picture.
       ax: matplotlib axes to draw on; None makes new ones. The lower panel is an inset of them.
@@ -73,7 +73,7 @@ def schedule(
     Raises:
       ImportError: matplotlib is not installed.
       ValueError: there are several instances, the instance was not scheduled, or there are as
-        many labels as requests but more classes than colours.
+        many labels as requests but more classes than colors.
 
     Example:
       >>> import jaxsched as js
@@ -94,7 +94,7 @@ def schedule(
     order = real[np.lexsort((end[real], start[real]))]
     held = kv_profile(inst, out)
     classes = list(dict.fromkeys(names[order] if labels is not None else sorted(names[real])))
-    require_distinct(len(classes), "classes of requests", len(COLOURS))
+    require_distinct(len(classes), "classes of requests", len(COLORS))
     runs = _Runs(start[order], end[order], names[order], classes, len(held))
 
     ax = new_axes(_ROWS) if ax is None else ax
@@ -124,12 +124,12 @@ def _draw_bars(ax: Axes, runs: _Runs) -> None:
     edge = 0.0 if n <= _FEW_REQUESTS else _LEAST_HEIGHT / 2
     top = np.arange(n) + (1 - height) / 2
     prefill = np.minimum(runs.start + max(1, _LEAST_WIDTH * runs.makespan), runs.end)
-    for name, colour in zip(runs.classes, COLOURS, strict=False):
+    for name, color in zip(runs.classes, COLORS, strict=False):
         chosen = runs.names == name
-        tint = 1 - _OUTPUT_TINT * (1 - np.array(to_rgb(colour)))
+        tint = 1 - _OUTPUT_TINT * (1 - np.array(to_rgb(color)))
         for left, right, face, label in (
             (runs.start, runs.end, tint, None),
-            (runs.start, prefill, colour, str(name)),
+            (runs.start, prefill, color, str(name)),
         ):
             boxes = _boxes(left[chosen], right[chosen], top[chosen], height)
             ax.add_collection(
@@ -157,8 +157,8 @@ def _draw_counts(ax: Axes, runs: _Runs) -> None:
         counts.append(np.diff(np.interp(edges, np.arange(done.size), done)) / np.diff(edges))
     tops = np.cumsum(counts, axis=0)
     bottoms = tops - counts
-    for name, colour, bottom, top in zip(runs.classes, COLOURS, bottoms, tops, strict=False):
-        ax.stairs(top, edges, baseline=bottom, color=colour, fill=True, label=str(name))
+    for name, color, bottom, top in zip(runs.classes, COLORS, bottoms, tops, strict=False):
+        ax.stairs(top, edges, baseline=bottom, color=color, fill=True, label=str(name))
     _set_upper_limits(ax, 0, 1.05 * tops.max())
     ticks = [tick for tick in _ticks(ax, tops.max()) if 0 <= tick <= 1.05 * tops.max()]
     ax.set_yticks(ticks, [f"{tick:,}" for tick in ticks])

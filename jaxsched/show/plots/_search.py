@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxsched.show.plots._axes import CURVE_ROWS, new_axes
 from jaxsched.show.plots._frame import finish, text_size
-from jaxsched.show.plots._style import COLOURS, LIMIT, written
+from jaxsched.show.plots._style import COLORS, LIMIT, written
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,7 +46,7 @@ def search(
     ax = new_axes(CURVE_ROWS) if ax is None else ax
     latency = np.asarray(latency, np.float64)
     size = text_size(ax)
-    ax.step(steps, latency, where="post", color=COLOURS[0])
+    ax.step(steps, latency, where="post", color=COLORS[0])
     # Nothing is drawn to the right of the last step, nor below a bound.
     ax.annotate(
         written(latency[-1]),
@@ -54,7 +54,7 @@ def search(
         xytext=(4, 0),
         textcoords="offset points",
         verticalalignment="center",
-        color=COLOURS[0],
+        color=COLORS[0],
         fontsize=size,
     )
     if bound is not None:

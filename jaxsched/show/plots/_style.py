@@ -1,22 +1,22 @@
-"""What things look like in every picture: colours, lines and numbers."""
+"""What things look like in every picture: colors, lines and numbers."""
 
 from __future__ import annotations
 
 from typing import Any
 
-# Okabe and Ito's palette, told apart by colour-blind readers. One colour means one thing:
+# Okabe and Ito's palette, told apart by color-blind readers. One color means one thing:
 # vermilion what nothing can cross (a bound, the capacity), black what is only asked for.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
 BAR, LIMIT, TARGET = "#56B4E9", "#D55E00", "black"
 _MARKERS = ("o", "s", "^", "D", "v")
 _DASHES = ("-", (0, (6, 1.5)), (0, (2, 1)), (0, (6, 1.5, 2, 1.5)))  # ":" and "--" are limits
-MOST_LINES = len(COLOURS) * len(_DASHES)
+MOST_LINES = len(COLORS) * len(_DASHES)
 
 
 def line_style(number: int) -> dict[str, Any]:
-    """Colour, marker and dashes of a line; no two of the first ``MOST_LINES`` are alike."""
-    turn, place = divmod(number, len(COLOURS))
-    return {"color": COLOURS[place], "marker": _MARKERS[place], "linestyle": _DASHES[turn]}
+    """Color, marker and dashes of a line; no two of the first ``MOST_LINES`` are alike."""
+    turn, place = divmod(number, len(COLORS))
+    return {"color": COLORS[place], "marker": _MARKERS[place], "linestyle": _DASHES[turn]}
 
 
 def require_distinct(count: int, what: str, most: int = MOST_LINES) -> None:

@@ -8,9 +8,10 @@ from collections.abc import Iterable
 
 def text_width(text: str, size: float) -> float:
     """Width of one line of text in points, at a font size in points."""
-    from matplotlib.textpath import TextPath
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
 
-    return TextPath((0, 0), text, size=size).get_extents().width if text.strip() else 0.0
+    return text_to_path.get_text_width_height_descent(text, FontProperties(size=size), False)[0]
 
 
 def widest(texts: Iterable[str], size: float) -> float:

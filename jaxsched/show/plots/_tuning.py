@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxsched.show.plots._axes import curve_axes
 from jaxsched.show.plots._frame import finish
-from jaxsched.show.plots._style import COLOURS, TARGET, written
+from jaxsched.show.plots._style import COLORS, TARGET, written
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,7 +54,7 @@ def tuning(
     """
     ax = curve_axes(_ENTRIES) if ax is None else ax
     train, step = np.asarray(history.train, np.float64), np.asarray(history.step)
-    blue, orange, green = COLOURS[:3]
+    blue, orange, green = COLORS[:3]
     ax.plot(
         np.arange(train.size),
         train,

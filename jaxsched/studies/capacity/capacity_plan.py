@@ -18,7 +18,6 @@ from jaxsched.studies.comparing.comparison import not_among_rules
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from rich.table import Table
 
 #: What each thing that can be varied is called where it is counted.
 UNITS = {"kv_capacity": "KV tokens", "servers": "servers", "preset": "server"}
@@ -180,9 +179,9 @@ class CapacityPlan:
             ax=ax,
         )
 
-    def table(self) -> Table:
+    def table(self) -> _tables.FittedTable:
         """Lay the answer out as a ``rich`` table."""
-        return _tables.rich_table(self._layout())
+        return _tables.FittedTable(self._layout())
 
     def __repr__(self) -> str:
         """Capacities only."""
@@ -194,7 +193,7 @@ class CapacityPlan:
         """Lay the table out as plain text."""
         return _tables.plain_text(self._layout())
 
-    def __rich__(self) -> Table:
+    def __rich__(self) -> _tables.FittedTable:
         return self.table()
 
     def _repr_html_(self) -> str:
@@ -218,7 +217,7 @@ class CapacityPlan:
             saved = [f"{share:.1%}" for share in self.saved().values()]
             columns.append(column(f"saved\nvs {self.rules[0]}", ["-", *saved[1:]]))
         with_it = [_tables.written(self.metric_at(rule)) for rule in self.rules]
-        columns.append(column(f"{target.label}\nwith it", with_it))
+        columns.append(column(f"{target.label}\nwith it ({target.unit})", with_it))
         unit = "seconds" if target.unit == "s" else target.unit
         again = [
             f"{rule} misses it again with {_number(at)}"

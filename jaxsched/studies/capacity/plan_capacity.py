@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxsched._lib.errors import InputError, choice, integer
 from jaxsched._lib.progress import progress_bar
+from jaxsched._lib.words import counted
 from jaxsched.engine.contract import Admission, Discipline
 from jaxsched.engine.simulate import backlog_server
 from jaxsched.model.clock import LinearClock
@@ -263,11 +264,9 @@ def _check_options(vary: str, bound: str | None, tolerance: int, max_num_seqs: A
 def _description(inst: Instance, vary: Vary) -> str:
     """Say what was run, in a phrase."""
 
-    def span(values: Any) -> str:
-        low, high = int(np.min(values)), int(np.max(values))
-        return str(low) if low == high else f"{low}..{high}"
+    def span(values: Any, noun: str) -> str:
+        return counted(int(np.min(values)), noun, int(np.max(values)))
 
-    count = inst.kv_capacity.size
-    instances = "1 instance" if count == 1 else f"{count} instances"
-    text = f"{instances} of {span(inst.num_requests)} requests"
-    return f"{text}, {span(inst.kv_capacity)} KV tokens a server" if vary == "servers" else text
+    text = f"{counted(inst.kv_capacity.size, 'instance')} of {span(inst.num_requests, 'request')}"
+    tokens = span(inst.kv_capacity, "KV token")
+    return f"{text}, {tokens} a server" if vary == "servers" else text

@@ -14,6 +14,7 @@ from jaxsched._lib import layout as _layout
 from jaxsched._lib.errors import InputError, UnknownName
 from jaxsched._lib.layout import Column, Layout
 from jaxsched._lib.names import hint
+from jaxsched._lib.words import counted
 from jaxsched.metrics.statistics import Estimate, estimate_means
 from jaxsched.show import plots
 from jaxsched.show import tables as _tables
@@ -22,7 +23,6 @@ from jaxsched.show.tables import written
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
-    from rich.table import Table
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
@@ -192,17 +192,17 @@ class Comparison:
             ax=ax,
         )
 
-    def table(self) -> Table:
+    def table(self) -> _tables.FittedTable:
         """Lay out the figures that matter most as a ``rich`` table."""
-        return _tables.rich_table(self._layout())
+        return _tables.FittedTable(self._layout())
 
     @property
     def description(self) -> str:
         """What the rules were run on, in a phrase."""
-        count = self.num_requests.size
-        instances = "1 instance" if count == 1 else f"{count} instances"
-        requests = _text(_extremes(self.num_requests))
-        return f"{instances} of {requests} requests, {_text(_extremes(self.kv_capacity))} KV tokens"
+        instances = counted(self.num_requests.size, "instance")
+        requests = counted(int(self.num_requests.min()), "request", int(self.num_requests.max()))
+        tokens = counted(int(self.kv_capacity.min()), "KV token", int(self.kv_capacity.max()))
+        return f"{instances} of {requests}, {tokens}"
 
     @property
     def interval_name(self) -> str | None:
@@ -219,7 +219,7 @@ class Comparison:
         """Lay out the table as plain text."""
         return _tables.plain_text(self._layout())
 
-    def __rich__(self) -> Table:
+    def __rich__(self) -> _tables.FittedTable:
         return self.table()
 
     def _repr_html_(self) -> str:
@@ -237,21 +237,23 @@ class Comparison:
         ) -> Column:
             return column(header, [written(each, **style) for each in estimates.values()], limit)
 
+        # A clock counts some columns in seconds, and others stay in rounds: each says which.
+        time, steps = ("\n(s)", "\n(rounds)") if unit == "s" else ("", "")
         latency = f"mean_latency_{unit}"
         columns = [
             column("rule", self.rules, f"{self.bound_name} bound"),
-            figures("mean\nlatency", self.estimate(latency), row_of_bound or ""),
+            figures(f"mean\nlatency{time}", self.estimate(latency), row_of_bound or ""),
         ]
         if self.baseline is not None:
             change = self.change(latency) | {self.baseline: Estimate(math.nan, math.nan, math.nan)}
             columns.append(figures(f"change\nvs {self.baseline}", change, is_share=True))
         if bound is not None:
-            header = f"above\n{self.bound_name}\nbound"
+            header = f"above\n{self.bound_name}\nbound{steps}"
             columns.append(figures(header, self.estimate("gap"), is_share=True))
         for header, metric, is_share in (
-            ("p99\nlatency", f"p99_latency_{unit}", False),
-            ("make-\nspan", f"makespan_{unit}", False),
-            ("slow-\ndown", "mean_slowdown", False),
+            (f"p99\nlatency{time}", f"p99_latency_{unit}", False),
+            (f"make-\nspan{time}", f"makespan_{unit}", False),
+            (f"slow-\ndown{steps}", "mean_slowdown", False),
             ("KV\nuse", "kv_use", True),
             ("on\ntime", "share_within_deadline", True),
         ):
@@ -259,7 +261,7 @@ class Comparison:
                 estimates = self.estimate(metric)
                 columns.append(figures(header, estimates, is_share=is_share, has_interval=False))
         return Layout(
-            title=f"{self.description}; times in {'seconds' if unit == 's' else unit}",
+            title=self.description if unit == "s" else f"{self.description}; times in rounds",
             columns=columns,
             caption=_tables.interval_caption(self.interval_name),
             best_row=self.rules.index(self.best) if len(self.rules) > 1 else None,
@@ -307,7 +309,3 @@ def _columns(name: str, prefix: str, estimates: Estimate) -> dict[str, np.ndarra
 def _extremes(values: np.ndarray) -> int | list[int]:
     low, high = int(values.min()), int(values.max())
     return low if low == high else [low, high]
-
-
-def _text(extremes: int | list[int]) -> str:
-    return "..".join(map(str, extremes)) if isinstance(extremes, list) else str(extremes)

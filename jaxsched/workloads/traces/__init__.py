@@ -1,7 +1,19 @@
-"""Recorded request lengths: read the public formats, sample backlogs, download the sources."""
+"""Recorded requests: read the public formats, sample backlogs and streams, download."""
 
 from jaxsched.workloads.traces._download import SOURCES, Source, download
-from jaxsched.workloads.traces._load import TraceWarning, load
-from jaxsched.workloads.traces._read import Trace, read
+from jaxsched.workloads.traces._load import load
+from jaxsched.workloads.traces._load_requests import load_requests
+from jaxsched.workloads.traces._read import Trace, has_arrival_times, read
+from jaxsched.workloads.traces._runnable import TraceWarning
 
-__all__ = ["SOURCES", "Source", "Trace", "TraceWarning", "download", "load", "read"]
+__all__ = [
+    "SOURCES",
+    "Source",
+    "Trace",
+    "TraceWarning",
+    "download",
+    "has_arrival_times",
+    "load",
+    "load_requests",
+    "read",
+]

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import os
-import warnings
 
 import jax
-import numpy as np
 
-from jaxsched._lib.errors import InputError, integer
 from jaxsched.model.instance import Instance
-from jaxsched.workloads.traces._read import Trace, read
-
-
-class TraceWarning(UserWarning):
-    """Rows of a trace were left out because they cannot run."""
+from jaxsched.workloads.traces._read import read
+from jaxsched.workloads.traces._runnable import runnable_rows
+from jaxsched.workloads.traces._sample import anywhere, sampled
 
 
 def load(
@@ -30,7 +25,7 @@ def load(
 
     Without ``num_requests`` every row is taken, in file order. With it, each instance is its
     own uniform sample of rows without replacement, kept in file order; a row may be in several
-    instances. Arrival times are not used; :func:`read` gives them.
+    instances. Arrival times are not used; :func:`load_requests` keeps them.
 
     Args:
       path: a file in one of the formats of :func:`read`, plain or gzip.
@@ -64,67 +59,8 @@ def load(
       ([3, 1, 5], Instance(leading=(5,), n=2, kv_capacity=8))
     """
     trace = read(path)
-    runnable = _runnable_rows(path, trace, kv_capacity, drop_invalid)
-    rows = runnable[_sampled(path, len(runnable), num_requests, batch, key)]
+    runnable = runnable_rows(path, trace, kv_capacity, drop_invalid)
+    rows = runnable[sampled(path, len(runnable), num_requests, batch, key, anywhere)]
     return Instance.from_lengths(
         trace.prompt_tokens[rows], trace.output_tokens[rows], kv_capacity=kv_capacity
     )
-
-
-def _runnable_rows(path: object, trace: Trace, kv_capacity: int, drop_invalid: bool) -> np.ndarray:
-    """Positions of the rows that can run; the others are an error or a warning."""
-    prompt, output = trace.prompt_tokens, trace.output_tokens
-    can_run = (prompt >= 1) & (output >= 1) & (prompt + output <= kv_capacity)
-    if can_run.all():
-        return np.arange(len(can_run))
-    first = int(np.argmin(can_run))
-    if prompt[first] < 1:
-        reason = f"the prompt has {prompt[first]} tokens; expected at least 1"
-    elif output[first] < 1:
-        reason = f"the output has {output[first]} tokens; expected at least 1"
-    else:
-        reason = (
-            f"prompt and output take {prompt[first] + output[first]} tokens; expected at most "
-            f"kv_capacity = {kv_capacity}"
-        )
-    reason = f"{path}: line {trace.line[first]}: {reason}"
-    count = f"{np.count_nonzero(~can_run)} of {len(can_run)} rows"
-    if not drop_invalid:
-        raise ValueError(f"{reason}; {count} cannot run, drop_invalid=True leaves them out")
-    if not can_run.any():
-        raise ValueError(f"{reason}; no row can run")
-    warnings.warn(f"left out {count}, the first being {reason}", TraceWarning, stacklevel=3)
-    return np.flatnonzero(can_run)
-
-
-def _sampled(
-    path: object,
-    num_rows: int,
-    num_requests: int | None,
-    batch: int | None,
-    key: jax.Array | None,
-) -> np.ndarray:
-    """Which of ``num_rows`` each instance holds, ``[n]`` or ``[B, n]``, ascending."""
-    if num_requests is None or key is None:
-        if num_requests is None and key is None and batch is None:
-            return np.arange(num_rows)
-        raise ValueError(
-            "a sample needs both num_requests and key (and batch for several instances); "
-            "without them the whole trace is one instance"
-        )
-    if not 1 <= num_requests <= num_rows:
-        raise InputError(
-            "num_requests",
-            num_requests,
-            f"expected 1 to {num_rows}, the rows of {path} that can run",
-        )
-    if batch is not None:
-        integer("batch", batch)
-    # On the host, where the rows are: a permutation of the trace for each instance would be
-    # far more work than a small sample.
-    generator = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
-    samples = [
-        np.sort(generator.choice(num_rows, num_requests, replace=False, shuffle=False))
-        for _ in range(batch or 1)
-    ]
-    return samples[0] if batch is None else np.stack(samples)

@@ -32,6 +32,28 @@ class Trace(NamedTuple):
     line: np.ndarray
 
 
+def has_arrival_times(path: str | os.PathLike[str]) -> bool:
+    r"""Say whether a trace gives times of arrival, by the names of its columns.
+
+    Args:
+      path: the file, plain or gzip.
+
+    Returns:
+      True if there is a column of times.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> import jaxsched as js
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     path = pathlib.Path(folder) / "trace.csv"
+      ...     _ = path.write_text("num_prefill_tokens,num_decode_tokens\n3772,54\n")
+      ...     js.traces.has_arrival_times(path)
+      False
+    """
+    columns = [name.strip() for name in next(rows(Path(path)), (0, []))[1]]
+    return recognise(columns).arrival in columns
+
+
 def read(path: str | os.PathLike[str]) -> Trace:
     r"""Read request lengths and arrival times as they stand in a trace file.
 

@@ -33,9 +33,7 @@ def admit_all(kernel: Kernel, state: State, here: jax.Array) -> State:
         lambda carry: _with_offer(kernel, _admit(kernel, *carry), here),
         _with_offer(kernel, state, here),
     )
-    is_saturated = choose(
-        here & ~step.holds_prefills, state.queued > 0, state.is_saturated
-    )
+    is_saturated = choose(here & ~step.holds_prefills, state.queued > 0, state.is_saturated)
     return state._replace(is_saturated=is_saturated)
 
 
@@ -46,9 +44,7 @@ def look_up(kernel: Kernel, state: State) -> State:
     else:
         request = least(state.waiting, state.head)
     known = take(state.records.known, request)
-    return state._replace(
-        next=Head(request, known, take(kernel.streams.arrival, request))
-    )
+    return state._replace(next=Head(request, known, take(kernel.streams.arrival, request)))
 
 
 def _with_offer(kernel: Kernel, state: State, here: jax.Array) -> tuple[State, _Offer]:
@@ -157,7 +153,7 @@ def _peak(kernel: Kernel, state: State) -> jax.Array:
 
 
 def _look_ahead(kernel: Kernel, state: State) -> jax.Array:
-    """The most blocks that those that run and the head hold in any step to come, ``[B]``."""
+    """Find the most blocks that those that run and the head hold in a step to come, ``[B]``."""
     size = spread(kernel.limits.block_size)
     known, remaining = _together(kernel, state)
 

@@ -86,7 +86,7 @@ def end(kernel: Kernel, state: State, before: jax.Array) -> State:
 
 
 def sums_of(state: State, before: jax.Array) -> Sums:
-    """What the step at hand computes; arguments as for :func:`end`."""
+    """Say what the step at hand computes; arguments as for :func:`end`."""
     before = spread(before)
 
     def step(sums: Sums, row: jax.Array, rows: Rows) -> Sums:

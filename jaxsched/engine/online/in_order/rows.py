@@ -38,12 +38,13 @@ class Rows(NamedTuple):
 
 
 def no_rows(num_slots: int, num_streams: int) -> Rows:
-    """Nobody runs."""
+    """Make rows in which nobody runs."""
     shape = ((-(-num_slots // ROWS) * ROWS + 1) * num_streams,)
     zero = jnp.zeros(shape, jnp.int32)
     none = jnp.full(shape, jnp.nan, jnp.float64)
     times = jnp.zeros(shape, jnp.float64)
-    return Rows(*[zero] * 12, none, none, times, times)
+    filled: tuple[Any, ...] = (*[zero] * 12, none, none, times, times)
+    return Rows(*filled)
 
 
 def without_grants(rows: Rows, num_blocks: jax.Array, lanes: jax.Array) -> Rows:
@@ -100,14 +101,14 @@ def fold(
 
 
 def total(values: jax.Array) -> jax.Array:
-    """The sum of each stream's rows in a block, ``[ROWS B]`` to ``[B]``."""
+    """Add up each stream's rows in a block, ``[ROWS B]`` to ``[B]``."""
     return across(jnp.add, values, values.shape[0] // ROWS)
 
 
 def first_where(
     arrays: Any, num_blocks: jax.Array, lanes: jax.Array, holds: Callable[[Any], jax.Array]
 ) -> jax.Array:
-    """The first row whose fields satisfy ``holds``, int32 ``[B]``; :data:`NONE` if none does."""
+    """Find the first row whose fields satisfy ``holds``, int32 ``[B]``, or :data:`NONE`."""
 
     def step(first: jax.Array, row: jax.Array, fields: Any) -> jax.Array:
         return jnp.minimum(first, choose(holds(fields), row, NONE))
@@ -119,7 +120,7 @@ def first_where(
 def best_row(
     key: Callable[[Any, jax.Array], jax.Array], arrays: Any, num_blocks: jax.Array, lanes: jax.Array
 ) -> jax.Array:
-    """The first of the rows with the largest key, int32 ``[B]``."""
+    """Find the first of the rows with the largest key, int32 ``[B]``."""
 
     def step(best: tuple[jax.Array, jax.Array], row: jax.Array, fields: Any) -> Any:
         keys = key(fields, row)

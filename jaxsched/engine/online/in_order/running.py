@@ -12,7 +12,7 @@ from jaxsched.engine.online.in_order.rows import NONE, Rows, best_row, row_of, w
 from jaxsched.engine.online.in_order.state import Kernel, State
 from jaxsched.engine.online.lanes import any_of, choose, num_rows, put, take
 from jaxsched.engine.online.queue import set_bit
-from jaxsched.engine.online.state import Head, blocks_of
+from jaxsched.engine.online.state import blocks_of
 
 Who = Literal["all", "filling", "decoding"]
 
@@ -130,7 +130,10 @@ def evict(kernel: Kernel, state: State, here: jax.Array) -> State:
             evictions=step.evictions + one,
         ),
         records=records._replace(
-            known=knowns, first_token=firsts, last_token=lasts, max_itl=itls,
+            known=knowns,
+            first_token=firsts,
+            last_token=lasts,
+            max_itl=itls,
             preemptions=preemptions,
         ),
         kept=state.kept._replace(computed=computeds, is_filling=fillings),

@@ -1,0 +1,171 @@
+"""The command ``tune``."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import jaxsched as js
+from jaxsched.cli import _names as names
+from jaxsched.cli import _options as options
+from jaxsched.cli._backlog import DEFAULT_INSTANCES, make_backlog, make_clock
+from jaxsched.cli._output import console_beside, require_targets, save, save_json
+from jaxsched.cli._tuned import described
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_YARDSTICK = "smallest_volume"
+_FEATURES = ("log_prompt", "log_output", "log_total", "log_volume", "prompt_share", "output_share")
+
+_option = functools.partial(options.option, "Tuning")
+
+
+def tune(
+    context: typer.Context,
+    rule_path: Annotated[
+        Path, typer.Argument(metavar="RULE.json", help="Where the tuned rule goes (or .npz).")
+    ],
+    backlog: options.Backlog,
+    clock: options.Clock,
+    policy: Annotated[
+        str,
+        _option(
+            *("--policy", "A rule with parameters, or file:RULE (linear_score).", "NAME"),
+            complete=names.rule,
+        ),
+    ] = "linear_score",
+    features: Annotated[
+        str | None,
+        _option("--features", "Its features; log_volume starts as smallest_volume.", "A,B"),
+    ] = None,
+    objective_name: Annotated[
+        str,
+        _option(
+            *("--objective", "mean_latency (default), p_norm (2), p99_latency.", "NAME"),
+            complete=names.one_of(*names.OBJECTIVES),
+        ),
+    ] = "mean_latency",
+    steps: Annotated[int, _option("--steps", "Updates to make (200).", "N")] = 200,
+    minibatch_size: Annotated[
+        int | None, _option("--minibatch", "Instances a step (all).", "N")
+    ] = None,
+    patience: Annotated[
+        int | None, _option("--patience", "Stop after N validations with no gain.", "N")
+    ] = None,
+    checkpoint_dir: Annotated[
+        Path | None, _option("--checkpoint", "Keep the state here and go on from it.", "FOLDER")
+    ] = None,
+    json_target: options.Json = None,
+) -> None:
+    """Tune a rule's parameters on one half of the backlogs and judge it on the other."""
+    import jax
+
+    console = console_beside(json_target)
+    require_targets(RULE=rule_path, json=json_target)
+    if rule_path.suffix not in (".json", ".npz"):
+        raise ValueError(f"RULE {rule_path}: expected a file name that ends in .json or .npz")
+    rule = _rule(policy, features)
+    objective = _objective(objective_name, clock.server)
+    train, held_out = _halves(backlog, clock.server, console)
+    tuned = js.tune(
+        rule,
+        train=train,
+        validation=held_out,
+        key=jax.random.key(backlog.seed),
+        objective=objective,
+        steps=steps,
+        minibatch_size=minibatch_size,
+        patience=patience,
+        checkpoint_dir=checkpoint_dir,
+    )
+    yardstick = float(js.tuning.evaluate(held_out, _YARDSTICK, objective).mean())
+    unit = "rounds" if clock.server is None else "s"
+    console.print(_table(tuned, held_out, f"{objective_name}\n({unit})", yardstick))
+    console.print(_progress(tuned, steps, patience))
+    about = described(backlog, train) | {"server": clock.server, "objective": objective_name}
+    save(
+        *(rule_path, lambda path: js.policies.save(tuned.rule, path, tuned_on=about)),
+        *("rule", console),
+    )
+    console.print(f"--policies file:{rule_path} uses it", soft_wrap=True)
+    if json_target is not None:
+        save_json(json_target, context.obj, backlog.seed, _numbers(tuned, yardstick), console)
+
+
+def _rule(policy: str, features: str | None) -> Any:
+    """Make the rule to start from: a linear one that knows the volume starts as volume first."""
+    given: dict[str, Any] = {}
+    if features is not None:
+        if "features" not in js.policies.info(policy).options:
+            raise ValueError(f"--features is given but policy {policy!r} takes none")
+        given["features"] = [name.strip() for name in features.split(",")]
+    elif policy in ("linear_score", "mlp_score"):
+        given["features"] = _FEATURES
+    if policy == "linear_score":
+        given["weights"] = [name == "log_volume" for name in given["features"]]
+    return js.policies.make(policy, **given)
+
+
+def _objective(name: str, server: str | None) -> Any:
+    objective: Any = js.tuning.OBJECTIVES[name]
+    clock = make_clock(server)
+    return objective if clock is None else functools.partial(objective, clock=clock)
+
+
+def _halves(
+    backlog: options.Backlog, server: str | None, console: Console
+) -> tuple[js.Instance, js.Instance]:
+    """Draw twice as many instances as asked for, which are independent, and split them in two."""
+    half = DEFAULT_INSTANCES if backlog.batch is None else backlog.batch
+    both = make_backlog(dataclasses.replace(backlog, batch=2 * half), server, console)
+    return both[:half], both[half:]
+
+
+def _table(tuned: js.tuning.Tuned, held_out: js.Instance, metric: str, yardstick: float) -> Any:
+    import numpy as np
+
+    from jaxsched._lib.layout import Column, Layout
+    from jaxsched._lib.words import counted
+    from jaxsched.show.tables import FittedTable
+
+    values = {
+        _YARDSTICK: yardstick,
+        "the rule at the start": tuned.history.validation[0],
+        "the rule when tuned": tuned.history.best[-1],
+    }
+    changes = ["-", *(f"{value / yardstick - 1:+.2%}" for value in list(values.values())[1:])]
+    count = counted(int(np.size(held_out.kv_capacity)), "held-out instance")
+    layout = Layout(
+        title=f"mean of {count}; lower is better",
+        columns=[
+            Column("rule", list(values)),
+            Column(metric, [f"{value:.6g}" for value in values.values()]),
+            Column(f"change\nvs {_YARDSTICK}", changes),
+        ],
+        caption="",
+    )
+    return FittedTable(layout)
+
+
+def _progress(tuned: js.tuning.Tuned, steps: int, patience: int | None) -> str:
+    """Say how many steps ran, and which of them gave the rule."""
+    from jaxsched._lib.words import counted
+
+    ran, best = len(tuned.history.train), tuned.history.best_step
+    stopped = f" of {steps}, stopped by --patience {patience}" if ran < steps else ""
+    given = f"step {best} was best" if best else "none was better than the start, which is kept"
+    return f"\nran {counted(ran, 'step')}{stopped}; {given}"
+
+
+def _numbers(tuned: js.tuning.Tuned, yardstick: float) -> dict[str, Any]:
+    import numpy as np
+
+    history = {
+        name: np.asarray(values).tolist() for name, values in tuned.history._asdict().items()
+    }
+    return {"history": history, "best_step": tuned.history.best_step, _YARDSTICK: yardstick}

@@ -1,0 +1,220 @@
+"""Requests on a server: numbers broadcast, streams spread over cores, outcomes put together."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.core import Tracer
+from jax.custom_batching import custom_vmap
+
+from jaxsched._lib.chunks import device_chunk_size, map_device_chunks
+from jaxsched._lib.devices import Device, MappedProgram, local_devices, num_cores
+from jaxsched.engine.online.program import KERNEL_WIDTH, Arrivals, Served, serve_streams
+from jaxsched.engine.online.state import Choices, Limits
+from jaxsched.engine.online.sums import Cost
+from jaxsched.model.clock import LinearClock
+from jaxsched.model.outcome import Outcome
+from jaxsched.model.requests import Requests
+from jaxsched.model.server import Policy, Server, require_numbers
+
+_FEWEST_SLOTS = 256  # servers with fewer seats share what is compiled
+_MOST_GROUPS = 4  # of streams in a call on a CPU, so that cores can take turns
+_STEP_CLOCK = LinearClock(1000.0, 0.0, 0.0, 0.0, 0.0)
+_SECOND = 1e-3  # in milliseconds
+
+
+def serve_on(
+    server: Server, reqs: Requests, priority: Any = None, max_steps: int | None = None
+) -> Outcome:
+    """Serve streams ``[.., n]`` on servers ``[..]``, each by itself.
+
+    Args:
+      server: numbers whose leading axes broadcast against those of the requests.
+      reqs: the requests.
+      priority: ``[.., n]``, lower first, which makes it vLLM's priority policy; None for its
+        first come, first served.
+      max_steps: a stream ends after so many steps, with the status ``STEP_LIMIT``; None for
+        twice its tokens.
+
+    Returns:
+      The outcome in seconds, with the leading axes of both.
+    """
+    require_numbers(server)
+    policy: Policy = "fcfs" if priority is None else "priority"
+    n = reqs.is_real.shape[-1]
+    with jax.enable_x64(True):
+        limits = _limits(server, reqs, max_steps)
+        leading = np.broadcast_shapes(
+            reqs.is_real.shape[:-1], *(np.shape(leaf) for leaf in jax.tree.leaves(limits))
+        )
+        choices = _choices(server, policy, n)
+        arrivals = _arrivals(reqs, priority)
+        is_traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((arrivals, limits)))
+        array = jnp if is_traced else np
+        limits = jax.tree.map(lambda leaf: array.broadcast_to(leaf, leading), limits)
+        arrivals = jax.tree.map(lambda leaf: array.broadcast_to(leaf, (*leading, n)), arrivals)
+        served = (_traced if is_traced else _concrete)(arrivals, limits, choices, leading)
+        return _outcome(reqs, served, leading, array)
+
+
+def _limits(server: Server, reqs: Requests, max_steps: int | None) -> Limits:
+    """Numbers of the server as the kernel takes them, not yet broadcast."""
+    clock = _STEP_CLOCK if server.clock is None else server.clock
+    blocks = _number(server.kv_capacity, np.int32) // _number(server.block_size, np.int32)
+    if max_steps is None:
+        tokens = _number(reqs.prompt_tokens, np.int64) + _number(reqs.output_tokens, np.int64)
+        max_steps = 2 * tokens.sum(axis=-1) + 1000
+    # vLLM takes the share of all its blocks, the one that is never usable included.
+    watermark = _number(server.watermark, np.float64) * (blocks + 1)
+    return Limits(
+        usable_blocks=blocks,
+        block_size=_number(server.block_size, np.int32),
+        most_running=_number(server.max_num_seqs, np.int32),
+        token_budget=_number(server.max_num_batched_tokens, np.int32),
+        watermark_blocks=_number(watermark, np.int32),
+        max_model_len=_number(server.max_model_len, np.int32),
+        is_chunked=_number(server.enable_chunked_prefill, np.bool_),
+        threshold=_number(server.long_prefill_token_threshold, np.int32),
+        is_adaptive=_number(server.long_prefill_token_threshold_adaptive, np.bool_),
+        prefill_interval=_number(server.prefill_schedule_interval, np.int32),
+        max_steps=_number(max_steps, np.int64),
+        cost=Cost(
+            a=_number(clock.iteration_ms, np.float64) * _SECOND,
+            b=_number(clock.prefill_ms_per_token, np.float64) * _SECOND,
+            c=_number(clock.decode_ms_per_request, np.float64) * _SECOND,
+            d=_number(clock.kv_ms_per_token, np.float64) * _SECOND,
+            # The kernel adds up pairs of tokens, the clock their squares: twice as many.
+            e=_number(clock.attention_ms_per_squared_token, np.float64) * (2 * _SECOND),
+            swap=_number(server.swap_s_per_token, np.float64),
+        ),
+    )
+
+
+def _arrivals(reqs: Requests, priority: Any) -> Arrivals:
+    """Hand over requests as the kernel takes them, not yet broadcast; padding never arrives."""
+    return Arrivals(
+        arrival=reqs.arrival_s,
+        prompt=reqs.prompt_tokens,
+        output=reqs.output_tokens,
+        predicted=predicted_tokens(reqs),
+        priority=reqs.prompt_tokens if priority is None else priority,
+    )
+
+
+def predicted_tokens(reqs: Requests) -> Any:
+    """Predicted outputs ``[.., n]`` as tokens: rounded up, at least one, at most 2^30; or true."""
+    predicted = reqs.predicted_output_tokens
+    if predicted is None:
+        return reqs.output_tokens
+    with jax.enable_x64(True):
+        return jnp.clip(jnp.ceil(predicted.astype(jnp.float64)), 1, 2.0**30).astype(jnp.int32)
+
+
+def _number(value: Any, dtype: Any) -> Any:
+    return value.astype(dtype) if isinstance(value, Tracer) else np.asarray(value).astype(dtype)
+
+
+def _choices(server: Server, policy: Policy, n: int) -> Choices:
+    """Say what is compiled in. A traced number may turn out to be any."""
+
+    def most(numbers: Any, if_traced: int) -> int:
+        return if_traced if isinstance(numbers, Tracer) else int(np.max(numbers))
+
+    seats = _power_of_two(max(_FEWEST_SLOTS, min(n, most(server.max_num_seqs, n))))
+    return Choices(
+        slots=seats,
+        policy=policy,
+        admission=server.admission,
+        preemption=server.preemption,
+        victim=server.victim,
+        prefill_first=server.prefill_first,
+        is_plain=most(server.long_prefill_token_threshold, 1) == 0
+        and most(server.prefill_schedule_interval, 2) == 1,
+    )
+
+
+def _power_of_two(at_least: int) -> int:
+    return 1 << (at_least - 1).bit_length()
+
+
+def _concrete(
+    arrivals: Arrivals, limits: Limits, choices: Choices, leading: tuple[int, ...]
+) -> Served:
+    devices = local_devices()
+    if devices[0].platform == "cpu":
+        share = -(-math.prod(leading) // num_cores())
+        chunk_size = min(_power_of_two(share), _MOST_GROUPS * KERNEL_WIDTH)
+    else:
+        n = arrivals.prompt.shape[-1]
+        chunk_size = device_chunk_size(leading, n, devices, group=KERNEL_WIDTH)
+    limits = limits._replace(most_running=np.minimum(limits.most_running, choices.slots))
+    program = MappedProgram(serve_streams, num_mapped=2, static=(("choices", choices),))
+
+    def run(devices: tuple[Device, ...], arrivals: Arrivals, limits: Limits) -> Served:
+        return program(devices, arrivals, limits)
+
+    return map_device_chunks(
+        run, arrivals, limits, leading=leading, chunk_size=chunk_size, devices=devices
+    )
+
+
+def _traced(
+    arrivals: Arrivals, limits: Limits, choices: Choices, leading: tuple[int, ...]
+) -> Served:
+    limits = limits._replace(most_running=jnp.minimum(limits.most_running, choices.slots))
+    flat = jax.tree.map(
+        lambda leaf: lax.stop_gradient(leaf).reshape(-1, *leaf.shape[len(leading) :]),
+        (arrivals, limits),
+    )
+    served = _mappable(choices)(*flat)
+    return jax.tree.map(lambda leaf: leaf.reshape(*leading, *leaf.shape[1:]), served)
+
+
+@functools.cache
+def _mappable(choices: Choices) -> Any:
+    """Make :func:`serve_streams` take more streams under vmap, rather than mask its loops."""
+
+    @custom_vmap
+    def serve(arrivals: Arrivals, limits: Limits) -> Served:
+        return serve_streams(arrivals, limits, choices=choices)
+
+    @serve.def_vmap
+    def _(axis_size: int, is_mapped: Any, *args: Any) -> Any:
+        def widened(leaf: jax.Array, mapped: bool) -> jax.Array:
+            full = leaf if mapped else jnp.broadcast_to(leaf, (axis_size, *leaf.shape))
+            return full.reshape(-1, *full.shape[2:])
+
+        with jax.enable_x64(True):
+            served = serve(*jax.tree.map(widened, args, tuple(is_mapped)))
+            parts = jax.tree.map(lambda leaf: leaf.reshape(axis_size, -1, *leaf.shape[1:]), served)
+        return parts, jax.tree.map(lambda _: True, parts)
+
+    return serve
+
+
+def _outcome(reqs: Requests, served: Served, leading: tuple[int, ...], array: Any) -> Outcome:
+    """Put results together: jax arrays of a trace, or numpy's, which need no 64-bit mode."""
+    shape = (*leading, reqs.is_real.shape[-1])
+    return Outcome(
+        arrival=array.broadcast_to(reqs.arrival_s, shape),
+        first_scheduled=served.first_scheduled,
+        first_token=served.first_token,
+        completion=served.completion,
+        num_preemptions=served.num_preemptions,
+        status=served.status,
+        is_real=array.broadcast_to(reqs.is_real, shape),
+        max_itl=served.max_itl,
+        itl_histogram=served.itl_histogram,
+        num_steps=served.num_steps,
+        recomputed_tokens=served.recomputed_tokens,
+        busy=served.busy,
+        peak_kv_tokens=served.peak_kv_tokens,
+        kv_token_time=served.kv_token_time,
+        time_unit="s",
+    )

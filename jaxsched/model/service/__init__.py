@@ -1,0 +1,1 @@
+"""Recorded runs of a server: their columns, and an independent judge of them."""

@@ -1,0 +1,106 @@
+"""Requests served by a rule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsched.engine.contract import Observation, Rule
+from jaxsched.engine.online.serve import predicted_tokens, serve_on
+from jaxsched.model.outcome import Outcome
+from jaxsched.model.requests import Requests
+from jaxsched.model.server import Server
+from jaxsched.policies._prioritize import prioritize
+from jaxsched.policies.registry import resolve
+from jaxsched.policies.scores.index import fcfs
+
+
+def serve(
+    reqs: Requests,
+    server: Server,
+    rule: Rule | str | None = None,
+    *,
+    max_steps: int | None = None,
+) -> Outcome:
+    r"""Serve requests that arrive over time, deciding in every step as vLLM's scheduler does.
+
+    A step computes a budget of tokens: first for the requests that run, in order of admission,
+    then for those that wait. Blocks of KV memory are taken as tokens need them; where they run
+    out, a request is evicted and computed again later. The step takes
+
+    .. math:: a + b P + c B + d\,KV + e Q
+
+    by the server's clock. Prefix caching, speculation and asynchronous scheduling are off.
+
+    Concrete arrays use all cores or devices, and the outcome is of numpy arrays. Inside ``jit``,
+    ``vmap`` or ``scan`` it is one program. Nothing compiles anew when numbers change. Numbers of
+    the server broadcast against the leading axes of the requests, so that a grid of settings is
+    one call. Times are float64 whatever jax's width; close over the server rather than pass it
+    through ``jit``, which would round its clock to float32.
+
+    Args:
+      reqs: the requests, ``[.., n]``.
+      server: memory, limits, clock and choices; numbers ``[..]`` broadcast.
+      rule: the order of the queue. ``"fcfs"`` is vLLM's policy of that name. Any other static
+        rule is vLLM's priority policy with the rule's number as priority; ``"priority"`` takes
+        the requests' own. Rules see predicted output lengths. None: the server's ``policy``.
+      max_steps: steps after which a stream ends with the status ``STEP_LIMIT``; None for twice
+        its tokens.
+
+    Returns:
+      The :class:`Outcome` in seconds, NaN where something did not happen; ``status`` says why.
+      A request that could never fit is refused when it arrives.
+
+    Raises:
+      ValueError: a number of the server is out of range, or no rule has that name.
+
+    Example:
+      >>> import jaxsched as js
+      >>> reqs = js.Requests.from_arrays([0.0, 0.0, 2.5], [30, 50, 20], [3, 2, 4])
+      >>> server = js.Server(kv_capacity=160, max_num_batched_tokens=64)
+      >>> out = js.serve(reqs, server)  # without a clock, a step takes a second
+      >>> out.first_token_s.tolist(), out.completion_s.tolist()
+      ([1.0, 2.0, 4.0], [3.0, 3.0, 7.0])
+
+    Source:
+      The decisions are those of vLLM 0.33, ``vllm/v1/core/sched/scheduler.py``, 2026.
+    """
+    rule = server.policy if rule is None else rule
+    if isinstance(rule, str) and rule in ("fcfs", "priority"):
+        priority = _own_priority(reqs) if rule == "priority" else None
+    elif (resolved := resolve(rule)) is fcfs:
+        priority = None
+    else:
+        priority = prioritize(_on_arrival(reqs, server), resolved)  # pyright: ignore[reportArgumentType]
+    return serve_on(server, reqs, priority, max_steps)
+
+
+def _own_priority(reqs: Requests) -> Any:
+    return jnp.zeros_like(reqs.prompt_tokens) if reqs.priority is None else reqs.priority
+
+
+def _on_arrival(reqs: Requests, server: Server) -> Observation:
+    """Show a static rule what is known of the requests when they arrive."""
+    leading = np.broadcast_shapes(reqs.is_real.shape[:-1], np.shape(server.kv_capacity))
+    shape = (*leading, reqs.is_real.shape[-1])
+    none = jnp.zeros(shape, jnp.int32)
+
+    def of_requests(values: Any, dtype: Any) -> jax.Array:
+        return jnp.broadcast_to(jnp.asarray(values).astype(dtype), shape)
+
+    return Observation(
+        prompt_tokens=of_requests(reqs.prompt_tokens, jnp.int32),
+        output_tokens=of_requests(predicted_tokens(reqs), jnp.int32),
+        is_real=of_requests(reqs.is_real, bool),
+        kv_capacity=jnp.broadcast_to(jnp.asarray(server.kv_capacity, jnp.int32), leading),
+        arrival_s=of_requests(reqs.arrival_s, jnp.float32),
+        priority=of_requests(_own_priority(reqs), jnp.float32),
+        now_s=jnp.zeros(leading, jnp.float32),
+        waited_s=jnp.zeros(shape, jnp.float32),
+        generated_tokens=none,
+        computed_tokens=none,
+        is_running=jnp.zeros(shape, bool),
+    )

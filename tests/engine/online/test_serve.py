@@ -1,0 +1,247 @@
+"""js.serve against the oracle, the stored logs, and what vLLM's own scheduler decided."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxsched as js
+from tests.engine.online import stored_logs, vllm_logs
+from tests.engine.online.outcomes import outcome_of, requests_of, server_of
+from tests.engine.online.scenarios import VLLM_OPTIONS, random_scenario
+
+pytestmark = pytest.mark.jax_defaults
+
+TIMES = ("arrival", "first_scheduled", "first_token", "completion")
+COUNTS = ("num_preemptions", "status", "is_real")
+VLLM_TIMES = {
+    "first_scheduled_s": "out_first_sched_time",
+    "first_token_s": "out_first_token_time",
+    "completion_s": "out_finish_time",
+}
+TOTALS = ("num_steps", "recomputed_tokens", "peak_kv_tokens")
+
+
+def stacked_server(servers):
+    """One server whose numbers are those of many, ``[B]``."""
+    choices = jax.tree.structure(servers[0])
+    assert all(jax.tree.structure(each) == choices for each in servers)
+    return jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *servers)
+
+
+def requests_with_priority(scenario):
+    return requests_of(
+        scenario,
+        priority=scenario.priority,
+        predicted_output_tokens=scenario.predicted,
+    )
+
+
+def assert_same(out, expected, name="", rtol=1e-9):
+    for field in COUNTS:
+        np.testing.assert_array_equal(
+            getattr(out, field), getattr(expected, field), err_msg=f"{name} {field}"
+        )
+    for field in TOTALS:
+        assert int(getattr(out, field)) == int(getattr(expected, field)), (name, field)
+    for field in TIMES:
+        np.testing.assert_allclose(
+            getattr(out, field), getattr(expected, field), rtol=rtol, err_msg=f"{name} {field}"
+        )
+    np.testing.assert_allclose(out.busy, expected.busy, rtol=rtol, err_msg=name)
+
+
+def first_requests(out, n):
+    """The outcome without its padding."""
+    of_requests = (*TIMES, *COUNTS)
+    return out.replace(**{field: getattr(out, field)[:n] for field in of_requests})
+
+
+def serve_many(scenarios, **options):
+    """Serve scenarios of equal choices, each a stream, in one call."""
+    options = {"max_steps": scenarios[0].max_steps} | options
+    reqs = js.stack([requests_with_priority(each) for each in scenarios])
+    return js.serve(
+        reqs,
+        stacked_server([server_of(each) for each in scenarios]),
+        **options,
+    )
+
+
+def assert_equal_to_the_oracle(scenarios):
+    out = serve_many(scenarios)
+    for number, scenario in enumerate(scenarios):
+        n = len(scenario.prompt)
+        assert_same(first_requests(out[number], n), outcome_of(scenario, scenario.log()), number)
+
+
+@pytest.mark.parametrize("policy", ["fcfs", "priority"])
+@pytest.mark.parametrize("admission", ["prompt", pytest.param("chunk", marks=pytest.mark.slow)])
+def test_random_scenarios_of_vllm_equal_the_oracle(policy, admission):
+    fixed = VLLM_OPTIONS | {"policy": policy, "admission": admission}
+    drawn = [random_scenario(seed, max_requests=12, clock="exact", **fixed) for seed in range(300)]
+    # First come first served reads no priority, so that NaN among them is nothing to it.
+    assert_equal_to_the_oracle(
+        [each for each in drawn if policy == "priority" or not np.isnan(each.priority).any()]
+    )
+
+
+def groups(scenarios):
+    """Scenarios by the choices of their servers, since each set of choices is a program."""
+    by_choices = {}
+    for name, scenario in scenarios.items():
+        key = jax.tree.structure(server_of(scenario))
+        by_choices.setdefault(key, {})[name] = scenario
+    return list(by_choices.values())
+
+
+def is_of_vllm(settings):
+    """Whether these are settings that vLLM has."""
+    return all(getattr(settings, name) == value for name, value in VLLM_OPTIONS.items())
+
+
+def test_stored_logs_of_vllm_settings():
+    stored = {
+        name: stored_logs.load(stored_logs.FOLDER / f"{name}.json") for name in stored_logs.CASES
+    }
+    logs = {name: log for name, (_, log) in stored.items()}
+    of_vllm = {
+        name: scenario for name, (scenario, _) in stored.items() if is_of_vllm(scenario.settings)
+    }
+    of_vllm = {
+        name: each
+        for name, each in of_vllm.items()
+        if each.settings.admission in ("prompt", "chunk") and not np.isnan(each.priority).any()
+    }
+    assert len(of_vllm) >= 12
+    for group in groups(of_vllm):
+        out = serve_many(list(group.values()))
+        for row, (name, scenario) in enumerate(group.items()):
+            expected = outcome_of(scenario, logs[name])
+            assert_same(first_requests(out[row], len(scenario.prompt)), expected, name)
+
+
+def test_what_vllm_decided(vllm_logs_dir):
+    loaded = {name: vllm_logs.load(vllm_logs_dir / f"{name}.npz") for name in vllm_logs.NAMES}
+    logs = {name: log for name, (_, log) in loaded.items()}
+    for group in groups({name: scenario for name, (scenario, _) in loaded.items()}):
+        out = serve_many(list(group.values()), max_steps=None)
+        for row, (name, scenario) in enumerate(group.items()):
+            n, log = len(scenario.prompt), logs[name]
+            assert out.status[row, :n].tolist() == [js.Status.OK] * n
+            for field, column in VLLM_TIMES.items():
+                times = getattr(out, field)[row, :n]
+                np.testing.assert_allclose(times, log[column], rtol=1e-9, err_msg=name)
+            np.testing.assert_array_equal(out.num_preemptions[row, :n], log["out_preemptions"])
+            assert int(out.num_steps[row]) == len(log["step_clock"])
+
+
+def streams(batch=3, n=20, seed=0):
+    scenarios = [
+        random_scenario(seed + i, max_requests=n, clock="measured", **VLLM_OPTIONS, policy="fcfs")
+        for i in range(batch)
+    ]
+    return js.stack([requests_with_priority(each) for each in scenarios])
+
+
+SERVER = js.servers.get("llama3.1_8b_h100").replace(kv_capacity=640, block_size=4)
+
+
+def test_settings_broadcast_against_streams():
+    reqs = streams()
+    budgets = np.array([16, 64])
+    out = js.serve(reqs, SERVER.replace(max_num_batched_tokens=budgets[:, None]))
+    assert out.completion.shape == (2, *reqs.is_real.shape)
+    for row, budget in enumerate(budgets):
+        one = js.serve(reqs, SERVER.replace(max_num_batched_tokens=int(budget)))
+        np.testing.assert_array_equal(out[row].completion, one.completion)
+
+
+def test_the_width_of_jax_numbers_makes_no_difference(x64):
+    del x64
+    out = js.serve(streams(), SERVER)
+    assert out.completion.dtype == np.float64
+    with jax.enable_x64(True):
+        again = js.serve(streams(), SERVER)
+    np.testing.assert_array_equal(out.completion, again.completion)
+
+
+def test_works_inside_jit_vmap_and_scan():
+    reqs = streams()
+    expected = js.serve(reqs, SERVER).completion
+    in_jit = jax.jit(lambda reqs: js.serve(reqs, SERVER))  # as an argument, a clock is float32
+    np.testing.assert_array_equal(in_jit(reqs).completion, expected)
+    one_by_one = jax.vmap(lambda each: js.serve(each, SERVER).completion)(reqs)
+    np.testing.assert_array_equal(one_by_one, expected)
+    _, scanned = jax.lax.scan(lambda _, each: (0, js.serve(each, SERVER).completion), 0, reqs)
+    np.testing.assert_array_equal(scanned, expected)
+
+
+def test_nothing_compiles_anew_when_numbers_change(compiled):
+    reqs = streams()
+    js.serve(reqs, SERVER)
+    with compiled() as events:
+        js.serve(reqs, SERVER.replace(max_num_batched_tokens=100, kv_capacity=800, watermark=0.1))
+    assert not events
+
+
+def test_a_rule_is_a_priority_from_predicted_lengths():
+    reqs = streams(seed=5)
+    wrong = reqs.replace(
+        predicted_output_tokens=1000.0 - jnp.asarray(reqs.output_tokens, "float32")
+    )
+    by_rule = js.serve(wrong, SERVER, "shortest_output")
+    by_hand = js.serve(reqs.replace(priority=-np.asarray(reqs.output_tokens)), SERVER, "priority")
+    np.testing.assert_array_equal(by_rule.completion, by_hand.completion)
+    by_function = js.serve(reqs, SERVER, js.policies.fcfs).completion
+    np.testing.assert_array_equal(by_function, js.serve(reqs, SERVER, "fcfs").completion)
+
+
+def test_statuses():
+    reqs = js.Requests.from_arrays([0.0, 0.0], [100, 10], [10, 2], priority=[0.0, np.nan])
+    server = js.Server(kv_capacity=64)
+    assert js.serve(reqs, server).status.tolist() == [js.Status.REFUSED, js.Status.OK]
+    assert js.Status.NAN_PRIORITY in js.serve(reqs, server, "priority").status.tolist()
+    assert js.serve(reqs, server, max_steps=1).status.tolist()[1] == js.Status.STEP_LIMIT
+    with pytest.raises(ValueError, match="block_size is 0; expected a number >= 1"):
+        js.serve(reqs, server.replace(block_size=0))
+    with pytest.raises(ValueError, match="no rule is called 'lifo'"):
+        js.serve(reqs, server, "lifo")
+
+
+def test_tokens_are_conserved():
+    reqs = js.Requests.from_arrays(
+        np.sort(np.random.default_rng(0).uniform(0, 20, 300)),
+        np.random.default_rng(1).integers(1, 400, 300),
+        np.random.default_rng(2).integers(1, 200, 300),
+    )
+    out = js.serve(reqs, SERVER.replace(kv_capacity=2048))
+    assert (np.asarray(out.status) == js.Status.OK).all()
+    assert int(out.num_preemptions.sum()) > 0
+    assert int(out.recomputed_tokens) > 0
+    assert float(out.busy) <= float(out.completion.max())
+    gaps = int(np.asarray(out.itl_histogram).sum())
+    assert gaps == int((reqs.output_tokens - 1).sum())
+    assert dataclasses.is_dataclass(out)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"preemption": "swap", "admission": "chunk"},
+        {"preemption": "restart", "admission": "peak", "victim": "least_computed"},
+        {"preemption": "never", "admission": "look_ahead", "victim": None},
+        {"preemption": "recompute", "prefill_first": True, "victim": "most_memory"},
+    ],
+    ids=lambda choices: choices["preemption"],
+)
+def test_options_beyond_vllm_equal_the_oracle(choices):
+    fixed = {"policy": "fcfs", "admission": "prompt", "victim": None, "prefill_first": False}
+    drawn = [
+        random_scenario(seed, max_requests=10, clock="exact", **fixed | choices)
+        for seed in range(100)
+    ]
+    assert_equal_to_the_oracle([each for each in drawn if not np.isnan(each.priority).any()])
