@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.core import Tracer
 from jax.custom_batching import custom_vmap
 
 from jaxsched.engine.offline import one_kernel
@@ -63,7 +64,11 @@ def serve_streams(
     with jax.enable_x64(True):
         limits = jax.tree.map(jnp.asarray, limits)
         until = jnp.broadcast_to(jnp.asarray(until, jnp.float64), limits.block_size.shape)
-        return _mappable(choices)(arrivals, limits, until)
+        # Numbers need no rule for vmap, which is traced anew in every call.
+        given = arrivals, limits, until
+        if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(given)):
+            return _mappable(choices)(*given)
+        return _serve(*given, choices)
 
 
 def is_quick(choices: Choices) -> bool:
