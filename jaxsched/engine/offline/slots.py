@@ -18,13 +18,15 @@ def take_rows(array: jax.Array, begin: jax.Array, count: int) -> jax.Array:
     """``array[begin : begin + count]``."""
     zero = jnp.zeros_like(begin)
     start = (begin, *(zero,) * (array.ndim - 1))
-    return lax.dynamic_slice(array, start, (count, *array.shape[1:]))
+    shape = count, *array.shape[1:]
+    return lax.dynamic_slice(array, start, shape, allow_negative_indices=False)
 
 
 def set_rows(array: jax.Array, begin: jax.Array, rows: jax.Array) -> jax.Array:
     """``array`` with ``rows`` from ``begin`` on."""
     zero = jnp.zeros_like(begin)
-    return lax.dynamic_update_slice(array, rows, (begin, *(zero,) * (array.ndim - 1)))
+    start = (begin, *(zero,) * (array.ndim - 1))
+    return lax.dynamic_update_slice(array, rows, start, allow_negative_indices=False)
 
 
 def any_of(flags: jax.Array) -> jax.Array:

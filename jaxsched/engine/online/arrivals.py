@@ -79,10 +79,7 @@ def streams_of(
         return jnp.pad(array.T, ((0, 1), (0, 0)), constant_values=last).reshape(-1)
 
     room = limit - arrivals.prompt
-    place = jnp.arange(n, dtype=jnp.int32)
-    served_first = jnp.argsort(~given.is_served, axis=-1, stable=True).astype(jnp.int32)
-    count = jnp.sum(given.is_served, axis=-1, dtype=jnp.int32)
-    order = flat(jnp.where(place < count[:, None], served_first, n), n)
+    order = flat(_positions(given.is_served), n)
     arrival = flat(arrivals.arrival, jnp.inf)
     tier, waiting = jnp.zeros_like(order), None
     if choices.policy == "priority":
@@ -98,6 +95,16 @@ def streams_of(
         tier=tier,
     )
     return streams, order, waiting
+
+
+def _positions(flags: jax.Array) -> jax.Array:
+    """Where bool ``[B, n]`` flags stand, ascending, then n; int32 ``[B, n]``."""
+    num_streams, n = flags.shape
+    position = jnp.broadcast_to(jnp.arange(n, dtype=jnp.int32), flags.shape)
+    place = jnp.where(flags, jnp.cumsum(flags, axis=-1, dtype=jnp.int32) - 1, n)
+    none = jnp.full_like(position, n)
+    row = jnp.arange(num_streams)[:, None]
+    return none.at[row, place].set(position, mode="drop")
 
 
 def ranks(priority: jax.Array, arrival: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxsched.engine.online.intervals import bucket_of, count
-from jaxsched.engine.online.lanes import choose, once
+from jaxsched.engine.online.lanes import choose, look_up, once
 from jaxsched.engine.online.seats import LONGEST_SKIP
 from jaxsched.engine.online.settling import Settled
 from jaxsched.engine.online.stepping import may_admit
@@ -102,7 +102,7 @@ def _more(
 
     most = jnp.minimum(jnp.minimum(safe, early), jnp.float64(LONGEST_SKIP))
     if kernel.choices.has_histogram:
-        edge = kernel.edges.at[bucket_of(kernel.edges, first.duration) + 1].get()
+        edge = look_up(kernel.edges, bucket_of(kernel.edges, first.duration) + 1)
         rise = limits.cost.d * n.astype(jnp.float64)
         most = jnp.minimum(most, (edge - first.duration) * (1.0 - 1e-9) / rise)
     most = jnp.minimum(most, (limits.max_steps - state.totals.steps - 1).astype(jnp.float64))

@@ -8,7 +8,7 @@ from typing import Protocol
 import jax
 import jax.numpy as jnp
 
-from jaxsched.engine.online.lanes import Writing, put, take
+from jaxsched.engine.online.lanes import Writing, look_up, put, take
 from jaxsched.engine.online.state import Totals
 from jaxsched.model.itl import ITL_EDGES_S
 
@@ -29,14 +29,15 @@ def bucket_of(edges: jax.Array, itl: jax.Array) -> jax.Array:
     ratio = itl.astype(jnp.float32) * jnp.float32(1.0 / ITL_EDGES_S[0])
     near = jnp.log(ratio) * jnp.float32(_A_UNIT)  # right but for the very edges
     bucket = jnp.minimum(jnp.maximum(near, 0.0), NUM_BUCKETS - 1.0).astype(jnp.int32)
-    is_below = itl < edges.at[bucket].get(mode="promise_in_bounds")
-    is_above = itl >= edges.at[bucket + 1].get(mode="promise_in_bounds")
+    is_below = itl < look_up(edges, bucket)
+    is_above = itl >= look_up(edges, bucket + 1)
     bucket = bucket - is_below.astype(jnp.int32) + is_above.astype(jnp.int32)
     return jnp.minimum(jnp.maximum(bucket, 0), NUM_BUCKETS - 1)
 
 
 def count(kernel: _Kernel, totals: Totals, itl: jax.Array, times: jax.Array) -> Totals:
     """Count the time ``itl [B]`` so many ``times [B]``."""
+    assert totals.histogram is not None
     bucket = bucket_of(kernel.edges, itl)
     counted = take(totals.histogram, bucket) + times
     (histogram,) = put(kernel.writing, (totals.histogram, bucket, counted))

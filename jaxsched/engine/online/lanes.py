@@ -56,7 +56,12 @@ def num_rows(array: jax.Array, lanes: jax.Array) -> int:
 
 def take(array: jax.Array, row: jax.Array) -> jax.Array:
     """``array[row[l], l]`` for every stream l, ``[B]``."""
-    return array.at[_flat(row)].get(mode="promise_in_bounds")
+    return look_up(array, _flat(row))
+
+
+def look_up(array: jax.Array, places: jax.Array) -> jax.Array:
+    """``array[places]``, all of which there are."""
+    return array.at[places].get(mode="promise_in_bounds", wrap_negative_indices=False)
 
 
 def put(writing: Writing, *writes: tuple[jax.Array, jax.Array, jax.Array]) -> list[jax.Array]:
@@ -75,10 +80,12 @@ def put(writing: Writing, *writes: tuple[jax.Array, jax.Array, jax.Array]) -> li
 
     def one_stream(lane: jax.Array, arrays: list[jax.Array]) -> list[jax.Array]:
         def at_lane(array: jax.Array) -> jax.Array:
-            return lax.dynamic_slice(array, (lane,), (1,))
+            return lax.dynamic_slice(array, (lane,), (1,), allow_negative_indices=False)
 
         return [
-            lax.dynamic_update_slice(array, at_lane(value), (at_lane(place)[0],))
+            lax.dynamic_update_slice(
+                array, at_lane(value), (at_lane(place)[0],), allow_negative_indices=False
+            )
             for array, place, (_, _, value) in zip(arrays, places, writes, strict=True)
         ]
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.core import Tracer
 from jax.custom_batching import custom_vmap
 
 from jaxsched.engine.offline import one_kernel
@@ -38,7 +39,7 @@ class Served(NamedTuple):
     max_itl: jax.Array
     num_preemptions: jax.Array  # int32
     status: jax.Array  # int32
-    itl_histogram: jax.Array  # int32 [B, buckets]
+    itl_histogram: jax.Array | None  # int32 [B, buckets]
     num_steps: jax.Array  # int64
     recomputed_tokens: jax.Array  # int64
     busy: jax.Array  # float64
@@ -63,7 +64,11 @@ def serve_streams(
     with jax.enable_x64(True):
         limits = jax.tree.map(jnp.asarray, limits)
         until = jnp.broadcast_to(jnp.asarray(until, jnp.float64), limits.block_size.shape)
-        return _mappable(choices)(arrivals, limits, until)
+        # Numbers need no rule for vmap, which is traced anew in every call.
+        given = arrivals, limits, until
+        if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(given)):
+            return _mappable(choices)(*given)
+        return _serve(*given, choices)
 
 
 def is_quick(choices: Choices) -> bool:
@@ -164,7 +169,7 @@ def _by_stream(records: Records, totals: Totals) -> tuple[Records, Totals]:
         return array.reshape(-1, num_streams).T
 
     records = jax.tree.map(lambda array: back(array)[:, :-1], records)
-    return records, totals._replace(histogram=back(totals.histogram))
+    return records, totals._replace(histogram=jax.tree.map(back, totals.histogram))
 
 
 def _run(
@@ -179,7 +184,7 @@ def _run(
     edges: jax.Array,
 ) -> tuple[Records, Totals]:
     """Serve to the end; to tell which tokens restarts lose, twice."""
-    num_buckets = NUM_BUCKETS if choices.has_histogram else 0
+    num_buckets = NUM_BUCKETS if choices.has_histogram else None
 
     def with_quick() -> together.State:
         kernel = together.Kernel(streams, limits, choices, writing, edges, one)
@@ -187,7 +192,7 @@ def _run(
         return quick.with_open_records(kernel, quick.advance(kernel, state, until))
 
     def with_in_order(choices: Choices, final_run: jax.Array | None) -> in_order_state.State:
-        num_buckets = NUM_BUCKETS if choices.has_histogram else 0
+        num_buckets = NUM_BUCKETS if choices.has_histogram else None
         kernel = in_order_state.Kernel(streams, limits, choices, writing, edges, one, final_run)
         state = in_order_state.initial(streams, order, waiting, limits, choices, num_buckets)
         return in_order.with_open_records(kernel, in_order.advance(kernel, state, until))

@@ -78,7 +78,7 @@ def record_stream(
 def _begin(arrivals: Arrivals, limits: Limits, choices: Choices) -> tuple[Streams, State]:
     given = checked(arrivals, limits)
     streams, order, waiting = streams_of(choices, given, limits)
-    state = initial(streams, order, waiting, limits, choices, 0)
+    state = initial(streams, order, waiting, limits, choices, None)
     return streams, state._replace(is_live=jnp.ones_like(given.has_nan))
 
 

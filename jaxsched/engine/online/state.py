@@ -86,7 +86,7 @@ class Totals(NamedTuple):
     peak: jax.Array  # int32, most tokens cached at the end of a step
     token_seconds: jax.Array  # float64
     status: jax.Array  # int32, Status
-    histogram: jax.Array  # int32 [buckets B], times between tokens
+    histogram: jax.Array | None  # int32 [buckets B], times between tokens
 
 
 class Head(NamedTuple):
@@ -110,9 +110,9 @@ def no_records(prompt: jax.Array) -> Records:
     return Records(nan, nan, nan, jnp.zeros(prompt.shape, jnp.float64), zero, prompt, nan)
 
 
-def no_totals(num_streams: int, num_buckets: int) -> Totals:
-    """Before the first step."""
+def no_totals(num_streams: int, num_buckets: int | None) -> Totals:
+    """Before the first step; None for no histogram."""
     zero, none = jnp.zeros(num_streams, jnp.int32), jnp.zeros(num_streams, jnp.float64)
     long = jnp.zeros(num_streams, jnp.int64)
-    counts = jnp.zeros(num_buckets * num_streams, jnp.int32)
+    counts = None if num_buckets is None else jnp.zeros(num_buckets * num_streams, jnp.int32)
     return Totals(long, none, long, zero, none, zero, counts)

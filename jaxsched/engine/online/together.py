@@ -110,7 +110,7 @@ def initial(
     waiting: Waiting | None,
     limits: Limits,
     choices: Choices,
-    num_buckets: int,
+    num_buckets: int | None,
 ) -> State:
     """Nobody has arrived.
 
@@ -120,7 +120,7 @@ def initial(
       waiting: for queues by rank.
       limits: of the servers.
       choices: what is compiled in.
-      num_buckets: of the histogram of times between tokens.
+      num_buckets: of the histogram of times between tokens; None for no histogram.
     """
     num_streams = limits.block_size.shape[0]
     zero = jnp.zeros(num_streams, jnp.int32)

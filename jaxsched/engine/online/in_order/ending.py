@@ -21,7 +21,7 @@ from jaxsched.engine.online.in_order.rows import (
 )
 from jaxsched.engine.online.in_order.state import Kernel, State
 from jaxsched.engine.online.intervals import count
-from jaxsched.engine.online.lanes import across, any_of, choose, num_rows, put, take
+from jaxsched.engine.online.lanes import across, any_of, choose, look_up, num_rows, put, take
 from jaxsched.engine.online.sums import Work, seconds
 from jaxsched.model.schedule import Status
 
@@ -200,7 +200,7 @@ def _is_final(kernel: Kernel, rows: Rows) -> jax.Array:
     num_streams = rows.request.shape[0] // ROWS
     lane = lax.rem(lax.iota(jnp.int32, rows.request.shape[0]), jnp.int32(num_streams))
     place = rows.request * num_streams + lane
-    return rows.preemptions == kernel.final_run.at[place].get(mode="promise_in_bounds")
+    return rows.preemptions == look_up(kernel.final_run, place)
 
 
 def _let_end(kernel: Kernel, state: State) -> State:

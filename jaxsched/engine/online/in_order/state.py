@@ -111,7 +111,7 @@ def initial(
     waiting: Waiting | None,
     limits: Limits,
     choices: Choices,
-    num_buckets: int,
+    num_buckets: int | None,
 ) -> State:
     """Nobody has arrived; arguments as for the quick kernel."""
     num_streams = limits.block_size.shape[0]
