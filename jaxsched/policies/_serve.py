@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, overload
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxsched.engine.contract import Observation, Rule
-from jaxsched.engine.online.serve import predicted_tokens, serve_on
+from jaxsched.engine.online.serve import predicted_tokens, record_on, serve_on
 from jaxsched.model.outcome import Outcome
 from jaxsched.model.requests import Requests
 from jaxsched.model.server import Server
@@ -18,13 +18,36 @@ from jaxsched.policies.registry import resolve
 from jaxsched.policies.scores.index import fcfs
 
 
+@overload
 def serve(
     reqs: Requests,
     server: Server,
     rule: Rule | str | None = None,
     *,
+    record: Literal[False] = False,
     max_steps: int | None = None,
-) -> Outcome:
+) -> Outcome: ...
+
+
+@overload
+def serve(
+    reqs: Requests,
+    server: Server,
+    rule: Rule | str | None = None,
+    *,
+    record: Literal[True],
+    max_steps: int | None = None,
+) -> tuple[Outcome, dict[str, np.ndarray]]: ...
+
+
+def serve(
+    reqs: Requests,
+    server: Server,
+    rule: Rule | str | None = None,
+    *,
+    record: bool = False,
+    max_steps: int | None = None,
+) -> Outcome | tuple[Outcome, dict[str, np.ndarray]]:
     r"""Serve requests that arrive over time, deciding in every step as vLLM's scheduler does.
 
     A step computes a budget of tokens: first for the requests that run, in order of admission,
@@ -47,15 +70,22 @@ def serve(
       rule: the order of the queue. ``"fcfs"`` is vLLM's policy of that name. Any other static
         rule is vLLM's priority policy with the rule's number as priority; ``"priority"`` takes
         the requests' own. Rules see predicted output lengths. None: the server's ``policy``.
+      record: also return the log of one stream: what every step decided.
       max_steps: steps after which a stream ends with the status ``STEP_LIMIT``; None for twice
         its tokens.
 
     Returns:
       The :class:`Outcome` in seconds, NaN where something did not happen; ``status`` says why.
-      A request that could never fit is refused when it arrives.
+      A request that could never fit is refused when it arrives. With ``record`` a pair: the
+      outcome, and the log as numpy columns by name: of steps ``step_clock, step_end,
+      step_arrived, step_P, step_B, step_KV, step_free_mid, step_free_end, step_running,
+      step_waiting, step_entries``; of requests given tokens ``ent_req, ent_tok, ent_sampled``,
+      in order, split by ``step_entries``; then ``pre_step, pre_req`` of preemptions, ``adm_step,
+      adm_req, adm_resumed`` of admissions, and ``fin_step, fin_req`` of completions.
 
     Raises:
-      ValueError: a number of the server is out of range, or no rule has that name.
+      ValueError: a number of the server is out of range, no rule has that name, or ``record``
+        goes with several streams or with traced numbers.
 
     Example:
       >>> import jaxsched as js
@@ -75,7 +105,8 @@ def serve(
         priority = None
     else:
         priority = prioritize(_on_arrival(reqs, server), resolved)  # pyright: ignore[reportArgumentType]
-    return serve_on(server, reqs, priority, max_steps)
+    out = serve_on(server, reqs, priority, max_steps)
+    return (out, record_on(server, reqs, priority, max_steps)) if record else out
 
 
 def _own_priority(reqs: Requests) -> Any:

@@ -1,7 +1,7 @@
 """Requests that arrive over time, on servers that work in steps.
 
-``serve`` hands streams to ``program``, which lays them out (``arrivals``) and runs one of two kernels
-on them, a group of streams in step:
+``serve`` hands streams to ``program``, which lays them out (``arrivals``) and runs one of two
+kernels on them, a group of streams in step:
 
 * the quick one, for vLLM's defaults: ``together`` says how it works, ``quick`` is its loop, made of
   ``settling``, ``stepping``, ``evicting`` and ``ending``;

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any
 
@@ -11,11 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.core import Tracer
-from jax.custom_batching import custom_vmap
 
 from jaxsched._lib.chunks import device_chunk_size, map_device_chunks
 from jaxsched._lib.devices import Device, MappedProgram, local_devices, num_cores
-from jaxsched.engine.online.program import KERNEL_WIDTH, Arrivals, Served, serve_streams
+from jaxsched._lib.errors import InputError
+from jaxsched.engine.online.arrivals import Arrivals
+from jaxsched.engine.online.program import KERNEL_WIDTH, Served, serve_streams
+from jaxsched.engine.online.record import record_stream
 from jaxsched.engine.online.state import Choices, Limits
 from jaxsched.engine.online.sums import Cost
 from jaxsched.model.clock import LinearClock
@@ -45,22 +46,56 @@ def serve_on(
     Returns:
       The outcome in seconds, with the leading axes of both.
     """
-    require_numbers(server)
-    policy: Policy = "fcfs" if priority is None else "priority"
-    n = reqs.is_real.shape[-1]
     with jax.enable_x64(True):
-        limits = _limits(server, reqs, max_steps)
-        leading = np.broadcast_shapes(
-            reqs.is_real.shape[:-1], *(np.shape(leaf) for leaf in jax.tree.leaves(limits))
-        )
-        choices = _choices(server, policy, n)
-        arrivals = _arrivals(reqs, priority)
-        is_traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((arrivals, limits)))
-        array = jnp if is_traced else np
-        limits = jax.tree.map(lambda leaf: array.broadcast_to(leaf, leading), limits)
-        arrivals = jax.tree.map(lambda leaf: array.broadcast_to(leaf, (*leading, n)), arrivals)
-        served = (_traced if is_traced else _concrete)(arrivals, limits, choices, leading)
-        return _outcome(reqs, served, leading, array)
+        arrivals, limits, choices = _given(server, reqs, priority, max_steps)
+        served = (_traced if _is_traced(arrivals) else _concrete)(arrivals, limits, choices)
+        return _outcome(reqs, served)
+
+
+def record_on(
+    server: Server, reqs: Requests, priority: Any = None, max_steps: int | None = None
+) -> dict[str, np.ndarray]:
+    """Write down every decision of :func:`serve_on`, for one stream on one server.
+
+    Returns:
+      The columns of :func:`~jaxsched.engine.online.record.record_stream`.
+
+    Raises:
+      ValueError: there are several streams, or they are traced.
+    """
+    with jax.enable_x64(True):
+        arrivals, limits, choices = _given(server, reqs, priority, max_steps)
+        if _is_traced(arrivals) or limits.block_size.shape:
+            raise InputError(
+                "record",
+                True,
+                "record one stream of numbers on one server, outside jit",
+                finding=f"is True with the leading axes {limits.block_size.shape}",
+            )
+        one, server_of_one = jax.tree.map(lambda leaf: leaf[None], (arrivals, limits))
+        return record_stream(one, server_of_one, choices)
+
+
+def _given(
+    server: Server, reqs: Requests, priority: Any, max_steps: int | None
+) -> tuple[Arrivals, Limits, Choices]:
+    """Make what the kernel is given, with the leading axes of both; numpy's unless traced."""
+    require_numbers(server)
+    n = reqs.is_real.shape[-1]
+    arrivals, limits = _arrivals(reqs, priority), _limits(server, reqs, max_steps)
+    leading = np.broadcast_shapes(
+        reqs.is_real.shape[:-1], *(np.shape(leaf) for leaf in jax.tree.leaves(limits))
+    )
+    choices = _choices(server, "fcfs" if priority is None else "priority", n)
+    array = jnp if _is_traced((arrivals, limits)) else np
+    limits = jax.tree.map(lambda leaf: array.broadcast_to(leaf, leading), limits)
+    most_running = array.minimum(limits.most_running, array.int32(choices.slots))
+    arrivals = jax.tree.map(lambda leaf: array.broadcast_to(leaf, (*leading, n)), arrivals)
+    return arrivals, limits._replace(most_running=most_running), choices
+
+
+def _is_traced(tree: Any) -> bool:
+    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(tree))
 
 
 def _limits(server: Server, reqs: Requests, max_steps: int | None) -> Limits:
@@ -143,17 +178,14 @@ def _power_of_two(at_least: int) -> int:
     return 1 << (at_least - 1).bit_length()
 
 
-def _concrete(
-    arrivals: Arrivals, limits: Limits, choices: Choices, leading: tuple[int, ...]
-) -> Served:
-    devices = local_devices()
+def _concrete(arrivals: Arrivals, limits: Limits, choices: Choices) -> Served:
+    devices, leading = local_devices(), limits.block_size.shape
     if devices[0].platform == "cpu":
         share = -(-math.prod(leading) // num_cores())
         chunk_size = min(_power_of_two(share), _MOST_GROUPS * KERNEL_WIDTH)
     else:
         n = arrivals.prompt.shape[-1]
         chunk_size = device_chunk_size(leading, n, devices, group=KERNEL_WIDTH)
-    limits = limits._replace(most_running=np.minimum(limits.most_running, choices.slots))
     program = MappedProgram(serve_streams, num_mapped=2, static=(("choices", choices),))
 
     def run(devices: tuple[Device, ...], arrivals: Arrivals, limits: Limits) -> Served:
@@ -164,43 +196,19 @@ def _concrete(
     )
 
 
-def _traced(
-    arrivals: Arrivals, limits: Limits, choices: Choices, leading: tuple[int, ...]
-) -> Served:
-    limits = limits._replace(most_running=jnp.minimum(limits.most_running, choices.slots))
-    flat = jax.tree.map(
+def _traced(arrivals: Arrivals, limits: Limits, choices: Choices) -> Served:
+    leading = limits.block_size.shape
+    flat, flat_limits = jax.tree.map(
         lambda leaf: lax.stop_gradient(leaf).reshape(-1, *leaf.shape[len(leading) :]),
         (arrivals, limits),
     )
-    served = _mappable(choices)(*flat)
+    served = serve_streams(flat, flat_limits, choices)
     return jax.tree.map(lambda leaf: leaf.reshape(*leading, *leaf.shape[1:]), served)
 
 
-@functools.cache
-def _mappable(choices: Choices) -> Any:
-    """Make :func:`serve_streams` take more streams under vmap, rather than mask its loops."""
-
-    @custom_vmap
-    def serve(arrivals: Arrivals, limits: Limits) -> Served:
-        return serve_streams(arrivals, limits, choices=choices)
-
-    @serve.def_vmap
-    def _(axis_size: int, is_mapped: Any, *args: Any) -> Any:
-        def widened(leaf: jax.Array, mapped: bool) -> jax.Array:
-            full = leaf if mapped else jnp.broadcast_to(leaf, (axis_size, *leaf.shape))
-            return full.reshape(-1, *full.shape[2:])
-
-        with jax.enable_x64(True):
-            served = serve(*jax.tree.map(widened, args, tuple(is_mapped)))
-            parts = jax.tree.map(lambda leaf: leaf.reshape(axis_size, -1, *leaf.shape[1:]), served)
-        return parts, jax.tree.map(lambda _: True, parts)
-
-    return serve
-
-
-def _outcome(reqs: Requests, served: Served, leading: tuple[int, ...], array: Any) -> Outcome:
+def _outcome(reqs: Requests, served: Served) -> Outcome:
     """Put results together: jax arrays of a trace, or numpy's, which need no 64-bit mode."""
-    shape = (*leading, reqs.is_real.shape[-1])
+    shape, array = served.completion.shape, jnp if _is_traced(served) else np
     return Outcome(
         arrival=array.broadcast_to(reqs.arrival_s, shape),
         first_scheduled=served.first_scheduled,

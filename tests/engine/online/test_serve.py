@@ -9,7 +9,7 @@ import pytest
 
 import jaxsched as js
 from tests.engine.online import stored_logs, vllm_logs
-from tests.engine.online.outcomes import outcome_of, requests_of, server_of
+from tests.engine.online.outcomes import columns_of, outcome_of, requests_of, server_of
 from tests.engine.online.scenarios import VLLM_OPTIONS, random_scenario
 
 pytestmark = pytest.mark.jax_defaults
@@ -136,6 +136,19 @@ def test_what_vllm_decided(vllm_logs_dir):
                 np.testing.assert_allclose(times, log[column], rtol=1e-9, err_msg=name)
             np.testing.assert_array_equal(out.num_preemptions[row, :n], log["out_preemptions"])
             assert int(out.num_steps[row]) == len(log["step_clock"])
+
+
+def test_a_recorded_run_is_the_log_of_the_oracle_and_stands_before_the_judge():
+    scenario, log = stored_logs.load(stored_logs.FOLDER / "recompute.json")
+    reqs, server = requests_with_priority(scenario), server_of(scenario)
+    out, columns = js.serve(reqs, server, record=True)
+    assert_same(out, outcome_of(scenario, log))
+    for name, expected in columns_of(log).items():
+        np.testing.assert_allclose(columns[name], expected, rtol=1e-12, err_msg=name)
+    verdict = js.verify_service(reqs, server, out, columns)
+    assert verdict.is_valid, verdict
+    with pytest.raises(ValueError, match=r"True with the leading axes \(1,\); record one"):
+        js.serve(reqs[None], server, record=True)
 
 
 def streams(batch=3, n=20, seed=0):
