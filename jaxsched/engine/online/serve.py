@@ -47,7 +47,7 @@ def serve_on(
       The outcome in seconds, with the leading axes of both.
     """
     with jax.enable_x64(True):
-        arrivals, limits, choices = _given(server, reqs, priority, max_steps)
+        arrivals, limits, choices = given_to_kernel(server, reqs, priority, max_steps)
         served = (_traced if _is_traced(arrivals) else _concrete)(arrivals, limits, choices)
         return _outcome(reqs, served)
 
@@ -64,7 +64,7 @@ def record_on(
       ValueError: there are several streams, or they are traced.
     """
     with jax.enable_x64(True):
-        arrivals, limits, choices = _given(server, reqs, priority, max_steps)
+        arrivals, limits, choices = given_to_kernel(server, reqs, priority, max_steps)
         if _is_traced(arrivals) or limits.block_size.shape:
             raise InputError(
                 "record",
@@ -76,7 +76,7 @@ def record_on(
         return record_stream(one, server_of_one, choices)
 
 
-def _given(
+def given_to_kernel(
     server: Server, reqs: Requests, priority: Any, max_steps: int | None
 ) -> tuple[Arrivals, Limits, Choices]:
     """Make what the kernel is given, with the leading axes of both; numpy's unless traced."""

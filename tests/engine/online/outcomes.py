@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+import jax
 import numpy as np
 
 import jaxsched as js
@@ -47,6 +48,13 @@ def server_of(scenario: Scenario) -> js.Server:
         victim=victim,
         **{name: getattr(settings, name) for name in _SAME},
     )
+
+
+def stacked_server(servers):
+    """One server whose numbers are those of many, ``[B]``."""
+    choices = jax.tree.structure(servers[0])
+    assert all(jax.tree.structure(each) == choices for each in servers)
+    return jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *servers)
 
 
 def requests_of(scenario: Scenario, **optional) -> js.Requests:

@@ -9,7 +9,13 @@ import pytest
 
 import jaxsched as js
 from tests.engine.online import stored_logs, vllm_logs
-from tests.engine.online.outcomes import columns_of, outcome_of, requests_of, server_of
+from tests.engine.online.outcomes import (
+    columns_of,
+    outcome_of,
+    requests_of,
+    server_of,
+    stacked_server,
+)
 from tests.engine.online.scenarios import VLLM_OPTIONS, random_scenario
 
 pytestmark = pytest.mark.jax_defaults
@@ -22,13 +28,6 @@ VLLM_TIMES = {
     "completion_s": "out_finish_time",
 }
 TOTALS = ("num_steps", "recomputed_tokens", "peak_kv_tokens")
-
-
-def stacked_server(servers):
-    """One server whose numbers are those of many, ``[B]``."""
-    choices = jax.tree.structure(servers[0])
-    assert all(jax.tree.structure(each) == choices for each in servers)
-    return jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *servers)
 
 
 def requests_with_priority(scenario):
