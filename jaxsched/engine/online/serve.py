@@ -82,7 +82,7 @@ def given_to_kernel(
     """Make what the kernel is given, with the leading axes of both; numpy's unless traced."""
     require_numbers(server)
     n = reqs.is_real.shape[-1]
-    arrivals, limits = _arrivals(reqs, priority), _limits(server, reqs, max_steps)
+    arrivals, limits = _arrivals(server, reqs, priority), _limits(server, reqs, max_steps)
     leading = np.broadcast_shapes(
         reqs.is_real.shape[:-1], *(np.shape(leaf) for leaf in jax.tree.leaves(limits))
     )
@@ -131,8 +131,10 @@ def _limits(server: Server, reqs: Requests, max_steps: int | None) -> Limits:
     )
 
 
-def _arrivals(reqs: Requests, priority: Any) -> Arrivals:
+def _arrivals(server: Server, reqs: Requests, priority: Any) -> Arrivals:
     """Hand over requests as the kernel takes them, not yet broadcast; padding never arrives."""
+    if priority is None and server.victim == "worst_priority":
+        priority = reqs.priority  # which the queue does not read, but evictions do
     return Arrivals(
         arrival=reqs.arrival_s,
         prompt=reqs.prompt_tokens,

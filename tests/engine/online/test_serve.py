@@ -239,21 +239,27 @@ def test_tokens_are_conserved():
     assert dataclasses.is_dataclass(out)
 
 
+BEYOND_VLLM = {
+    "swap": {"preemption": "swap", "admission": "chunk"},
+    "swap by rank": {"preemption": "swap", "policy": "priority", "victim": "last_admitted"},
+    "restart": {"preemption": "restart", "admission": "peak", "victim": "least_computed"},
+    "restart by rank": {"preemption": "restart", "policy": "priority"},
+    "never": {"preemption": "never", "admission": "look_ahead"},
+    "never at peak": {"preemption": "never", "admission": "peak", "policy": "priority"},
+    "look ahead": {"admission": "look_ahead", "victim": "longest_remaining"},
+    "most memory": {"victim": "most_memory", "admission": "chunk", "policy": "priority"},
+    "worst priority": {"victim": "worst_priority"},
+    "prefill first": {"prefill_first": True},
+    "prefill first by rank": {"prefill_first": True, "policy": "priority", "admission": "chunk"},
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "choices",
-    [
-        {"preemption": "swap", "admission": "chunk"},
-        {"preemption": "restart", "admission": "peak", "victim": "least_computed"},
-        {"preemption": "never", "admission": "look_ahead", "victim": None},
-        {"preemption": "recompute", "prefill_first": True, "victim": "most_memory"},
-    ],
-    ids=lambda choices: choices["preemption"],
-)
+@pytest.mark.parametrize("choices", BEYOND_VLLM.values(), ids=BEYOND_VLLM)
 def test_options_beyond_vllm_equal_the_oracle(choices):
-    fixed = {"policy": "fcfs", "admission": "prompt", "victim": None, "prefill_first": False}
-    drawn = [
-        random_scenario(seed, max_requests=10, clock="exact", **fixed | choices)
-        for seed in range(100)
-    ]
-    assert_equal_to_the_oracle([each for each in drawn if not np.isnan(each.priority).any()])
+    fixed = VLLM_OPTIONS | {"policy": "fcfs", "admission": "prompt"} | choices
+    fixed.pop("swap_s_per_token")
+    drawn = [random_scenario(s, max_requests=12, clock="exact", **fixed) for s in range(300)]
+    is_read = fixed["policy"] == "priority" or fixed["victim"] == "worst_priority"
+    kept = [each for each in drawn if is_read or not np.isnan(each.priority).any()]
+    assert_equal_to_the_oracle(kept)
