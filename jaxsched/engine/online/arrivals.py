@@ -82,9 +82,11 @@ def streams_of(
     order = flat(_positions(given.is_served), n)
     arrival = flat(arrivals.arrival, jnp.inf)
     tier, waiting = jnp.zeros_like(order), None
-    if choices.policy == "priority":
+    is_ranked = choices.policy == "priority"
+    if is_ranked or choices.victim == "worst_priority":
         rank, by_rank, tiers = ranks(arrivals.priority, arrivals.arrival)
         tier = flat(tiers, 0)
+    if is_ranked:
         waiting = nobody_waits(flat(rank, n), flat(by_rank, n), order, arrival, limits.block_size)
         order = jnp.full_like(order, n)
     streams = Streams(
