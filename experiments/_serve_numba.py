@@ -1,8 +1,8 @@
 """The rival of ``js.serve``: vLLM's scheduler written by hand for one core at a time, on all cores.
 
-Every step is taken, and every running request is looked at in every step; decodes that stand before
-the first prefill share one pass without branches. Settings and rules are vLLM's, first come first
-served or by a static priority; the clock is float64 seconds.
+Every step is taken, and every running request is looked at in every step; where ``shares_decodes``,
+those that decode before the first prefill share one pass without branches. Settings and rules are
+vLLM's, first come first served or by a static priority; the clock is float64 seconds.
 """
 
 from typing import NamedTuple
@@ -48,7 +48,15 @@ class Outcomes(NamedTuple):
     status: np.ndarray
 
 
-def serve(arrival_s, prompt, output, servers: Servers, priority=None, max_steps=2**40) -> Outcomes:
+def serve(
+    arrival_s,
+    prompt,
+    output,
+    servers: Servers,
+    priority=None,
+    max_steps=2**40,
+    shares_decodes=True,
+) -> Outcomes:
     """Serve ``B`` streams of ``n`` requests, sorted by arrival, on all cores."""
     shape = prompt.shape
     is_nan = np.zeros(shape[0], bool)
@@ -66,7 +74,9 @@ def serve(arrival_s, prompt, output, servers: Servers, priority=None, max_steps=
         np.zeros(shape[0], np.int64),
         np.where(is_nan, NAN_PRIORITY, OK),
     )
-    _serve(arrival_s, prompt, output, servers, place, badness, max_steps, outcomes)
+    _serve(
+        *(arrival_s, prompt, output, servers, place, badness, max_steps, shares_decodes), outcomes
+    )
     return outcomes
 
 
@@ -82,7 +92,7 @@ def _ranks(priority, arrival_s):
 
 
 @numba.njit(parallel=True, cache=True)
-def _serve(arrival_s, prompt, output, servers, place, badness, max_steps, outcomes):
+def _serve(arrival_s, prompt, output, servers, place, badness, max_steps, shares_decodes, outcomes):
     for b in numba.prange(len(arrival_s)):
         if outcomes.status[b] == OK:
             _serve_one(
@@ -94,6 +104,7 @@ def _serve(arrival_s, prompt, output, servers, place, badness, max_steps, outcom
                 place[b],
                 badness[b],
                 max_steps,
+                shares_decodes,
                 outcomes,
             )
 
@@ -124,7 +135,9 @@ def _pop(heap, size, place):
 
 
 @numba.njit(cache=True)
-def _serve_one(b, arrival_s, prompt, output, servers, place, badness, max_steps, outcomes):
+def _serve_one(
+    b, arrival_s, prompt, output, servers, place, badness, max_steps, shares_decodes, outcomes
+):
     n = len(prompt)
     block_size = servers.block_size[b]
     num_gpu_blocks = servers.num_gpu_blocks[b]
@@ -200,7 +213,7 @@ def _serve_one(b, arrival_s, prompt, output, servers, place, badness, max_steps,
         # Pass 1: the running. Leading decodes that all find blocks are served at once, unless
         # somebody behind them could evict one.
         num_plain = num_leading
-        if num_plain > budget or (by_priority and num_plain < num_running):
+        if num_plain > budget or (by_priority and num_plain < num_running) or not shares_decodes:
             num_plain = 0
         need = 0
         for i in range(num_plain):

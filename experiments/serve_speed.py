@@ -1,8 +1,10 @@
 """How fast is ``js.serve``, beside a hand-written numba kernel and the plain-Python oracle.
 
 Streams of real lengths arrive by Poisson's law at shares of what the server can take, with ample
-and with tight memory. Both kernels use all cores and take turns; medians are quoted, and the two
-agree on every completion. Then: the first call of a shape, a grid of settings, one long stream.
+and with tight memory. The numba kernel comes in two forms: every running request by itself in every
+step, and one in which those that decode share a pass. All use all cores and take turns; medians are
+quoted, and they agree on every completion. Then: the first call of a shape, a grid of settings, one
+long stream.
 """
 
 import os
@@ -109,26 +111,30 @@ def compared(case, reqs, server, repeats):
     output = np.asarray(reqs.output_tokens, np.int64)
     servers = numba_servers(server, len(reqs))
 
-    def rival():
-        return _serve_numba.serve(on_host[0], on_host[1].astype(np.int64), output, servers)
+    def rival(shares_decodes):
+        prompt = on_host[1].astype(np.int64)
+        return _serve_numba.serve(
+            on_host[0], prompt, output, servers, shares_decodes=shares_decodes
+        )
 
-    _, theirs = seconds(rival)
-    _, ours = seconds(lambda: js.serve(reqs, server))
+    calls = (lambda: js.serve(reqs, server), lambda: rival(False), lambda: rival(True))
+    ours, theirs, _ = (call() for call in calls)
     is_ok = np.asarray(ours.status) == js.Status.OK
     np.testing.assert_allclose(
         np.asarray(ours.completion)[is_ok], theirs.completion_s[is_ok], rtol=1e-9
     )
-    times = [
-        (seconds(lambda: js.serve(reqs, server))[0], seconds(rival)[0]) for _ in range(repeats)
-    ]
-    ours_s, numba_s = np.median(times, axis=0)
+    times = [[seconds(call)[0] for call in calls] for _ in range(repeats)]
+    ours_s, numba_s, shared_s = np.median(times, axis=0)
     num_requests = output.size
     return case | {
         "jaxsched_ms": 1e3 * ours_s,
         "numba_ms": 1e3 * numba_s,
+        "numba_shared_ms": 1e3 * shared_s,
         "ratio": ours_s / numba_s,
+        "ratio_shared": ours_s / shared_s,
         "requests_per_s": num_requests / ours_s,
         "numba_requests_per_s": num_requests / numba_s,
+        "numba_shared_requests_per_s": num_requests / shared_s,
         "preemptions_a_request": float(np.sum(ours.num_preemptions)) / num_requests,
         "steps_a_request": float(np.sum(ours.num_steps)) / num_requests,
     }

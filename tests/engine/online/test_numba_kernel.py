@@ -58,14 +58,21 @@ def outcomes_of(rival, scenarios):
         ),
         clock_s=np.array([s.clock for s in scenarios]),
     )
-    return rival.serve(
-        np.array([s.arrival_s for s in scenarios]),
-        np.array([s.prompt for s in scenarios]),
-        np.array([s.output for s in scenarios]),
-        servers,
-        priority=np.array([s.priority for s in scenarios]),
-        max_steps=scenarios[0].max_steps,
+    step_by_step, shared = (
+        rival.serve(
+            np.array([s.arrival_s for s in scenarios]),
+            np.array([s.prompt for s in scenarios]),
+            np.array([s.output for s in scenarios]),
+            servers,
+            priority=np.array([s.priority for s in scenarios]),
+            max_steps=scenarios[0].max_steps,
+            shares_decodes=shares_decodes,
+        )
+        for shares_decodes in (False, True)
     )
+    for name, values, others in zip(shared._fields, step_by_step, shared, strict=True):
+        np.testing.assert_array_equal(values, others, name)
+    return shared
 
 
 def assert_equals(outcomes, row, log):
