@@ -4,6 +4,10 @@ import contextlib
 import os
 from pathlib import Path
 
+# Most of the time of the tests goes into compiling programs that run once, and half of that into
+# optimizing them. Before jax is imported; a level that the environment asks for counts instead.
+os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=0 {os.environ.get('XLA_FLAGS', '')}"
+
 import hypothesis
 import jax
 import pytest

@@ -52,11 +52,16 @@ def _fields(kind: Any) -> list[inspect.Parameter]:
         inspect.Parameter(
             field.name,
             inspect.Parameter.KEYWORD_ONLY,
-            default=field.default,
+            default=_default(field),
             annotation=types[field.name],
         )
         for field in dataclasses.fields(kind)
     ]
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    is_required = field.default is dataclasses.MISSING
+    return inspect.Parameter.empty if is_required else field.default
 
 
 def _load() -> None:

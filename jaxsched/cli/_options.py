@@ -28,7 +28,7 @@ def option(panel: str, flag: str, help_text: str, metavar: str, complete: Any = 
     )
 
 
-backlog = functools.partial(option, "Backlog")
+backlog = functools.partial(option, "Requests")
 rules = functools.partial(option, "Rules")
 server = functools.partial(option, "Server")
 output = functools.partial(option, "Output")
@@ -71,19 +71,20 @@ class Backlog:
     drop_invalid: Annotated[
         bool, backlog("--drop-invalid", "Leave out rows of a trace that cannot run.", "")
     ] = False
+    batch_flag = "--instances"
 
     def __post_init__(self) -> None:
         """Refuse what can be refused before anything is loaded."""
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"--seed is {self.seed}; expected an integer from 0 to 2^32 - 1")
-        for flag, count in (("--requests", self.num_requests), ("--instances", self.batch)):
+        for flag, count in (("--requests", self.num_requests), (self.batch_flag, self.batch)):
             if count is not None and count < 1:
                 raise ValueError(f"{flag} is {count}; expected an integer >= 1")
         total = (self.num_requests or DEFAULT_REQUESTS) * (self.batch or 1)
         if total > _MAX_REQUESTS:
             raise ValueError(
-                f"--requests times --instances is {total}; expected at most {_MAX_REQUESTS}, for "
-                "the sake of memory: run several with other seeds"
+                f"--requests times {self.batch_flag} is {total}; expected at most "
+                f"{_MAX_REQUESTS}, for the sake of memory: run several with other seeds"
             )
         if self.trace is None and self.drop_invalid:
             raise ValueError("--drop-invalid is about rows of a --trace")

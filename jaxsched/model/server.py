@@ -172,6 +172,7 @@ def require_numbers(server: Server) -> Server:
             kind = "a number" if name in _FRACTIONS else "an integer"
             raise InputError(name, value, f"expected {kind} >= {least}")
         reject(name, array, ~(array >= least), f"expected a number >= {least}")
+        reject(name, array, array > NO_LIMIT, "expected at most 2^31 - 1")
     for name in ("enable_chunked_prefill", "long_prefill_token_threshold_adaptive"):
         value = getattr(server, name)
         if not isinstance(value, Tracer) and np.asarray(value).dtype.kind != "b":

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxsched._lib.errors import InputError
+from jaxsched._lib.errors import InputError, integer
 from jaxsched._lib.names import did_you_mean, nearest
 
 #: Settings that a server has under the same name.
@@ -123,8 +123,12 @@ def server_fields(settings: Mapping[str, Any]) -> dict[str, Any]:
 def _translated(given: dict[str, Any]) -> dict[str, Any]:
     fields = {name: given[name] for name in _SAME if given.get(name) is not None}
     block_size = fields.setdefault("block_size", 16)
+    for name in ("num_gpu_blocks", "block_size", "max_num_active_seqs"):
+        least = 2 if name == "num_gpu_blocks" else 1  # one block is never usable
+        if isinstance(value := given.get(name), (str, bool, int, float, list, dict)):
+            integer(name, value, least)
     if given.get("num_gpu_blocks") is not None:
-        # One block is never usable: vLLM keeps it as the null block.
+        # vLLM keeps one block as the null block.
         fields["kv_capacity"] = (given["num_gpu_blocks"] - 1) * block_size
     if given.get("max_num_active_seqs") is not None:
         most = fields.get("max_num_seqs", 128)

@@ -1,9 +1,10 @@
-"""Synthetic backlogs: measured look-alikes, random small instances, worst cases and plants."""
+"""Synthetic backlogs: measured look-alikes, small random ones, worst cases, plants; arrivals."""
 
 from collections.abc import Callable
 
 from jaxsched._lib.registry import Registry
 from jaxsched.model.instance import Instance
+from jaxsched.workloads.arrivals import poisson
 from jaxsched.workloads.synthetic import chat, mixed, summarization, uniform
 from jaxsched.workloads.worst_case import three_partition, worst_case
 
@@ -16,6 +17,7 @@ __all__ = [
     "WORKLOADS",
     "chat",
     "mixed",
+    "poisson",
     "summarization",
     "three_partition",
     "uniform",

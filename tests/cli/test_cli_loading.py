@@ -15,6 +15,7 @@ SHOW_MODULES = "import sys; from jaxsched.cli import main; code = main(sys.argv[
 COMMANDS = [
     "compare",
     "simulate",
+    "serve",
     "bound",
     "improve",
     "capacity",
@@ -44,6 +45,7 @@ def process(code, *arguments, **environment):
         ("--help", 0),
         ("-h", 0),
         ("compare -h", 0),
+        ("serve -h", 0),
         ("--version", 0),
         ("compare --polices svf", 2),
         ("compar", 2),
@@ -52,6 +54,8 @@ def process(code, *arguments, **environment):
         ("compare --requests 0", 2),
         ("compare --workload chat --trace x.csv", 2),
         ("tune", 2),
+        ("serve --rate 1", 2),
+        ("serve --server llama3.1_8b_h100 --rate 0", 2),
     ],
 )
 def test_answers_without_the_library(arguments, code):
@@ -89,6 +93,8 @@ def completed(text):
         ),
         ("jaxsched compare --workload m", ["mixed"]),
         ("jaxsched compare --server llama3_", ["llama3_8b_a100"]),
+        ("jaxsched serve --server llama3_", ["llama3_8b_a100"]),
+        ("jaxsched serve --policies fcfs,smallest", ["fcfs,smallest_volume"]),
         ("jaxsched compare --bound no", ["none"]),
         ("jaxsched bound --bounds price,volume,", ["price,volume,mean_busy"]),
         ("jaxsched tune --objective p", ["p_norm", "p99_latency"]),

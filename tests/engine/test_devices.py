@@ -60,7 +60,7 @@ def test_several_devices_give_what_one_gives(computed, pytestconfig):
         env={
             **os.environ,
             "PYTHONPATH": str(pytestconfig.rootpath),
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={COUNT}",
+            "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={COUNT}",
         },
         capture_output=True,
         text=True,

@@ -93,7 +93,8 @@ def _steps(
     def step(state: State, _: None) -> tuple[State, _Moment]:
         halfway, before = schedule(kernel, state, until)
         sums, after = sums_of(halfway, before), end(kernel, halfway, before)
-        rows, row = halfway.rows, jnp.arange(halfway.rows.request.shape[0])
+        rows = halfway.rows
+        row = jnp.arange(rows.request.shape[0], dtype=jnp.int32)
         gets = (rows.is_taken > 0) & (rows.granted > 0)
         samples = gets & (rows.computed + rows.granted == rows.known)
         is_stalled = after.totals.status == int(Status.STALLED)

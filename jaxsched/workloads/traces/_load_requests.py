@@ -18,6 +18,21 @@ from jaxsched.workloads.traces._sample import generator_of, in_a_row, sampled
 _ARRIVALS = 1  # what else a key is for
 
 
+class _OutOfOrder(InputError):
+    """A row arrives before the one above, and ``sort`` is False."""
+
+    def __init__(self, finding: str):
+        super().__init__("sort", False, "", finding=finding)
+        self.args = (finding,)  # to be pickled by
+
+    def about(self, name: str) -> str:
+        """Say so, and which argument orders them."""
+        return f"{self.finding}; {name} orders rows by arrival"
+
+    def __str__(self) -> str:
+        return self.about("sort=True")
+
+
 def load_requests(
     path: str | os.PathLike[str],
     *,
@@ -101,9 +116,9 @@ def _in_order(path: object, trace: Trace, rows: np.ndarray, sort: bool) -> np.nd
     if sort:
         return rows[np.argsort(arrived_at, kind="stable")]
     at = falls[0]
-    raise ValueError(
+    raise _OutOfOrder(
         f"{path}: line {trace.line[rows[at + 1]]}: arrives at {arrived_at[at + 1]:.9g} s, before "
-        f"line {trace.line[rows[at]]} at {arrived_at[at]:.9g} s; sort=True orders rows by arrival"
+        f"line {trace.line[rows[at]]} at {arrived_at[at]:.9g} s"
     )
 
 

@@ -1,0 +1,238 @@
+"""The command ``serve``."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import jaxsched as js
+from jaxsched.cli import _names as names
+from jaxsched.cli import _options as options
+from jaxsched.cli._backlog import all_workloads, kv_tokens, named, policy_list
+from jaxsched.cli._output import console_beside, require_targets, save_csv, save_json, save_plot
+from jaxsched.cli._tuned import warn_of_other_backlogs
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_DEFAULT_STREAMS = 16
+_LEAST = 1e-9  # requests a second, or seconds: less is a slip, and sums of it are inexact
+_ANY_CAPACITY = 2**31 - 1  # a request of any length arrives; the server refuses what cannot fit
+
+
+@dataclasses.dataclass(frozen=True)
+class _Streams(options.Backlog):
+    """Which requests arrive when."""
+
+    batch: Annotated[
+        int | None, options.backlog("--streams", "Streams (16; of a trace, 1 or N samples).", "N")
+    ] = None
+    kv_capacity: Annotated[
+        str | None,
+        options.backlog("--capacity", "KV tokens (those of --vllm, or of --server).", "N|server"),
+    ] = None
+    rate: Annotated[
+        float | None,
+        options.backlog("--rate", "Requests a second (those of the trace).", "R"),
+    ] = None
+    sort: Annotated[bool, options.backlog("--sort", "Order rows of a trace by arrival.", "")] = (
+        False
+    )
+    batch_flag = "--streams"
+
+    def __post_init__(self) -> None:
+        """Refuse what can be refused before anything is loaded."""
+        super().__post_init__()
+        _above_0("--rate", self.rate, "requests a second")
+        if self.trace is None and self.rate is None:
+            raise ValueError(
+                "--rate is missing; without a --trace, say how many requests arrive a second"
+            )
+        if self.trace is None and self.sort:
+            raise ValueError("--sort is about rows of a --trace")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Targets:
+    """What counts as good service, and of whom."""
+
+    ttft_slo_s: Annotated[
+        float | None,
+        options.rules("--ttft-slo-s", "Target for the time to first token.", "SECONDS"),
+    ] = None
+    tpot_slo_s: Annotated[
+        float | None,
+        options.rules("--tpot-slo-s", "Target for the time per output token.", "SECONDS"),
+    ] = None
+    window: Annotated[
+        str | None,
+        options.rules("--window", "Measure those who arrive between two seconds.", "T0,T1"),
+    ] = None
+
+    def __post_init__(self) -> None:
+        """Refuse what can be refused before anything is loaded."""
+        _above_0("--ttft-slo-s", self.ttft_slo_s, "seconds")
+        _above_0("--tpot-slo-s", self.tpot_slo_s, "seconds")
+        self.seconds()
+
+    def seconds(self) -> dict[str, Any]:
+        """Give them as the library's functions take them."""
+        window = None if self.window is None else _window(self.window)
+        return {"ttft_slo_s": self.ttft_slo_s, "tpot_slo_s": self.tpot_slo_s, "window": window}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Machine:
+    """The server: a clock and memory by name, and vLLM's settings."""
+
+    server: Annotated[
+        str,
+        options.server(
+            *("--server", "Whose clock and memory count; required.", "NAME"),
+            complete=names.one_of(*names.SERVERS),
+        ),
+    ]
+    vllm: Annotated[
+        Path | None, options.server("--vllm", "vLLM's engine arguments, as JSON.", "FILE")
+    ] = None
+    max_num_seqs: Annotated[
+        int | None, options.server("--max-num-seqs", "Most requests that run at once.", "N")
+    ] = None
+    max_num_batched_tokens: Annotated[
+        int | None,
+        options.server("--max-num-batched-tokens", "Most tokens computed in a step.", "N"),
+    ] = None
+
+
+def serve(
+    context: typer.Context,
+    machine: _Machine,
+    streams: _Streams,
+    targets: _Targets,
+    policy_names: Annotated[
+        str | None,
+        options.rules(
+            *("--policies", "Rules or file:RULE (fcfs,smallest_volume).", "A,B"),
+            complete=names.rules,
+        ),
+    ] = None,
+    json_target: options.Json = None,
+    csv_path: options.Csv = None,
+    plot_path: Annotated[
+        Path | None,
+        options.output("--plot", "Picture of latencies; of one stream, of time.", "FILE"),
+    ] = None,
+) -> None:
+    """Serve requests over time as vLLM's scheduler does: latencies, goodput, evictions, memory."""
+    from jaxsched.studies.serving.service_report import report_service
+
+    console = console_beside(json_target)
+    require_targets(json=json_target, csv=csv_path, plot=plot_path)
+    server = _server(machine, streams.kv_capacity)
+    rules = [server.policy, "smallest_volume"]
+    if policy_names is not None:
+        rules = policy_list(policy_names)
+    if not rules:
+        raise ValueError("--policies names none; expected some, with commas between")
+    reqs = _requests(streams)
+    warn_of_other_backlogs(rules, streams, reqs.as_backlog(_ANY_CAPACITY), is_capacity_fixed=False)
+    report = report_service(reqs, server, rules, **targets.seconds())
+    _say_memory(server, console)
+    console.print(report)
+    for sentence in report.sentences():
+        console.print(sentence)
+    if plot_path is not None:
+        title = streams.title(machine.server)
+        save_plot(plot_path, lambda: report.plot(title=title)["ttft"], console)
+    if csv_path is not None:
+        save_csv(csv_path, report.records(), console)
+    if json_target is not None:
+        save_json(json_target, context.obj, streams.seed, report.to_dict(), console)
+
+
+def _server(machine: _Machine, capacity: str | None) -> js.Server:
+    """Make the server that the options describe, every number of it checked."""
+    from jaxsched.model.server import require_numbers
+    from jaxsched.model.vllm_settings import read_settings, server_fields
+
+    server = js.servers.get(machine.server)
+    kv_capacity = kv_tokens(capacity, machine.server)
+    if machine.vllm is not None:
+        try:
+            if capacity is None and "kv_capacity" in server_fields(read_settings(machine.vllm)):
+                kv_capacity = None
+            server = js.Server.from_vllm(machine.vllm, clock=server.clock, kv_capacity=kv_capacity)
+        except ValueError as error:
+            where = "" if str(machine.vllm) in str(error) else f"{machine.vllm}: "
+            raise ValueError(f"{where}{error}") from error
+    else:
+        server = dataclasses.replace(server, kv_capacity=kv_capacity)
+    for field in dataclasses.fields(server):
+        if isinstance(value := getattr(server, field.name), list):
+            raise ValueError(f"{machine.vllm}: {field.name} is {value}; expected one number")
+    given = {
+        name: value
+        for name in ("max_num_seqs", "max_num_batched_tokens")
+        if (value := getattr(machine, name)) is not None
+    }
+    return require_numbers(dataclasses.replace(server, **given))
+
+
+def _requests(streams: _Streams) -> js.Requests:
+    """Read or draw the requests that the options describe."""
+    import jax
+
+    from jaxsched.workloads.traces import has_arrival_times
+
+    key = jax.random.key(streams.seed)
+    if streams.trace is None:
+        name = streams.workload or options.DEFAULT_WORKLOAD
+        draw = named("workload", name, all_workloads())
+        sizes = {
+            "num_requests": streams.num_requests or options.DEFAULT_REQUESTS,
+            "batch": streams.batch or _DEFAULT_STREAMS,
+        }
+        if name != "uniform":
+            sizes["kv_capacity"] = _ANY_CAPACITY
+        return js.workloads.poisson(jax.random.fold_in(key, 1), draw(key, **sizes), streams.rate)
+    if streams.rate is None and not has_arrival_times(streams.trace):
+        raise ValueError(
+            f"{streams.trace}: has no arrival times; give --rate R for arrivals at random"
+        )
+    num_requests = streams.num_requests
+    if num_requests is None and streams.batch is not None:
+        num_requests = options.DEFAULT_REQUESTS
+    return js.traces.load_requests(
+        streams.trace,
+        rate=streams.rate,
+        num_requests=num_requests,
+        batch=streams.batch,
+        key=key if num_requests is not None or not has_arrival_times(streams.trace) else None,
+        sort=streams.sort,
+        drop_invalid=streams.drop_invalid,
+    )
+
+
+def _say_memory(server: js.Server, console: Console) -> None:
+    memory = f"KV capacity {server.kv_capacity:,} tokens in blocks of {server.block_size}"
+    console.print(f"{memory}; --capacity N sets another", soft_wrap=True)
+
+
+def _above_0(flag: str, value: float | None, unit: str) -> None:
+    if value is not None and not (_LEAST <= value < math.inf):
+        raise ValueError(f"{flag} is {value:g}; expected a finite number of {unit} >= {_LEAST:g}")
+
+
+def _window(text: str) -> tuple[float, float]:
+    """Read ``10,60``."""
+    try:
+        begin, end = map(float, text.split(","))
+    except ValueError:
+        begin = end = math.nan
+    if not begin < end:
+        raise ValueError(f"--window is {text!r}; expected two seconds T0,T1 with T0 < T1")
+    return begin, end

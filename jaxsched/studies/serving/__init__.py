@@ -1,0 +1,1 @@
+"""Rules side by side at one server."""
