@@ -30,9 +30,13 @@ quick: $(VENV)/.installed-test  ## Set up, then run the quick tests (under 45 se
 test: $(VENV)/.installed-test  ## Set up, then run the tests (under five minutes on two cores)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
+# The tests compile quickly unless the environment asks for another level (tests/conftest.py).
+OPTIMIZED := XLA_FLAGS=--xla_backend_optimization_level=3
+
 .PHONY: test-slow
-test-slow: $(VENV)/.installed-test  ## Run the slow tests and every notebook
-	$(BIN)/python -m pytest -m slow
+test-slow: $(VENV)/.installed-test  ## Run the slow tests, the engine's tests and every notebook, compiled as for users
+	$(OPTIMIZED) $(BIN)/python -m pytest -m slow
+	$(OPTIMIZED) $(BIN)/python -m pytest -n 2 --dist loadfile tests/engine
 
 .PHONY: lint
 lint: $(VENV)/.installed-dev  ## Check formatting and style

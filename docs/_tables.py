@@ -18,7 +18,9 @@ def write(folder: Path) -> None:
     """Write every table as ``folder/NAME.md``, for the page to include."""
     folder.mkdir(exist_ok=True)
     for name, lines in tables().items():
-        (folder / f"{name}.md").write_text("\n".join([*lines, "", source(name), ""]))
+        experiment = name.removesuffix("_peers")
+        text = "\n".join([*lines, "", source(experiment), ""])
+        (folder / f"{name}.md").write_text(text)
 
 
 def tables() -> dict[str, list[str]]:
@@ -34,6 +36,8 @@ def tables() -> dict[str, list[str]]:
         "tuning": tuning(),
         "tuning_curves": tuning_curves(),
         "throughput": throughput(),
+        "serve_speed": serve_speed(),
+        "serve_speed_peers": serve_speed_peers(),
         "memory": memory(),
         "scaling": scaling(),
         "schedulers_speed": schedulers_speed(),
@@ -286,6 +290,42 @@ def throughput() -> list[str]:
     names = {"discipline": "order"}
     rows = read("throughput.csv")
     return pivot(rows, ["discipline", "requests", "instances"], "rule", cell, names)
+
+
+def serve_speed() -> list[str]:
+    """Time of a call, and that time over those of the two forms of the numba kernel."""
+    cells = (
+        number("jaxsched_ms"),
+        number("requests_per_s"),
+        number("ratio", 2),
+        number("ratio_shared", 2),
+    )
+    return table(
+        [
+            *("lengths", "KV memory", "load", "streams", "ms a call", "requests/s"),
+            *("over numba", "over numba, decodes shared"),
+        ],
+        (
+            [
+                *(code(row[name]) for name in ("lengths", "memory", "load", "streams")),
+                *(cell(row) for cell in cells),
+            ]
+            for row in read("serve_speed.csv")
+        ),
+        2,
+    )
+
+
+def serve_speed_peers() -> list[str]:
+    """List the requests a CPU second of other simulators, measured elsewhere."""
+    columns = ("least_requests_per_cpu_s", "most_requests_per_cpu_s")
+    return table(
+        ["simulator", "least requests a CPU second", "most"],
+        (
+            [row["peer"], *(number(name)(row) for name in columns)]
+            for row in read("serve_speed.peers.csv")
+        ),
+    )
 
 
 def memory() -> list[str]:

@@ -130,15 +130,15 @@ def test_never_above_the_optimum_of_tiny_instances():
     assert ratio.mean() > 0.93
 
 
-@pytest.fixture(scope="module")
-def thousands():
-    inst = random_instances(seed=4, count=2048)
+@pytest.fixture(scope="module", params=[COUNT, pytest.param(8 * COUNT, marks=pytest.mark.slow)])
+def many(request):
+    inst = random_instances(seed=4, count=request.param)
     return inst, best_total_latency(inst)
 
 
 @pytest.mark.parametrize(("num_blocks", "horizon"), [(BLOCKS, None), (BLOCKS, "random"), (7, None)])
-def test_never_above_any_schedule_of_thousands_of_instances(thousands, num_blocks, horizon):
-    inst, best = thousands
+def test_never_above_any_schedule_of_many_instances(many, num_blocks, horizon):
+    inst, best = many
     if horizon == "random":
         horizon = np.random.default_rng(5).integers(1, 80, best.shape)
     found = bounds.price(inst, num_blocks=num_blocks, horizon=horizon, num_steps=100).value
@@ -146,7 +146,9 @@ def test_never_above_any_schedule_of_thousands_of_instances(thousands, num_block
     assert np.mean(found / best) > (0.8 if horizon is None else 0.6)
 
 
-@pytest.mark.parametrize("discipline", ["strict", "earliest_fit"])
+@pytest.mark.parametrize(
+    "discipline", ["strict", pytest.param("earliest_fit", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("horizon", [None, 1, 9])
 def test_never_above_what_a_search_from_its_own_starts_finds(discipline, horizon):
     inst = random_instances(seed=13, count=1024)
@@ -266,7 +268,7 @@ def test_an_instance_that_gains_little_stops():
 def test_an_instance_is_bounded_alike_alone_and_in_a_batch():
     inst = random_instances(seed=8)
     together = bounds.price(inst, num_blocks=BLOCKS)
-    for number, one in itertools.islice(enumerate(each(inst)), 20):
+    for number, one in itertools.islice(enumerate(each(inst)), 8):
         alone = bounds.price(one, num_blocks=BLOCKS, horizon=together.edges[number, -1])
         assert alone.value == pytest.approx(together.value[number], rel=1e-5)
     nested = jax.tree.map(lambda leaf: leaf.reshape(2, COUNT // 2, *leaf.shape[1:]), inst)

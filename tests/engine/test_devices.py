@@ -13,6 +13,7 @@ import pytest
 import jaxsched as js
 
 COUNT = 4
+DEVICES = f"--xla_force_host_platform_device_count={COUNT}"
 # The same text runs here, on one device, and in a process with several.
 SIMULATE = """
 many = js.workloads.mixed(jax.random.key(3), num_requests=12, batch=2500)
@@ -60,7 +61,7 @@ def test_several_devices_give_what_one_gives(computed, pytestconfig):
         env={
             **os.environ,
             "PYTHONPATH": str(pytestconfig.rootpath),
-            "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={COUNT}",
+            "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {DEVICES}",
         },
         capture_output=True,
         text=True,

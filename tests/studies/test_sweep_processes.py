@@ -66,7 +66,7 @@ def start(config, folder, process_id, port, fate, root):
         env={
             **os.environ,
             "PYTHONPATH": str(root),
-            "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4",
+            "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=4",
         },
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -150,10 +150,10 @@ def test_tangent_noise_varies_less_than_noise_on_every_score():
 
 def test_tangent_noise_takes_one_sample_of_many_directions():
     rule = js.policies.mlp_score(("log_prompt", "log_output"), hidden=8)
-    found = js.tuning.TangentNoise(noise=jnp.float32(0.1), pairs=1)(rule, copies(1), KEY)
+    found = js.tuning.TangentNoise(noise=jnp.float32(1.0), pairs=1)(rule, copies(1), KEY)
     slopes = [np.asarray(leaf) for leaf in jax.tree.leaves(found.gradient)]
     assert all(np.isfinite(leaf).all() for leaf in slopes)
-    assert any(leaf.any() for leaf in slopes)
+    assert max(np.abs(leaf).max() for leaf in slopes) > 1e-3  # more than rounding
 
 
 def test_every_instance_has_a_say_in_the_directions():

@@ -76,6 +76,7 @@ def evict(kernel: Kernel, state: State, short: jax.Array) -> State:
     max_itl = choose(goes_seat, take(seats.max_itl, seat), take(records.max_itl, request))
     end, block, order, knowns, last_tokens, itls, preemptions = put(
         kernel.writing,
+        short,
         (seats.end, seat, never),
         (seats.block, seat, never),
         (state.order, place, moved),

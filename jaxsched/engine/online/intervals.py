@@ -40,5 +40,5 @@ def count(kernel: _Kernel, totals: Totals, itl: jax.Array, times: jax.Array) -> 
     assert totals.histogram is not None
     bucket = bucket_of(kernel.edges, itl)
     counted = take(totals.histogram, bucket) + times
-    (histogram,) = put(kernel.writing, (totals.histogram, bucket, counted))
+    (histogram,) = put(kernel.writing, times > 0, (totals.histogram, bucket, counted))
     return totals._replace(histogram=histogram)

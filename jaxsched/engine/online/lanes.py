@@ -64,11 +64,14 @@ def look_up(array: jax.Array, places: jax.Array) -> jax.Array:
     return array.at[places].get(mode="promise_in_bounds", wrap_negative_indices=False)
 
 
-def put(writing: Writing, *writes: tuple[jax.Array, jax.Array, jax.Array]) -> list[jax.Array]:
-    """Each array with ``array[row[l], l] = value[l]`` for every stream l.
+def put(
+    writing: Writing, here: jax.Array, *writes: tuple[jax.Array, jax.Array, jax.Array]
+) -> list[jax.Array]:
+    """Each array with ``array[row[l], l] = value[l]`` for every stream l that is ``here``.
 
     Args:
-      writing: how.
+      writing: how; the loop takes at most 32 streams.
+      here: bool ``[B]``. Other streams may write, too, and therefore where it does no harm.
       writes: an array, rows ``[B]`` and values ``[B]`` each; no array twice.
     """
     places = [_flat(row) for _, row, _ in writes]
@@ -78,20 +81,26 @@ def put(writing: Writing, *writes: tuple[jax.Array, jax.Array, jax.Array]) -> li
             for (array, _, value), place in zip(writes, places, strict=True)
         ]
 
-    def one_stream(lane: jax.Array, arrays: list[jax.Array]) -> list[jax.Array]:
+    def one_stream(carry: tuple[jax.Array, list[jax.Array]]) -> tuple[jax.Array, list[jax.Array]]:
+        left, arrays = carry
+        lowest = left & (~left + jnp.uint32(1))
+        lane = lax.population_count(lowest - jnp.uint32(1)).astype(jnp.int32)
+
         def at_lane(array: jax.Array) -> jax.Array:
             return lax.dynamic_slice(array, (lane,), (1,), allow_negative_indices=False)
 
-        return [
+        written = [
             lax.dynamic_update_slice(
                 array, at_lane(value), (at_lane(place)[0],), allow_negative_indices=False
             )
             for array, place, (_, _, value) in zip(arrays, places, writes, strict=True)
         ]
+        return left ^ lowest, written
 
-    num_streams = places[0].shape[0]
-    arrays = [array for array, _, _ in writes]
-    return lax.fori_loop(jnp.int32(0), jnp.int32(num_streams), one_stream, arrays)
+    lanes = lax.iota(jnp.uint32, here.shape[0])
+    bits = choose(here, lax.shift_left(jnp.full_like(lanes, 1), lanes), jnp.uint32(0))
+    carry = jnp.sum(bits, dtype=jnp.uint32), [array for array, _, _ in writes]
+    return lax.while_loop(lambda carry: carry[0] != 0, one_stream, carry)[1]
 
 
 def once(one: jax.Array, compute: Callable[[], Any]) -> Any:

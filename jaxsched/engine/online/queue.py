@@ -53,7 +53,7 @@ def set_bit(waiting: Waiting, request: jax.Array, here: jax.Array, writing: Writ
     levels = []
     for depth, level in enumerate(waiting.levels):
         word, bit = _place(level, rank, depth, here)
-        (level,) = put(writing, (level, word, take(level, word) | bit))
+        (level,) = put(writing, here, (level, word, take(level, word) | bit))
         levels.append(level)
     return waiting._replace(levels=tuple(levels))
 
@@ -65,7 +65,7 @@ def clear_bit(waiting: Waiting, request: jax.Array, here: jax.Array, writing: Wr
     for depth, level in enumerate(waiting.levels):
         word, bit = _place(level, rank, depth, here)
         rest = take(level, word) & ~bit
-        (level,) = put(writing, (level, word, rest))
+        (level,) = put(writing, here, (level, word, rest))
         levels.append(level)
         here = here & (rest == 0)
     return waiting._replace(levels=tuple(levels))

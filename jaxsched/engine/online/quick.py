@@ -48,7 +48,7 @@ def with_open_records(kernel: Kernel, state: State) -> State:
         is_free = end == 2**31 - 1
         request = choose(is_free, kernel.nobody, request)
         itl = jnp.maximum(itl, state.pause)
-        return put(kernel.writing, (itls, request, itl))[0]
+        return put(kernel.writing, ~is_free, (itls, request, itl))[0]
 
     itls = lax.fori_loop(jnp.int32(0), jnp.int32(num_seats), one_seat, state.records.max_itl)
     return state._replace(records=state.records._replace(max_itl=itls))

@@ -170,7 +170,8 @@ def worst(
 
 
 def _spread(lanes: jax.Array) -> jax.Array:
-    return jnp.broadcast_to(lanes, (ROWS, *lanes.shape)).reshape(-1)
+    """Repeat ``[B]`` in all rows of a block, by copies: XLA broadcasts one number at a time."""
+    return lax.concatenate([lanes] * ROWS, 0)
 
 
 def _own_row(num_streams: int) -> jax.Array:

@@ -53,6 +53,7 @@ def settle(kernel: Kernel, state: State) -> tuple[State, Settled]:
     max_itl_left = take(seats.max_itl, move.seat_left)
     end, block, request, admission, tiers, itls, completion, max_itl, first_token = put(
         kernel.writing,
+        move.leaves | move.enters,
         (seats.end, move.seat, move.end),
         (seats.block, move.seat, move.block),
         (seats.request, move.seat, move.request),
@@ -64,7 +65,10 @@ def settle(kernel: Kernel, state: State) -> tuple[State, Settled]:
         (records.first_token, move.request, move.first_token),
     )
     never = jnp.full_like(nobody, NEVER)
-    end, block = put(kernel.writing, (end, move.seat_left, never), (block, move.seat_left, never))
+    end, block = put(
+        *(kernel.writing, move.leaves),
+        *((end, move.seat_left, never), (block, move.seat_left, never)),
+    )
     leaves, enters = move.leaves.astype(jnp.int32), move.enters.astype(jnp.int32)
     seated = state.seated + enters
     totals = state.totals

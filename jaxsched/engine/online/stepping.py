@@ -122,7 +122,7 @@ def admit(kernel: Kernel, state: State) -> State:
     here = choose(may, request, kernel.nobody)
     scheduled = take(state.records.first_scheduled, here)
     scheduled = choose(jnp.isnan(scheduled), state.now, scheduled)
-    (first_scheduled,) = put(kernel.writing, (state.records.first_scheduled, here, scheduled))
+    (first_scheduled,) = put(kernel.writing, may, (state.records.first_scheduled, here, scheduled))
     long = chunk.astype(jnp.int64)
     state = state._replace(
         free=state.free - blocks,
@@ -138,7 +138,7 @@ def admit(kernel: Kernel, state: State) -> State:
     )
     if state.waiting is not None:
         place = choose(may, state.head, kernel.nobody)
-        (order,) = put(kernel.writing, (state.order, place, here))
+        (order,) = put(kernel.writing, may, (state.order, place, here))
         waiting = clear_bit(state.waiting, request, may, kernel.writing)
         state = state._replace(order=order, waiting=waiting)
     return look_up(kernel, state._replace(head=state.head + may.astype(jnp.int32)))

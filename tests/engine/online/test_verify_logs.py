@@ -7,8 +7,6 @@ from tests.engine.online import stored_logs, vllm_logs
 from tests.engine.online.outcomes import columns_of, outcome_of, requests_of, server_of
 from tests.engine.online.scenarios import random_scenario
 
-NUM_SEEDS = 400
-
 
 def verdict_of(scenario, log, columns=None):
     return js.verify_service(
@@ -31,7 +29,12 @@ def test_the_stored_logs_are_valid(name):
     assert verdict_of(scenario, log) == (True, "", -1, -1)
 
 
-def test_random_runs_are_valid():
-    for seed in range(NUM_SEEDS):
+@pytest.mark.parametrize(
+    "seeds",
+    [range(60), pytest.param(range(60, 400), marks=pytest.mark.slow)],
+    ids=["some", "many"],
+)
+def test_random_runs_are_valid(seeds):
+    for seed in seeds:
         scenario = random_scenario(seed)
         assert verdict_of(scenario, scenario.log()) == (True, "", -1, -1), seed

@@ -103,6 +103,7 @@ def _admit(kernel: Kernel, state: State, offer: _Offer) -> State:
     )
     *written, first_scheduled = put(
         kernel.writing,
+        may,
         *((array, row, value) for array, value in zip(rows, entry, strict=True)),
         (records.first_scheduled, request, scheduled),
     )

@@ -221,6 +221,7 @@ def _let_end(kernel: Kernel, state: State) -> State:
         request = choose(here, take(rows.request, row), kernel.nobody)
         taken, completion, firsts, itls = put(
             kernel.writing,
+            here,
             (rows.is_taken, row, jnp.zeros_like(row)),
             (records.completion, request, state.now),
             (records.first_token, request, take(rows.first_token, row)),

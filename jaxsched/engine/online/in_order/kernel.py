@@ -124,6 +124,7 @@ def with_open_records(kernel: Kernel, state: State) -> State:
         values = (row_of(array, row, lanes) for array in (rows.first_token, rows.max_itl))
         return put(
             kernel.writing,
+            here,
             *((array, request, value) for array, value in zip(found, values, strict=True)),
         )
 

@@ -100,6 +100,7 @@ def evict(kernel: Kernel, state: State, here: jax.Array) -> State:
     nth = choose(here, state.step.evictions, nowhere)
     taken, victims, order, knowns, firsts, lasts, itls, preemptions, computeds, fillings = put(
         kernel.writing,
+        here,
         (rows.is_taken, row, zero),
         (state.victims, nth, request),
         (state.order, place, request),
