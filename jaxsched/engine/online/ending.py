@@ -36,10 +36,11 @@ def end(kernel: Kernel, state: State, settled: Settled, until: jax.Array) -> Sta
     """End the step of every stream in which nobody else can be admitted."""
     n, step = state.decoding, state.step
     first = once(kernel.one, lambda: _first(kernel, state))
+    bucket = once(kernel.one, lambda: bucket_of(kernel, first.duration))
     steps, work, now = jnp.ones_like(n), first.work, first.now
     pause, rise = first.duration, kernel.limits.cost.d * n.astype(jnp.float64)
     if kernel.choices.can_skip:
-        more, stop = once(kernel.one, lambda: _more(kernel, state, settled, first, until))
+        more, stop = once(kernel.one, lambda: _more(kernel, state, settled, first, bucket, until))
         more, work, now = once(kernel.one, lambda: _skip(kernel, state, first, more, stop))
         steps += more
         pause += rise * more.astype(jnp.float64)
@@ -55,7 +56,7 @@ def end(kernel: Kernel, state: State, settled: Settled, until: jax.Array) -> Sta
         status=choose(first.is_stalled, int(Status.STALLED), state.totals.status),
     )
     if kernel.choices.has_histogram:
-        totals = count(kernel, totals, first.duration, taken * n)
+        totals = count(kernel, totals, bucket, taken * n)
     return state._replace(
         is_live=state.is_live & ~first.is_stalled,
         work=choose(closes, work, state.work),
@@ -75,14 +76,19 @@ def _first(kernel: Kernel, state: State) -> _End:
     is_idle = (n == 0) & (step.prefilled == 0) & ~step.has_evicted
     work = decode_steps(n, state.cached, jnp.ones_like(n))
     work = state.work + work._replace(
-        prefilled=step.prefilled.astype(jnp.int64), half_pairs=step.half_pairs
+        prefilled=step.prefilled.astype(jnp.float64), half_pairs=step.half_pairs
     )
     now = state.origin + seconds(kernel.limits.cost, work)
     return _End(closes & ~is_idle, closes & is_idle, work, now, now - state.now)
 
 
 def _more(
-    kernel: Kernel, state: State, settled: Settled, first: _End, until: jax.Array
+    kernel: Kernel,
+    state: State,
+    settled: Settled,
+    first: _End,
+    bucket: jax.Array,
+    until: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     """At most how many steps like it come after the step at hand, and before which time."""
     limits, step, n = kernel.limits, state.step, state.decoding
@@ -102,7 +108,7 @@ def _more(
 
     most = jnp.minimum(jnp.minimum(safe, early), jnp.float64(LONGEST_SKIP))
     if kernel.choices.has_histogram:
-        edge = look_up(kernel.edges, bucket_of(kernel.edges, first.duration) + 1)
+        edge = look_up(kernel.edges, bucket + 1)
         rise = limits.cost.d * n.astype(jnp.float64)
         most = jnp.minimum(most, (edge - first.duration) * (1.0 - 1e-9) / rise)
     most = jnp.minimum(most, (limits.max_steps - state.totals.steps - 1).astype(jnp.float64))

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxsched.engine.online.intervals import count
+from jaxsched.engine.online.intervals import bucket_of, count
 from jaxsched.engine.online.lanes import any_of, choose, num_rows, once, put, take
 from jaxsched.engine.online.seats import NEVER, Survey, blocks_in_use, seat_bits, survey
 from jaxsched.engine.online.state import blocks_of
@@ -76,7 +76,10 @@ def settle(kernel: Kernel, state: State) -> tuple[State, Settled]:
         totals = lax.while_loop(
             lambda carry: any_of(carry[1]),
             lambda carry: (
-                count(kernel, carry[0], move.itl, carry[1].astype(jnp.int32)),
+                count(
+                    *(kernel, carry[0], bucket_of(kernel, move.itl)),
+                    carry[1].astype(jnp.int32),
+                ),
                 jnp.zeros_like(carry[1]),
             ),
             (totals, move.resumes),

@@ -77,7 +77,7 @@ def _grant(kernel: Kernel, state: State, starts: jax.Array) -> State:
     chunk, blocks = choose(starts, (chunk, blocks), (0 * chunk, 0 * blocks))
     computed = filling.computed + chunk
     is_done = computed == filling.known
-    pairs = chunk.astype(jnp.int64) * (2 * filling.computed + chunk).astype(jnp.int64)
+    pairs = chunk.astype(jnp.float64) * (2 * filling.computed + chunk).astype(jnp.float64)
     return state._replace(
         free=state.free - choose(starts, state.asked, 0) - blocks,
         asked=choose(starts, 0, state.asked),
@@ -123,7 +123,7 @@ def admit(kernel: Kernel, state: State) -> State:
     scheduled = take(state.records.first_scheduled, here)
     scheduled = choose(jnp.isnan(scheduled), state.now, scheduled)
     (first_scheduled,) = put(kernel.writing, may, (state.records.first_scheduled, here, scheduled))
-    long = chunk.astype(jnp.int64)
+    long = chunk.astype(jnp.float64)
     state = state._replace(
         free=state.free - blocks,
         admitted=state.admitted + may.astype(jnp.int32),

@@ -6,8 +6,9 @@ takes :math:`a + b P + c B + d KV + e A` seconds. Since the server last stood id
 
 .. math:: t_0 + a \sum 1 + b \sum P + c \sum B + d \sum KV + e \sum A,
 
-whose sums are integers (int64; A is counted in halves). They are kept exactly, so one jump over k
-steps and k single steps show the same time to the bit, errors do not grow with the number of
+whose sums are integers (A is counted in halves). Up to 2^53 they are exact in float64, which
+processors multiply faster than int64, so one jump over k steps and k single steps show the same
+time to the bit, errors do not grow with the number of
 steps, and a clock of whole numbers stays exact. Adding up durations in float64, as an engine
 would, differs by rounding alone: a relative 1e-15 or so a thousand steps.
 """
@@ -32,7 +33,7 @@ class Cost(NamedTuple):
 
 
 class Work(NamedTuple):
-    """What steps have done, int64 ``[B]``."""
+    """What steps have done, integers in float64 ``[B]``."""
 
     steps: jax.Array
     prefilled: jax.Array  # P
@@ -47,15 +48,13 @@ class Work(NamedTuple):
 
 def no_work(num_streams: int) -> Work:
     """Make the work of no step."""
-    zero = jnp.zeros(num_streams, jnp.int64)
+    zero = jnp.zeros(num_streams, jnp.float64)
     return Work(zero, zero, zero, zero, zero, zero)
 
 
 def seconds(cost: Cost, work: Work) -> jax.Array:
     """Time that ``work`` takes, float64 ``[B]``."""
-    steps, prefilled, decoded, cached, half_pairs, swapped = (
-        amount.astype(jnp.float64) for amount in work
-    )
+    steps, prefilled, decoded, cached, half_pairs, swapped = work
     linear = cost.a * steps + cost.b * prefilled + cost.c * decoded + cost.d * cached
     return linear + (0.5 * cost.e) * half_pairs + cost.swap * swapped
 
@@ -68,9 +67,9 @@ def decode_steps(decoding: jax.Array, cached: jax.Array, count: jax.Array) -> Wo
       cached: int32 ``[B]``, tokens they have cached before the first of the steps.
       count: int32 ``[B]``.
     """
-    decoding, cached, count = (x.astype(jnp.int64) for x in (decoding, cached, count))
+    decoding, cached, count = (x.astype(jnp.float64) for x in (decoding, cached, count))
     zero = jnp.zeros_like(count)
-    growth = decoding * ((count * (count - 1)) >> 1)
+    growth = decoding * (0.5 * (count * (count - 1.0)))
     return Work(count, zero, count * decoding, count * cached + growth, zero, zero)
 
 

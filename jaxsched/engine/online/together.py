@@ -48,7 +48,7 @@ class Step(NamedTuple):
     budget: jax.Array
     chunk: jax.Array  # of the one that was filling, -1 while that is not settled
     prefilled: jax.Array
-    half_pairs: jax.Array  # int64
+    half_pairs: jax.Array  # float64
     has_evicted: jax.Array
 
 
@@ -149,7 +149,7 @@ def initial(
         waiting=waiting,
         filling=Filling(nobody, zero, zero),
         filled=zero,
-        step=Step(no, zero, zero, zero, jnp.zeros(num_streams, jnp.int64), no),
+        step=Step(no, zero, zero, zero, none, no),
         records=no_records(streams.prompt),
         totals=no_totals(num_streams, num_buckets),
     )

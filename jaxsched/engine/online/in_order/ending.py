@@ -20,7 +20,7 @@ from jaxsched.engine.online.in_order.rows import (
     total,
 )
 from jaxsched.engine.online.in_order.state import Kernel, State
-from jaxsched.engine.online.intervals import count
+from jaxsched.engine.online.intervals import bucket_of, count
 from jaxsched.engine.online.lanes import across, any_of, choose, look_up, num_rows, put, take
 from jaxsched.engine.online.sums import Work, seconds
 from jaxsched.model.schedule import Status
@@ -50,12 +50,12 @@ def end(kernel: Kernel, state: State, before: jax.Array) -> State:
     closes = step.is_open & ~is_stalled
     sums = sums_of(state, before)
     work = state.work + Work(
-        steps=closes.astype(jnp.int64),
-        prefilled=sums.prefilled.astype(jnp.int64),
-        decoded=sums.decoded.astype(jnp.int64),
-        cached=sums.cached.astype(jnp.int64),
+        steps=closes.astype(jnp.float64),
+        prefilled=sums.prefilled.astype(jnp.float64),
+        decoded=sums.decoded.astype(jnp.float64),
+        cached=sums.cached.astype(jnp.float64),
         half_pairs=sums.half_pairs,
-        swapped=step.swapped.astype(jnp.int64),
+        swapped=step.swapped.astype(jnp.float64),
     )
     work = choose(closes, work, state.work)
     now = state.origin + seconds(kernel.limits.cost, work)
@@ -93,18 +93,18 @@ def sums_of(state: State, before: jax.Array) -> Sums:
         fills, is_taken = rows.is_filling > 0, rows.is_taken > 0
         gets = is_taken & (rows.granted > 0)
         chunk = choose(gets & fills, rows.granted, 0)
-        long = chunk.astype(jnp.int64)
+        long = chunk.astype(jnp.float64)
         return Sums(
             prefilled=sums.prefilled + chunk,
             decoded=sums.decoded + (gets & ~fills).astype(jnp.int32),
             cached=sums.cached + choose(gets & ~fills, rows.computed, 0),
-            half_pairs=sums.half_pairs + long * (long + 2 * rows.computed.astype(jnp.int64)),
+            half_pairs=sums.half_pairs + long * (long + 2.0 * rows.computed.astype(jnp.float64)),
             tokens=sums.tokens + choose(is_taken, rows.computed + rows.granted, 0),
             chunks=sums.chunks + (gets & fills & (row < before)).astype(jnp.int32),
         )
 
     zero = jnp.zeros_like(before)
-    start = Sums(zero, zero, zero, zero.astype(jnp.int64), zero, zero)
+    start = Sums(zero, zero, zero, zero.astype(jnp.float64), zero, zero)
     return jax.tree.map(total, fold(state.rows, state.num_blocks, step, start))
 
 
@@ -166,7 +166,7 @@ def _count_times(kernel: Kernel, state: State, duration: jax.Array) -> State:
         return carry + (counts(rows) & (rows.itl == one_step)).astype(jnp.int32)
 
     regular = total(fold(state.rows, state.num_blocks, step, none))
-    totals = count(kernel, state.totals, duration, regular)
+    totals = count(kernel, state.totals, bucket_of(kernel, duration), regular)
 
     def next_after(row: jax.Array) -> jax.Array:
         own = spread(row)
@@ -182,7 +182,8 @@ def _count_times(kernel: Kernel, state: State, duration: jax.Array) -> State:
         totals, row = carry
         here = row < NONE
         itl = take(state.rows.itl, choose(here, row, num_rows(state.rows.request, row) - 1))
-        totals = count(kernel, totals, choose(here, itl, 0.0), here.astype(jnp.int32))
+        bucket = bucket_of(kernel, choose(here, itl, 0.0))
+        totals = count(kernel, totals, bucket, here.astype(jnp.int32))
         return totals, next_after(row)
 
     totals, _ = lax.while_loop(
