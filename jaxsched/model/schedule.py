@@ -58,7 +58,7 @@ _SENTENCES = {
     ),
     Status.STEP_LIMIT: (
         "work was left when the most steps allowed were taken; raise the limit, or look for "
-        "requests of equal priority that evict each other for ever"
+        "requests of equal priority that evict each other forever"
     ),
 }
 

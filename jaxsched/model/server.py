@@ -131,7 +131,7 @@ class Server:
           The server.
 
         Raises:
-          ValueError: a setting is not modelled, in which case the message says what it would
+          ValueError: a setting is not modeled, in which case the message says what it would
             change; or a number is out of its range.
 
         Example:

@@ -31,8 +31,8 @@ _TRANSLATED = (
 )
 _SPELLINGS = {"scheduling_policy": "policy", "num_gpu_blocks_override": "num_gpu_blocks"}
 
-#: Settings that change decisions which are not modelled: the value that is, and what others do.
-_NOT_MODELLED = {
+#: Settings that change decisions which are not modeled: the value that is, and what others do.
+_NOT_MODELED = {
     "enable_prefix_caching": (False, "requests that share a prefix would skip part of it"),
     "async_scheduling": (False, "blocks and seats would be free a step later"),
     "speculative_config": (None, "a step could give a request several tokens"),
@@ -99,24 +99,24 @@ def server_fields(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Translate vLLM's settings to the fields of a :class:`~jaxsched.Server`.
 
     Raises:
-      InputError: a setting is not modelled and has an effect, or is none of vLLM's.
+      InputError: a setting is not modeled and has an effect, or is none of vLLM's.
     """
     given = {}
     for spelled, value in settings.items():
         name = spelled.lstrip("-").replace("-", "_")
         name = _SPELLINGS.get(name, name)
-        if name in _NOT_MODELLED:
-            modelled, effect = _NOT_MODELLED[name]
-            if value not in (modelled, None):
+        if name in _NOT_MODELED:
+            modeled, effect = _NOT_MODELED[name]
+            if value not in (modeled, None):
                 raise InputError(
-                    name, value, f"only {modelled!r} is modelled; with {value!r} {effect}"
+                    name, value, f"only {modeled!r} is modeled; with {value!r} {effect}"
                 )
         elif name in (*_SAME, *_TRANSLATED):
             given[name] = value
         elif name not in _OF_NO_EFFECT:
             near = nearest(name, (*_SAME, *_TRANSLATED))
             hint = did_you_mean(near) if near else "leave it out if it changes no decision"
-            raise InputError(name, value, hint, finding="is no setting that is modelled")
+            raise InputError(name, value, hint, finding="is no setting that is modeled")
     return _translated(given)
 
 

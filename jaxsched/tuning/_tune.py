@@ -106,7 +106,7 @@ def tune(
     every validation, and the same call again goes on from it, to the same bits. A call with
     another rule, estimator, objective, key or other instances is refused. Functions are compared
     by name and by what a ``functools.partial`` gives them; what a closure holds is not seen (a
-    schedule, or an optimiser beyond the form of its state), so give a changed one a folder of its
+    schedule, or an optimizer beyond the form of its state), so give a changed one a folder of its
     own.
 
     Args:
@@ -156,7 +156,7 @@ def tune(
       True
 
     Source:
-      Ours. The optimisers are those of DeepMind et al., *The DeepMind JAX Ecosystem*, 2020.
+      Ours. The optimizers are those of DeepMind et al., *The DeepMind JAX Ecosystem*, 2020.
     """
     rule = as_parameters(rule)
     _require_usable(train, steps, minibatch_size, validate_every, patience)
