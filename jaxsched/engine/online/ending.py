@@ -18,9 +18,10 @@ from jaxsched.engine.online.intervals import bucket_of, count
 from jaxsched.engine.online.lanes import choose, look_up, once
 from jaxsched.engine.online.seats import LONGEST_SKIP
 from jaxsched.engine.online.settling import Settled
+from jaxsched.engine.online.state import Kernel
 from jaxsched.engine.online.stepping import may_admit
 from jaxsched.engine.online.sums import Work, decode_steps, seconds, steps_before
-from jaxsched.engine.online.together import Kernel, State
+from jaxsched.engine.online.together import State
 from jaxsched.model.schedule import Status
 
 

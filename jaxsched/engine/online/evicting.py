@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from jaxsched.engine.online.lanes import choose, num_rows, put, take
 from jaxsched.engine.online.queue import set_bit
 from jaxsched.engine.online.seats import NEVER, worst
-from jaxsched.engine.online.state import Head, blocks_of
-from jaxsched.engine.online.together import Filling, Kernel, State
+from jaxsched.engine.online.state import Head, Kernel, blocks_of
+from jaxsched.engine.online.together import Filling, State
 
 
 def chunk_of(kernel: Kernel, state: State) -> tuple[jax.Array, jax.Array]:

@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxsched.engine.online.lanes import Writing, look_up, once, put, take
-from jaxsched.engine.online.state import Totals
+from jaxsched.engine.online.lanes import look_up, once, put, take
+from jaxsched.engine.online.state import Kernel, Totals
 from jaxsched.model.itl import ITL_EDGES_S
 
 NUM_BUCKETS = ITL_EDGES_S.size - 1
 _AN_OCTAVE = NUM_BUCKETS * math.log(2) / math.log(ITL_EDGES_S[-1] / ITL_EDGES_S[0])
 
 
-class _Kernel(Protocol):
-    @property
-    def edges(self) -> jax.Array: ...
-
-    @property
-    def writing(self) -> Writing: ...
-
-    @property
-    def one(self) -> jax.Array: ...
-
-
-def bucket_of(kernel: _Kernel, itl: jax.Array) -> jax.Array:
+def bucket_of(kernel: Kernel, itl: jax.Array) -> jax.Array:
     """Find the bucket of each time between tokens, float64 seconds ``[B]`` to int32 ``[B]``."""
     near = once(kernel.one, lambda: _near_bucket(itl))
     is_below = itl < look_up(kernel.edges, near)
@@ -53,7 +41,7 @@ def _near_bucket(itl: jax.Array) -> jax.Array:
     return jnp.minimum(jnp.maximum(near, 0.0), NUM_BUCKETS - 1.0).astype(jnp.int32)
 
 
-def count(kernel: _Kernel, totals: Totals, bucket: jax.Array, times: jax.Array) -> Totals:
+def count(kernel: Kernel, totals: Totals, bucket: jax.Array, times: jax.Array) -> Totals:
     """Count a time in ``bucket [B]`` so many ``times [B]``."""
     assert totals.histogram is not None
     counted = take(totals.histogram, bucket) + times

@@ -23,7 +23,7 @@ from jaxsched.engine.online.in_order import state as in_order_state
 from jaxsched.engine.online.intervals import NUM_BUCKETS
 from jaxsched.engine.online.lanes import Writing
 from jaxsched.engine.online.queue import Waiting
-from jaxsched.engine.online.state import Choices, Limits, Records, Streams, Totals
+from jaxsched.engine.online.state import Choices, Kernel, Limits, Records, Streams, Totals
 from jaxsched.model.itl import ITL_EDGES_S
 from jaxsched.model.schedule import Status
 
@@ -187,13 +187,13 @@ def _run(
     num_buckets = NUM_BUCKETS if choices.has_histogram else None
 
     def with_quick() -> together.State:
-        kernel = together.Kernel(streams, limits, choices, writing, edges, one)
+        kernel = Kernel(streams, limits, choices, writing, edges, one)
         state = together.initial(streams, order, waiting, limits, choices, num_buckets)
         return quick.with_open_records(kernel, quick.advance(kernel, state, until))
 
     def with_in_order(choices: Choices, final_run: jax.Array | None) -> in_order_state.State:
         num_buckets = NUM_BUCKETS if choices.has_histogram else None
-        kernel = in_order_state.Kernel(streams, limits, choices, writing, edges, one, final_run)
+        kernel = Kernel(streams, limits, choices, writing, edges, one, final_run)
         state = in_order_state.initial(streams, order, waiting, limits, choices, num_buckets)
         return in_order.with_open_records(kernel, in_order.advance(kernel, state, until))
 

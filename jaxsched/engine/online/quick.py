@@ -9,8 +9,9 @@ from jax import lax
 from jaxsched.engine.online.ending import end
 from jaxsched.engine.online.lanes import any_of, choose, num_rows, put
 from jaxsched.engine.online.settling import settle
+from jaxsched.engine.online.state import Kernel
 from jaxsched.engine.online.stepping import admit, begin
-from jaxsched.engine.online.together import Kernel, State
+from jaxsched.engine.online.together import State
 from jaxsched.model.schedule import Status
 
 

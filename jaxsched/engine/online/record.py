@@ -13,8 +13,8 @@ from jax import lax
 from jaxsched.engine.online.arrivals import Arrivals, checked, streams_of
 from jaxsched.engine.online.in_order.ending import end, sums_of
 from jaxsched.engine.online.in_order.kernel import schedule
-from jaxsched.engine.online.in_order.state import Kernel, State, initial
-from jaxsched.engine.online.state import Choices, Limits, Streams
+from jaxsched.engine.online.in_order.state import State, initial
+from jaxsched.engine.online.state import Choices, Kernel, Limits, Streams
 from jaxsched.model.itl import ITL_EDGES_S
 from jaxsched.model.schedule import Status
 

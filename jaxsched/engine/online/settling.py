@@ -11,8 +11,8 @@ from jax import lax
 from jaxsched.engine.online.intervals import bucket_of, count
 from jaxsched.engine.online.lanes import any_of, choose, num_rows, once, put, take
 from jaxsched.engine.online.seats import NEVER, Survey, blocks_in_use, seat_bits, survey
-from jaxsched.engine.online.state import blocks_of
-from jaxsched.engine.online.together import Kernel, State
+from jaxsched.engine.online.state import Kernel, blocks_of
+from jaxsched.engine.online.together import State
 
 
 class Settled(NamedTuple):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxsched.engine.online.lanes import choose
+from jaxsched.engine.online.lanes import Writing, choose
 from jaxsched.engine.online.sums import Cost
 from jaxsched.model.server import Admission, Policy, Preemption, Victim
 
@@ -87,6 +87,29 @@ class Totals(NamedTuple):
     token_seconds: jax.Array  # float64
     status: jax.Array  # int32, Status
     histogram: jax.Array | None  # int32 [buckets B], times between tokens
+
+
+class Kernel(NamedTuple):
+    """What does not change while a kernel runs."""
+
+    streams: Streams
+    limits: Limits
+    choices: Choices
+    writing: Writing
+    edges: jax.Array  # float64 [buckets + 1], of the times between tokens
+    one: jax.Array  # int32 [], 1, but no constant
+    #: int32 [(n + 1) B], where restarts lose tokens: count times after so many restarts only.
+    final_run: jax.Array | None = None
+
+    @property
+    def nobody(self) -> jax.Array:
+        """The row of requests that stands for none."""
+        return jnp.int32(self.streams.prompt.shape[0] // self.limits.block_size.shape[0] - 1)
+
+    @property
+    def is_ranked(self) -> bool:
+        """Whether the queue is in order of rank."""
+        return self.choices.policy == "priority"
 
 
 class Head(NamedTuple):

@@ -12,8 +12,8 @@ from jaxsched.engine.online.evicting import chunk_of, evict, is_short
 from jaxsched.engine.online.lanes import any_of, choose, once, put, take
 from jaxsched.engine.online.queue import arrive, clear_bit, least
 from jaxsched.engine.online.settling import Settled
-from jaxsched.engine.online.state import Head, blocks_of
-from jaxsched.engine.online.together import Filling, Kernel, State, Step
+from jaxsched.engine.online.state import Head, Kernel, blocks_of
+from jaxsched.engine.online.together import Filling, State, Step
 from jaxsched.model.schedule import Status
 
 

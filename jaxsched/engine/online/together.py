@@ -17,7 +17,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxsched.engine.online.lanes import Writing, take
+from jaxsched.engine.online.lanes import take
 from jaxsched.engine.online.queue import Waiting
 from jaxsched.engine.online.seats import Seats, empty_seats
 from jaxsched.engine.online.state import (
@@ -81,27 +81,6 @@ class State(NamedTuple):
     step: Step
     records: Records
     totals: Totals
-
-
-class Kernel(NamedTuple):
-    """What does not change while it runs."""
-
-    streams: Streams
-    limits: Limits
-    choices: Choices
-    writing: Writing
-    edges: jax.Array  # float64 [buckets + 1], of the times between tokens
-    one: jax.Array  # int32 [], 1, but no constant
-
-    @property
-    def nobody(self) -> jax.Array:
-        """The row of requests that stands for none."""
-        return jnp.int32(self.streams.prompt.shape[0] // self.limits.block_size.shape[0] - 1)
-
-    @property
-    def is_ranked(self) -> bool:
-        """Whether the queue is in order of rank."""
-        return self.choices.policy == "priority"
 
 
 def initial(

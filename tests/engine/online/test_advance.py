@@ -13,6 +13,7 @@ from jaxsched.engine.online.arrivals import checked, streams_of
 from jaxsched.engine.online.in_order import kernel as in_order
 from jaxsched.engine.online.in_order import state as in_order_state
 from jaxsched.engine.online.serve import given_to_kernel
+from jaxsched.engine.online.state import Kernel
 from jaxsched.model.itl import ITL_EDGES_S
 from tests.engine.online.outcomes import server_of, stacked_server
 from tests.engine.online.scenarios import VLLM_OPTIONS, random_scenario
@@ -51,9 +52,9 @@ def records(how, arrivals, limits, stops):
     fixed = streams, limits, choices, "scatter", jnp.asarray(ITL_EDGES_S), jnp.int32(1)
     begun = streams, order, waiting, limits, choices, None
     if name == "quick":
-        kernel, state, advance = together.Kernel(*fixed), together.initial(*begun), quick.advance
+        kernel, state, advance = Kernel(*fixed), together.initial(*begun), quick.advance
     else:
-        kernel, advance = in_order_state.Kernel(*fixed, None), in_order.advance
+        kernel, advance = Kernel(*fixed), in_order.advance
         state = in_order_state.initial(*begun)
     for until in stops:
         state = advance(kernel, state, jnp.broadcast_to(until, limits.block_size.shape))

@@ -10,10 +10,10 @@ from jax import lax
 
 from jaxsched.engine.online.in_order.rows import ROWS, Rows, fold, row_of, spread, total
 from jaxsched.engine.online.in_order.running import capped
-from jaxsched.engine.online.in_order.state import Kernel, State
+from jaxsched.engine.online.in_order.state import State
 from jaxsched.engine.online.lanes import any_of, choose, num_rows, put, take
 from jaxsched.engine.online.queue import clear_bit, least
-from jaxsched.engine.online.state import Head, blocks_of
+from jaxsched.engine.online.state import Head, Kernel, blocks_of
 
 
 class _Offer(NamedTuple):

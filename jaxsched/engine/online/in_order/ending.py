@@ -19,9 +19,10 @@ from jaxsched.engine.online.in_order.rows import (
     spread,
     total,
 )
-from jaxsched.engine.online.in_order.state import Kernel, State
+from jaxsched.engine.online.in_order.state import State
 from jaxsched.engine.online.intervals import bucket_of, count
 from jaxsched.engine.online.lanes import across, any_of, choose, look_up, num_rows, put, take
+from jaxsched.engine.online.state import Kernel
 from jaxsched.engine.online.sums import Work, seconds
 from jaxsched.model.schedule import Status
 

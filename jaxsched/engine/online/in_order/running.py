@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxsched.engine.online.in_order.rows import NONE, Rows, best_row, row_of, with_row
-from jaxsched.engine.online.in_order.state import Kernel, State
+from jaxsched.engine.online.in_order.state import State
 from jaxsched.engine.online.lanes import any_of, choose, num_rows, put, take
 from jaxsched.engine.online.queue import set_bit
-from jaxsched.engine.online.state import blocks_of
+from jaxsched.engine.online.state import Kernel, blocks_of
 
 Who = Literal["all", "filling", "decoding"]
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxsched.engine.online.in_order.rows import Rows, blocks_for, no_rows
-from jaxsched.engine.online.lanes import Writing, take
+from jaxsched.engine.online.lanes import take
 from jaxsched.engine.online.queue import Waiting
 from jaxsched.engine.online.state import (
     Choices,
@@ -80,23 +80,6 @@ class State(NamedTuple):
     def queued(self) -> jax.Array:
         """How many wait."""
         return self.arrived - self.head
-
-
-class Kernel(NamedTuple):
-    """What does not change while it runs."""
-
-    streams: Streams
-    limits: Limits
-    choices: Choices
-    writing: Writing
-    edges: jax.Array  # float64 [buckets + 1], of the times between tokens
-    one: jax.Array  # int32 [], 1, but no constant
-    final_run: jax.Array | None  # int32 [(n + 1) B]: count times after so many restarts only
-
-    @property
-    def nobody(self) -> jax.Array:
-        """The row of requests that stands for none."""
-        return jnp.int32(self.streams.prompt.shape[0] // self.limits.block_size.shape[0] - 1)
 
 
 def no_step(lanes: jax.Array) -> Step:
