@@ -64,8 +64,8 @@ def process(*arguments, **environment):
     "environment",
     [
         {"LC_ALL": "C"},
-        {"PYTHONIOENCODING": "ascii"},
-        {"LC_ALL": "C", "PYTHONUTF8": "0"},
+        pytest.param({"PYTHONIOENCODING": "ascii"}, marks=pytest.mark.slow),
+        pytest.param({"LC_ALL": "C", "PYTHONUTF8": "0"}, marks=pytest.mark.slow),
     ],
     ids=["C", "ascii", "C without UTF-8 mode"],
 )

@@ -238,7 +238,7 @@ def test_leading_axes_are_kept(many):
 
 
 @pytest.mark.parametrize("discipline", ORACLES)
-@pytest.mark.parametrize("max_num_seqs", [None, 4])
+@pytest.mark.parametrize("max_num_seqs", [pytest.param(None, marks=pytest.mark.slow), 4])
 def test_one_call_an_operation_gives_the_same(many, monkeypatch, discipline, max_num_seqs):
     inst, priority = (jax.tree.map(lambda leaf: leaf[:69], tree) for tree in many)
     options = {"discipline": discipline, "max_num_seqs": max_num_seqs}

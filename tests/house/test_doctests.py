@@ -15,6 +15,7 @@ NAMES = [
     .removesuffix(".__main__")
     for path in sorted(PACKAGE.rglob("*.py"))
 ]
+SLOW = ("jaxsched.tuning._tune.tune", "jaxsched.tuning._fidelity.fidelity")
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 EXAMPLES = {
     test.name: test
@@ -25,7 +26,10 @@ EXAMPLES = {
 
 
 @pytest.mark.jax_defaults
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in EXAMPLES],
+)
 def test_example(name):
     report = []
     doctest.DocTestRunner(optionflags=OPTIONS).run(EXAMPLES[name], out=report.append)
@@ -36,3 +40,4 @@ def test_examples_were_found():
     assert {"jaxsched.model.instance.Instance", "jaxsched.policies.scores.index.fcfs"} <= set(
         EXAMPLES
     )
+    assert set(SLOW) <= set(EXAMPLES)

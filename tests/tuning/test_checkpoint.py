@@ -52,7 +52,11 @@ def assert_equal(found, expected):
     jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
-@pytest.mark.parametrize(("saves", "steps"), [(99, 7), (3, 99)], ids=["in a step", "in a write"])
+@pytest.mark.parametrize(
+    ("saves", "steps"),
+    [pytest.param(99, 7, marks=pytest.mark.slow), (3, 99)],
+    ids=["in a step", "in a write"],
+)
 def test_a_killed_run_goes_on_to_the_same_bits(tmp_path, saves, steps):
     folder = tmp_path / "run"
     script = KILLED.format(folder=str(folder), saves=saves, steps=steps)

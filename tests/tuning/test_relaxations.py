@@ -75,7 +75,7 @@ def weighed(relaxation, inst, score):
     return jnp.mean(weight * relaxation(score, inst, jnp.float32(0.3)).completion)
 
 
-@pytest.mark.parametrize("n", [150, 2000])
+@pytest.mark.parametrize("n", [150, pytest.param(2000, marks=pytest.mark.slow)])
 def test_blocks_have_the_gradient_of_the_direct_sums(n):
     inst = js.workloads.mixed(jax.random.key(0), num_requests=n)
     score = jnp.asarray(np.random.default_rng(3).normal(size=n), jnp.float32)

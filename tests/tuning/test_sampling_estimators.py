@@ -95,7 +95,9 @@ PADDED = js.workloads.uniform(jax.random.key(1), batch=3)
 
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize(
-    "rule", [RULE, js.policies.mlp_score(hidden=3)], ids=["linear_score", "mlp_score"]
+    "rule",
+    [RULE, pytest.param(js.policies.mlp_score(hidden=3), marks=pytest.mark.slow)],
+    ids=["linear_score", "mlp_score"],
 )
 def test_gives_a_finite_gradient_like_the_rule_for_padded_instances(name, rule):
     found = ALL[name](rule, PADDED, KEY)
