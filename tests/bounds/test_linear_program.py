@@ -26,6 +26,7 @@ def small_instances(seed, count):
     return instances, np.array(horizons)
 
 
+@pytest.mark.slow
 def test_the_price_bound_is_just_below_it_at_the_same_horizon():
     instances, horizons = small_instances(seed=0, count=200)
     limit = [

@@ -160,6 +160,7 @@ def test_never_above_what_a_search_from_its_own_starts_finds(discipline, horizon
         assert np.mean(found.value / searched.history[:, -1]) > 0.85
 
 
+@pytest.mark.slow
 def test_tiny_horizons_are_valid_and_say_no_less_than_the_outputs():
     inst = random_instances(seed=6)
     outputs = np.where(inst.is_real, inst.output_tokens, 0).sum(axis=-1)
@@ -209,6 +210,7 @@ def test_at_the_prices_of_the_fluid_it_is_no_less_than_mean_busy():
     assert (start.value >= bounds.mean_busy(inst) * (1 - 2e-9))[covers].all()
 
 
+@pytest.mark.slow
 def test_more_steps_and_more_blocks_raise_it():
     inst = mixed(jax.random.key(0), num_requests=60, batch=2)
     values = [bounds.price(inst, num_steps=steps, num_blocks=128).value for steps in (0, 100, 200)]
@@ -265,6 +267,7 @@ def test_an_instance_that_gains_little_stops():
     assert np.isnan(found.history[:, 100:]).all()
 
 
+@pytest.mark.slow
 def test_an_instance_is_bounded_alike_alone_and_in_a_batch():
     inst = random_instances(seed=8)
     together = bounds.price(inst, num_blocks=BLOCKS)
@@ -287,6 +290,7 @@ def test_an_instance_without_requests_is_bounded_by_nothing():
     assert (found.best_starts[0] == -1).all()
 
 
+@pytest.mark.slow
 def test_float64_on_changes_little(x64):
     inst = random_instances(seed=10)
     found = bounds.price(inst, num_blocks=BLOCKS, num_steps=100)

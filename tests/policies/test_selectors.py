@@ -188,6 +188,7 @@ def test_scaled_dp_coarsens_beyond_its_table():
     assert ratio[~is_covered].mean() < 1.5
 
 
+@pytest.mark.slow
 def test_multiplier_sweep_is_near_the_optimum_on_uniform():
     inst = uniform(jax.random.key(0), batch=500)
     optimal = choose(exact_dp(50), inst)

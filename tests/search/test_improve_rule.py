@@ -28,6 +28,7 @@ def test_it_is_a_rule_like_any_other(inst):
     assert "improve" in js.policies.names()
 
 
+@pytest.mark.slow
 def test_it_takes_any_start_and_the_discipline(inst):
     rule = js.policies.make(
         "improve", start="fcfs", num_steps=50, num_chains=2, seed=3, discipline="earliest_fit"

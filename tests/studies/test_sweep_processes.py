@@ -88,6 +88,7 @@ def run_two(config, folder, root, fates=("live", "live")):
     return [(each.returncode, *texts) for each, texts in zip(pair, ended, strict=True)]
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_table_of_one(tmp_path, config, expected, pytestconfig):
     ended = run_two(config, tmp_path, pytestconfig.rootpath)
     assert [code for code, *_ in ended] == [0, 0], ended

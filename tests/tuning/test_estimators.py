@@ -52,6 +52,7 @@ def test_work_ahead_is_the_slope_of_the_mean_logarithm(inst):
         np.testing.assert_allclose(found.gradient.weights[axis], slope, rtol=2e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_score_noise_is_the_slope_of_the_smoothed_simulator():
     """Against common random numbers: the smoothed objective, at parameters moved either way."""
     one = jax.tree.map(lambda leaf: jnp.repeat(leaf[:1], 4096, axis=0), INSTANCES)

@@ -86,6 +86,7 @@ def test_blocks_have_the_gradient_of_the_direct_sums(n):
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("relaxation", [work_ahead, memory_balance])
 def test_the_gradient_is_the_same_in_a_program_that_holds_the_instances(relaxation):
     """As constants of a compiled program, which once lost the gradient altogether."""
@@ -163,6 +164,7 @@ def test_requests_that_run_side_by_side_cost_each_other_nothing():
     assert pull_back(jnp.ones(3))[0].tolist() == [0.0, 0.0, 0.0]
 
 
+@pytest.mark.slow
 def test_memory_that_lies_idle_costs_those_behind():
     """Of 100 tokens, requests that fit one at a time hold 555 in 10 rounds, and 445 lie idle."""
     inst = js.Instance.from_lengths([50] * 8, [10] * 8, kv_capacity=100)

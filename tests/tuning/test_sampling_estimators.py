@@ -42,6 +42,7 @@ def expectation(weights):
     return total
 
 
+@pytest.mark.slow
 def test_plackett_luce_is_the_slope_of_the_expectation_over_all_orders():
     estimator = js.tuning.PlackettLuce(temperature=jnp.float32(TEMPERATURE), samples=16)
     found = estimator(RULE, copies(8192), KEY)
@@ -54,6 +55,7 @@ def test_plackett_luce_is_the_slope_of_the_expectation_over_all_orders():
     np.testing.assert_allclose(found.gradient.weights, slopes, rtol=0.05, atol=3e-3)
 
 
+@pytest.mark.slow
 def test_the_guide_leaves_the_mean_alone():
     """Plain and guided noise estimate one thing, each within its own error."""
     guided = js.tuning.GuidedNoise(noise=jnp.float32(2.5), temperature=jnp.float32(2.5), pairs=8)
@@ -64,6 +66,7 @@ def test_the_guide_leaves_the_mean_alone():
     np.testing.assert_allclose(found[1], other, atol=2e-2)
 
 
+@pytest.mark.slow
 def test_a_lone_instance_gets_no_guide():
     guided = js.tuning.GuidedNoise(noise=jnp.float32(0.5), temperature=jnp.float32(0.5))
     plain = js.tuning.ScoreNoise(noise=jnp.float32(0.5))
@@ -126,6 +129,7 @@ def test_points_uphill(name):
     assert ALL[name](rule, inst, KEY).gradient.weights[0] < 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(ALL) - UNRELIABLE - {"evolution_strategies"}))
 def test_the_scale_of_the_scores_does_not_matter(name):
     """Neither does it matter for an order, so gradients of wider scores are smaller as a whole."""
