@@ -37,7 +37,9 @@ def end(kernel: Kernel, state: State, settled: Settled, until: jax.Array) -> Sta
     """End the step of every stream in which nobody else can be admitted."""
     n, step = state.decoding, state.step
     first = once(kernel.one, lambda: _first(kernel, state))
-    bucket = once(kernel.one, lambda: bucket_of(kernel, first.duration))
+    bucket = None
+    if kernel.choices.has_histogram:
+        bucket = once(kernel.one, lambda: bucket_of(kernel, first.duration))
     steps, work, now = jnp.ones_like(n), first.work, first.now
     pause, rise = first.duration, kernel.limits.cost.d * n.astype(jnp.float64)
     if kernel.choices.can_skip:
@@ -56,7 +58,7 @@ def end(kernel: Kernel, state: State, settled: Settled, until: jax.Array) -> Sta
         + choose(closes, _token_seconds(state, first.duration, rise, steps), 0.0),
         status=choose(first.is_stalled, int(Status.STALLED), state.totals.status),
     )
-    if kernel.choices.has_histogram:
+    if bucket is not None:
         totals = count(kernel, totals, bucket, taken * n)
     return state._replace(
         is_live=state.is_live & ~first.is_stalled,
@@ -88,7 +90,7 @@ def _more(
     state: State,
     settled: Settled,
     first: _End,
-    bucket: jax.Array,
+    bucket: jax.Array | None,
     until: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     """At most how many steps like it come after the step at hand, and before which time."""
@@ -108,7 +110,7 @@ def _more(
     early = choose(room > 0, early, 0.0)
 
     most = jnp.minimum(jnp.minimum(safe, early), jnp.float64(LONGEST_SKIP))
-    if kernel.choices.has_histogram:
+    if bucket is not None:
         edge = look_up(kernel.edges, bucket + 1)
         rise = limits.cost.d * n.astype(jnp.float64)
         most = jnp.minimum(most, (edge - first.duration) * (1.0 - 1e-9) / rise)
