@@ -67,7 +67,8 @@ class Server:
       preemption: what becomes of a request that is evicted: ``"recompute"`` its tokens (vLLM),
         ``"swap"`` them to the host, ``"restart"`` without them, ``"never"``. Static.
       victim: who is evicted; ``"by_policy"`` is vLLM's choice: the last admitted under first
-        come first served, the worst priority under any other rule. Static.
+        come first served, the worst priority under any other rule. ``js.serve`` also takes a
+        ``victim_rule``. Static.
       prefill_first: whether steps prefill only while a prompt can start, and decode only
         otherwise, as SGLang does. Static.
       discipline: how a backlog is placed, see :func:`jaxsched.simulate`. Static.

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsched._lib.errors import InputError
 from jaxsched.engine.contract import Observation, Rule
 from jaxsched.engine.online.serve import predicted_tokens, record_on, serve_on
 from jaxsched.model.outcome import Outcome
@@ -24,6 +25,7 @@ def serve(
     server: Server,
     rule: Rule | str | None = None,
     *,
+    victim_rule: Rule | str | None = None,
     record: Literal[False] = False,
     max_steps: int | None = None,
 ) -> Outcome: ...
@@ -35,6 +37,7 @@ def serve(
     server: Server,
     rule: Rule | str | None = None,
     *,
+    victim_rule: Rule | str | None = None,
     record: Literal[True],
     max_steps: int | None = None,
 ) -> tuple[Outcome, dict[str, np.ndarray]]: ...
@@ -45,6 +48,7 @@ def serve(
     server: Server,
     rule: Rule | str | None = None,
     *,
+    victim_rule: Rule | str | None = None,
     record: bool = False,
     max_steps: int | None = None,
 ) -> Outcome | tuple[Outcome, dict[str, np.ndarray]]:
@@ -70,6 +74,8 @@ def serve(
       rule: the order of the queue. ``"fcfs"`` is vLLM's policy of that name. Any other static
         rule is vLLM's priority policy with the rule's number as priority; ``"priority"`` takes
         the requests' own. Rules see predicted output lengths. None: the server's ``policy``.
+      victim_rule: another static rule, whose largest number is evicted first; of equals the one
+        that was admitted first. None: the server's ``victim`` says who.
       record: also return the log of one stream: what every step decided.
       max_steps: steps after which a stream ends with the status ``STEP_LIMIT``; None for twice
         its tokens.
@@ -84,8 +90,9 @@ def serve(
       adm_req, adm_resumed`` of admissions, and ``fin_step, fin_req`` of completions.
 
     Raises:
-      ValueError: a number of the server is out of range, no rule has that name, or ``record``
-        goes with several streams or with traced numbers.
+      ValueError: a number of the server is out of range, no rule has that name, ``record``
+        goes with several streams or with traced numbers, or both a ``victim_rule`` and the
+        server's ``victim`` name who is evicted.
 
     Example:
       >>> import jaxsched as js
@@ -99,14 +106,25 @@ def serve(
       The decisions are those of vLLM 0.33, ``vllm/v1/core/sched/scheduler.py``, 2026.
     """
     rule = server.policy if rule is None else rule
-    if isinstance(rule, str) and rule in ("fcfs", "priority"):
-        priority = _own_priority(reqs) if rule == "priority" else None
-    elif (resolved := resolve(rule)) is fcfs:
-        priority = None
-    else:
-        priority = prioritize(_on_arrival(reqs, server), resolved)  # pyright: ignore[reportArgumentType]
-    out = serve_on(server, reqs, priority, max_steps)
-    return (out, record_on(server, reqs, priority, max_steps)) if record else out
+    is_fcfs = rule is fcfs or (isinstance(rule, str) and rule == "fcfs")
+    priority = None if is_fcfs else _numbers(reqs, server, rule)
+    victim_number = None if victim_rule is None else _numbers(reqs, server, victim_rule)
+    if victim_number is not None and server.victim != "by_policy":
+        raise InputError(
+            "victim_rule",
+            victim_rule,
+            'give one of the two, or leave the server\'s victim "by_policy"',
+            finding=f"goes with a server whose victim is {server.victim!r}",
+        )
+    out = serve_on(server, reqs, priority, max_steps, victim_number)
+    return (out, record_on(server, reqs, priority, max_steps, victim_number)) if record else out
+
+
+def _numbers(reqs: Requests, server: Server, rule: Rule | str) -> Any:
+    """Numbers ``[.., n]`` that a static rule gives requests when they arrive."""
+    if isinstance(rule, str) and rule == "priority":
+        return _own_priority(reqs)
+    return prioritize(_on_arrival(reqs, server), resolve(rule))  # pyright: ignore[reportArgumentType]
 
 
 def _own_priority(reqs: Requests) -> Any:

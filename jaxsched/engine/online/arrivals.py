@@ -22,6 +22,8 @@ class Arrivals(NamedTuple):
       predicted: int32 tokens, the output that admission and victims believe in.
       priority: any real numbers, lower first; they order the queue where the policy is
         "priority", and must nowhere be NaN.
+      victim_number: likewise, larger is evicted first, where the choice of victims is
+        "by_number"; otherwise None.
     """
 
     arrival: Any
@@ -29,6 +31,7 @@ class Arrivals(NamedTuple):
     output: Any
     predicted: Any
     priority: Any
+    victim_number: Any = None
 
 
 class Checked(NamedTuple):
@@ -48,6 +51,7 @@ def checked(arrivals: Arrivals, limits: Limits) -> Checked:
         output=jnp.asarray(arrivals.output, jnp.int32),
         predicted=jnp.asarray(arrivals.predicted, jnp.int32),
         priority=jnp.asarray(arrivals.priority),
+        victim_number=jax.tree.map(jnp.asarray, arrivals.victim_number),
     )
     room = limits.max_model_len[:, None] - arrivals.prompt
     most = arrivals.prompt + jnp.minimum(arrivals.output, room) - 1
@@ -56,8 +60,9 @@ def checked(arrivals: Arrivals, limits: Limits) -> Checked:
     is_real = jnp.isfinite(arrivals.arrival)
     is_refused = is_real & ((room < 1) | (blocks > limits.usable_blocks[:, None]) | ~is_cut)
     is_nan = jnp.zeros_like(is_real)
-    if jnp.issubdtype(arrivals.priority.dtype, jnp.floating):
-        is_nan = jnp.isnan(arrivals.priority) & is_real
+    for numbers in jax.tree.leaves((arrivals.priority, arrivals.victim_number)):
+        if jnp.issubdtype(numbers.dtype, jnp.floating):
+            is_nan = is_nan | (jnp.isnan(numbers) & is_real)
     has_nan = jnp.any(is_nan, axis=-1)
     return Checked(arrivals, is_refused, has_nan, is_real & ~is_refused & ~has_nan[:, None])
 
@@ -85,6 +90,10 @@ def streams_of(
     is_ranked = choices.policy == "priority"
     if is_ranked or choices.victim == "worst_priority":
         rank, by_rank, tiers = ranks(arrivals.priority, arrivals.arrival)
+        tier = flat(tiers, 0)
+    if choices.victim == "by_number":
+        numbers = arrivals.victim_number
+        _, _, tiers = ranks(numbers, jnp.zeros_like(numbers))  # equals whenever they arrived
         tier = flat(tiers, 0)
     if is_ranked:
         waiting = nobody_waits(flat(rank, n), flat(by_rank, n), order, arrival, limits.block_size)

@@ -31,7 +31,11 @@ _SECOND = 1e-3  # in milliseconds
 
 
 def serve_on(
-    server: Server, reqs: Requests, priority: Any = None, max_steps: int | None = None
+    server: Server,
+    reqs: Requests,
+    priority: Any = None,
+    max_steps: int | None = None,
+    victim_number: Any = None,
 ) -> Outcome:
     """Serve streams ``[.., n]`` on servers ``[..]``, each by itself.
 
@@ -42,18 +46,25 @@ def serve_on(
         first come, first served.
       max_steps: a stream ends after so many steps, with the status ``STEP_LIMIT``; None for
         twice its tokens.
+      victim_number: ``[.., n]``, larger is evicted first; None for the server's ``victim``.
 
     Returns:
       The outcome in seconds, with the leading axes of both.
     """
     with jax.enable_x64(True):
-        arrivals, limits, choices = given_to_kernel(server, reqs, priority, max_steps)
+        arrivals, limits, choices = given_to_kernel(
+            server, reqs, priority, max_steps, victim_number
+        )
         served = (_traced if _is_traced(arrivals) else _concrete)(arrivals, limits, choices)
         return _outcome(reqs, served)
 
 
 def record_on(
-    server: Server, reqs: Requests, priority: Any = None, max_steps: int | None = None
+    server: Server,
+    reqs: Requests,
+    priority: Any = None,
+    max_steps: int | None = None,
+    victim_number: Any = None,
 ) -> dict[str, np.ndarray]:
     """Write down every decision of :func:`serve_on`, for one stream on one server.
 
@@ -64,7 +75,9 @@ def record_on(
       ValueError: there are several streams, or they are traced.
     """
     with jax.enable_x64(True):
-        arrivals, limits, choices = given_to_kernel(server, reqs, priority, max_steps)
+        arrivals, limits, choices = given_to_kernel(
+            server, reqs, priority, max_steps, victim_number
+        )
         if _is_traced(arrivals) or limits.block_size.shape:
             raise InputError(
                 "record",
@@ -77,16 +90,23 @@ def record_on(
 
 
 def given_to_kernel(
-    server: Server, reqs: Requests, priority: Any, max_steps: int | None
+    server: Server,
+    reqs: Requests,
+    priority: Any,
+    max_steps: int | None,
+    victim_number: Any = None,
 ) -> tuple[Arrivals, Limits, Choices]:
     """Make what the kernel is given, with the leading axes of both; numpy's unless traced."""
     require_numbers(server)
     n = reqs.is_real.shape[-1]
-    arrivals, limits = _arrivals(server, reqs, priority), _limits(server, reqs, max_steps)
+    arrivals = _arrivals(server, reqs, priority, victim_number)
+    limits = _limits(server, reqs, max_steps)
     leading = np.broadcast_shapes(
         reqs.is_real.shape[:-1], *(np.shape(leaf) for leaf in jax.tree.leaves(limits))
     )
     choices = _choices(server, "fcfs" if priority is None else "priority", n)
+    if victim_number is not None:
+        choices = choices._replace(victim="by_number")
     array = jnp if _is_traced((arrivals, limits)) else np
     limits = jax.tree.map(lambda leaf: array.broadcast_to(leaf, leading), limits)
     most_running = array.minimum(limits.most_running, array.int32(choices.slots))
@@ -131,7 +151,7 @@ def _limits(server: Server, reqs: Requests, max_steps: int | None) -> Limits:
     )
 
 
-def _arrivals(server: Server, reqs: Requests, priority: Any) -> Arrivals:
+def _arrivals(server: Server, reqs: Requests, priority: Any, victim_number: Any) -> Arrivals:
     """Hand over requests as the kernel takes them, not yet broadcast; padding never arrives."""
     if priority is None and server.victim == "worst_priority":
         priority = reqs.priority  # which the queue does not read, but evictions do
@@ -141,6 +161,7 @@ def _arrivals(server: Server, reqs: Requests, priority: Any) -> Arrivals:
         output=reqs.output_tokens,
         predicted=predicted_tokens(reqs),
         priority=reqs.prompt_tokens if priority is None else priority,
+        victim_number=victim_number,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ class Choices(NamedTuple):
       policy: whether the queue is in order of arrival, or by rank.
       admission: what must fit before a request starts.
       preemption: what becomes of an evicted request.
-      victim: who is evicted.
+      victim: who is evicted; "by_number" the largest of numbers given, one a request.
       prefill_first: whether steps that fill do not decode.
       is_plain: no long-prefill threshold and no prefill interval in any stream.
       can_skip: take many steps at once where they are alike; off only to test that.
@@ -31,7 +31,7 @@ class Choices(NamedTuple):
     policy: Policy = "fcfs"
     admission: Admission = "prompt"
     preemption: Preemption = "recompute"
-    victim: Victim = "by_policy"
+    victim: Victim | Literal["by_number"] = "by_policy"
     prefill_first: bool = False
     is_plain: bool = True
     can_skip: bool = True

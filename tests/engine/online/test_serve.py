@@ -69,8 +69,8 @@ def serve_many(scenarios, **options):
     )
 
 
-def assert_equal_to_the_oracle(scenarios):
-    out = serve_many(scenarios)
+def assert_equal_to_the_oracle(scenarios, **options):
+    out = serve_many(scenarios, **options)
     for number, scenario in enumerate(scenarios):
         n = len(scenario.prompt)
         assert_same(first_requests(out[number], n), outcome_of(scenario, scenario.log()), number)
@@ -252,6 +252,35 @@ BEYOND_VLLM = {
     "prefill first": {"prefill_first": True},
     "prefill first by rank": {"prefill_first": True, "policy": "priority", "admission": "chunk"},
 }
+
+
+def predicted_output(inst):
+    return inst.output_tokens  # what a rule sees of it
+
+
+@pytest.mark.parametrize("policy", ["fcfs", pytest.param("priority", marks=pytest.mark.slow)])
+def test_victims_by_a_rule_equal_the_oracle(policy):
+    fixed = VLLM_OPTIONS | {"policy": policy, "admission": "prompt", "victim": "rule"}
+    fixed.pop("swap_s_per_token")
+    drawn = [random_scenario(s, max_requests=12, clock="exact", **fixed) for s in range(300)]
+    kept = [each for each in drawn if policy == "priority" or not np.isnan(each.priority).any()]
+    kept = [dataclasses.replace(each, victim_rank=[float(v) for v in each.predicted]) for each in kept]
+    assert_equal_to_the_oracle(kept, victim_rule=predicted_output)
+
+
+def test_victims_by_a_rule_of_the_library():
+    reqs, server = streams(seed=7), SERVER.replace(kv_capacity=320)
+    by_name = js.serve(reqs, server, victim_rule="shortest_output")
+    by_own = js.serve(reqs, server, victim_rule=lambda inst: inst.output_tokens)
+    np.testing.assert_array_equal(by_name.completion, by_own.completion)
+    assert int(by_name.num_preemptions.sum()) > 0
+    last_admitted = js.serve(reqs, server)
+    assert (by_name.completion != last_admitted.completion).any()
+    own = reqs.replace(priority=np.full(reqs.is_real.shape, np.nan))
+    refused = js.serve(own, server, victim_rule="priority").status
+    assert js.Status.NAN_PRIORITY in np.unique(refused)
+    with pytest.raises(ValueError, match=r"victim_rule goes with .* 'most_memory'; give one of"):
+        js.serve(reqs, server.replace(victim="most_memory"), victim_rule="fcfs")
 
 
 @pytest.mark.slow

@@ -153,6 +153,7 @@ def _victim_key(kernel: Kernel) -> Any:
         keys = {
             "last_admitted": row,
             "worst_priority": rows.tier,
+            "by_number": rows.tier,
             "least_computed": -rows.computed,
             "most_memory": rows.held,
             "longest_remaining": jnp.maximum(rows.believed - rows.known, 1),
