@@ -7,12 +7,12 @@ from pathlib import Path
 # Most of the time of the tests goes into compiling programs that run once: so optimize little, fuse
 # the old way, which is quicker to compile, and leave one piece for each thread. Before jax is
 # imported; flags that the environment sets count instead.
-QUICK_TO_COMPILE = (
+os.environ["XLA_FLAGS"] = os.environ.get(
+    "XLA_FLAGS",
     "--xla_backend_optimization_level=0"
     " --xla_cpu_use_fusion_emitters=false"
-    " --xla_cpu_parallel_codegen_split_count=1"
+    " --xla_cpu_parallel_codegen_split_count=1",
 )
-os.environ.setdefault("XLA_FLAGS", QUICK_TO_COMPILE)
 
 import hypothesis
 import jax

@@ -136,6 +136,7 @@ def many(request):
     return inst, best_total_latency(inst)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("num_blocks", "horizon"), [(BLOCKS, None), (BLOCKS, "random"), (7, None)])
 def test_never_above_any_schedule_of_many_instances(many, num_blocks, horizon):
     inst, best = many
@@ -149,7 +150,9 @@ def test_never_above_any_schedule_of_many_instances(many, num_blocks, horizon):
 @pytest.mark.parametrize(
     "discipline", ["strict", pytest.param("earliest_fit", marks=pytest.mark.slow)]
 )
-@pytest.mark.parametrize("horizon", [pytest.param(None, marks=pytest.mark.slow), 1, 9])
+@pytest.mark.parametrize(
+    "horizon", [*(pytest.param(h, marks=pytest.mark.slow) for h in (None, 1)), 9]
+)
 def test_never_above_what_a_search_from_its_own_starts_finds(discipline, horizon):
     inst = random_instances(seed=13, count=1024)
     found = bounds.price(inst, num_blocks=BLOCKS, horizon=horizon, num_steps=100)
@@ -170,6 +173,7 @@ def test_tiny_horizons_are_valid_and_say_no_less_than_the_outputs():
     assert (value >= 0.98 * outputs).all()
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.tuples(

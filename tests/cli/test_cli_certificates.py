@@ -58,7 +58,9 @@ class TestBound:
 class TestImprove:
     FLAGS = ("--steps", 60, "--chains", 2)
 
-    @pytest.mark.parametrize("discipline", ["strict", "earliest_fit"])
+    @pytest.mark.parametrize(
+        "discipline", ["strict", pytest.param("earliest_fit", marks=pytest.mark.slow)]
+    )
     def test_prints_both_schedules_and_writes_files(self, run, tmp_path, discipline):
         files = {kind: tmp_path / f"out.{kind}" for kind in ("json", "csv", "npz", "png")}
         targets = [

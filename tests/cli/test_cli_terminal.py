@@ -13,7 +13,7 @@ SMALL = ["--workload", "chat", "--requests", "20", "--instances", "3"]
 RULES = "fcfs,aged_shortest_first,length_weighted,receding_horizon,geometric"
 
 
-@pytest.fixture(params=[60, 80])
+@pytest.fixture(params=[60, pytest.param(80, marks=pytest.mark.slow)])
 def columns(request, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(request.param))
     return request.param

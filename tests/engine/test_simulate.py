@@ -49,8 +49,18 @@ def order_of(priority):
 
 
 @pytest.mark.parametrize("discipline", ORACLES)
-@pytest.mark.parametrize("admission", ["look_ahead", "peak"])
-@pytest.mark.parametrize("max_num_seqs", [None, 1, 3])
+@pytest.mark.parametrize(
+    ("admission", "max_num_seqs"),
+    [
+        ("look_ahead", None),
+        ("peak", 3),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in itertools.product(["look_ahead", "peak"], [None, 1, 3])
+            if each not in (("look_ahead", None), ("peak", 3))
+        ),
+    ],
+)
 @settings(max_examples=25)
 @given(cases=st.lists(backlogs(), min_size=BATCH, max_size=BATCH))
 def test_starts_equal_the_round_by_round_oracle(discipline, admission, max_num_seqs, cases):
@@ -89,7 +99,12 @@ def test_starts_equal_the_oracle_with_many_slots(discipline, admission, max_num_
 
 
 SECTION_7 = [
-    ("shortest_output", (16, 36, 64, 100, 144, 196), (142, 381, 808, 1459, 2382, 3637)),
+    pytest.param(
+        "shortest_output",
+        (16, 36, 64, 100, 144, 196),
+        (142, 381, 808, 1459, 2382, 3637),
+        marks=pytest.mark.slow,
+    ),
     ("fcfs", (16, 36, 64, 100, 144, 196), (98, 291, 644, 1205, 2022, 3143)),
     ("total_size", (64, 128, 256, 512), (989, 1948, 5543, 14035)),
 ]
@@ -237,8 +252,15 @@ def test_leading_axes_are_kept(many):
     np.testing.assert_array_equal(sched.start.reshape(70, 90), js.simulate(inst, priority).start)
 
 
-@pytest.mark.parametrize("discipline", ORACLES)
-@pytest.mark.parametrize("max_num_seqs", [pytest.param(None, marks=pytest.mark.slow), 4])
+@pytest.mark.parametrize(
+    ("discipline", "max_num_seqs"),
+    [
+        ("strict", 4),
+        pytest.param("strict", None, marks=pytest.mark.slow),
+        pytest.param("earliest_fit", 4, marks=pytest.mark.slow),
+        pytest.param("earliest_fit", None, marks=pytest.mark.slow),
+    ],
+)
 def test_one_call_an_operation_gives_the_same(many, monkeypatch, discipline, max_num_seqs):
     inst, priority = (jax.tree.map(lambda leaf: leaf[:69], tree) for tree in many)
     options = {"discipline": discipline, "max_num_seqs": max_num_seqs}

@@ -74,6 +74,7 @@ def test_every_metric_equals_loops_over_tokens():
     assert finished > NUM_SEEDS / 10
 
 
+@pytest.mark.slow
 def test_a_window_keeps_requests_that_arrive_in_it():
     cut = 0
     for seed, (scenario, log, reqs, out) in enumerate(streams(range(NUM_SEEDS))):

@@ -134,6 +134,7 @@ lengths = st.one_of(
 pairs = st.lists(st.tuples(lengths, st.integers(1, 2**27)), min_size=8, max_size=8)
 
 
+@pytest.mark.slow
 @settings(max_examples=10)
 @given(pairs, st.lists(st.booleans(), min_size=8, max_size=8))
 def test_huge_lengths_do_not_overflow(pairs, remaining):

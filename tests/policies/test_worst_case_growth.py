@@ -36,6 +36,7 @@ def exponent(loss):
     return np.polyfit(np.log(CAPACITIES), np.log(loss), 1)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", range(3), ids=SIMPLE)
 def test_a_simple_rule_loses_like_the_root_of_the_capacity(losses, row):
     assert exponent(losses[SIMPLE[row]][row]) == pytest.approx(0.5, abs=0.1)

@@ -71,7 +71,7 @@ def schedules(batch):
     return [js.simulate(batch, js.prioritize(batch, rule)) for rule in RULES]
 
 
-@pytest.mark.parametrize("width", [WIDE, COLUMN])
+@pytest.mark.parametrize("width", [pytest.param(WIDE, marks=pytest.mark.slow), COLUMN])
 class TestReadable:
     @pytest.mark.parametrize(
         ("count", "worst", "long"),

@@ -109,9 +109,8 @@ def test_a_finished_sweep_is_left_alone_and_a_missing_shard_comes_back(tmp_path)
     assert json.loads((folder / "manifest.json").read_text())["sha256"] == content["sha256"]
 
 
-@pytest.mark.parametrize(
-    "num_kills", [1, pytest.param(20, marks=pytest.mark.slow)], ids="{}_kills".format
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("num_kills", [1, 20], ids="{}_kills".format)
 def test_killed_anywhere_it_resumes_to_the_same_table(tmp_path, finished, num_kills, pytestconfig):
     def run(folder, fatal):
         cache = jax.config.jax_compilation_cache_dir

@@ -74,6 +74,7 @@ def test_score_noise_is_the_slope_of_the_smoothed_simulator():
         np.testing.assert_allclose(found.gradient.weights[axis], slope, rtol=0.1)
 
 
+@pytest.mark.slow
 def test_tangent_noise_is_the_slope_of_the_smoothed_simulator():
     """Likewise, with normal steps of three parameters for noise as well; two of them remain."""
     one = jax.tree.map(lambda leaf: jnp.repeat(leaf[:1], 4096, axis=0), INSTANCES)

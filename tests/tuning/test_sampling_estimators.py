@@ -111,6 +111,7 @@ def test_gives_a_finite_gradient_like_the_rule_for_padded_instances(name, rule):
     assert found.value.shape == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_runs_inside_jit_with_the_same_result(name):
     expected = ALL[name](RULE, PADDED, KEY)
@@ -142,6 +143,7 @@ def test_the_scale_of_the_scores_does_not_matter(name):
     np.testing.assert_allclose(one @ np.array([0.4, 0.1]), 0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_tangent_noise_varies_less_than_noise_on_every_score():
     inst = js.workloads.mixed(jax.random.key(2), num_requests=40, batch=4)
 

@@ -171,18 +171,9 @@ def assert_all_loads_conserve(lengths, kind, rule):
         assert (out.recomputed_tokens > 0) == (kind in ("recompute", "restart")), name
 
 
-@pytest.mark.parametrize(
-    ("kind", "rule"),
-    [
-        ("recompute", "fcfs"),
-        *(
-            pytest.param(kind, rule, marks=pytest.mark.slow)
-            for kind in KINDS
-            for rule in ("fcfs", "priority", "shortest_output")
-            if (kind, rule) != ("recompute", "fcfs")
-        ),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", ["fcfs", "priority", "shortest_output"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_drawn_lengths(kind, rule):
     lengths = js.workloads.mixed(jax.random.key(0), num_requests=N)
     assert_all_loads_conserve(lengths, kind, rule)
