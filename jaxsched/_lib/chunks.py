@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from jax.core import eval_context
 
-from jaxsched._lib.devices import Device, config, num_cores
+from jaxsched._lib.devices import Device, config, is_cpu, num_cores
 
 # Memory, beside the trees that are given and returned: what a chunk on the host holds at most, a
 # call on each device of a CPU (and as many calls run as there are cores), one on an accelerator.
@@ -89,7 +89,7 @@ def map_device_chunks(
     chunks = _chunks(trees, leading, rows_of_call)
     if num_instances <= rows_of_call:
         return _joined(map(run, chunks), leading)
-    with ThreadPoolExecutor(num_cores() if in_use[0].platform == "cpu" else 1) as pool:
+    with ThreadPoolExecutor(num_cores() if is_cpu(in_use) else 1) as pool:
         return _joined(pool.map(run, chunks), leading)
 
 
@@ -132,7 +132,7 @@ def device_chunk_size(
     share; an accelerator takes as many as fit a quarter of its memory.
     """
     num_instances = math.prod(leading)
-    if devices[0].platform == "cpu":
+    if is_cpu(devices):
         bytes_per_instance = _DEVICE_BYTES_PER_REQUEST * _power_of_two(n)
         least, most = (max(group, size // bytes_per_instance) for size in _CPU_BYTES)
         num_workers = max(len(devices), num_cores())  # virtual devices of a CPU share its cores
@@ -144,9 +144,9 @@ def device_chunk_size(
     share = -(-num_instances // num_workers)
     size = max(1, min(max(share, least), most, num_instances))
     whole = _power_of_two(size)
-    if len(devices) == 1:
+    if is_cpu(devices) and len(devices) == 1:
         return whole
-    step = max(1, whole // 8)  # a call is filled up for every device, which would add up
+    step = max(1, whole // 8)  # a call is filled up, for every device, which would add up
     return -(-size // step) * step
 
 

@@ -78,6 +78,11 @@ def local_devices() -> list[Device]:
     return [jax.local_devices(backend=chosen)[0] if isinstance(chosen, str) else chosen]
 
 
+def is_cpu(devices: list[Device] | tuple[Device, ...]) -> bool:
+    """Whether these are CPUs, whose memory is the host's."""
+    return devices[0].platform == "cpu"
+
+
 def num_cores() -> int:
     """Count the cores that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)

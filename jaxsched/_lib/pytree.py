@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import Any, TypeVar, dataclass_transform
 
 import jax
+from jax import export
 
 T = TypeVar("T")
 
@@ -42,6 +44,19 @@ def pytree(cls: type[T]) -> type[T]:
     made: Any = dataclasses.dataclass(frozen=True, eq=False)(cls)
     made.replace = _replace
     return jax.tree_util.register_dataclass(made)
+
+
+def exported(cls: type[T]) -> type[T]:
+    """Let ``jax.export`` write programs to disk that take or return this type of pytree.
+
+    What is static becomes JSON. Whoever reads such a program imports this package first.
+    """
+    return export.register_pytree_node_serialization(
+        cls,
+        serialized_name=f"jaxsched.{cls.__name__}",
+        serialize_auxdata=lambda statics: json.dumps(statics).encode(),
+        deserialize_auxdata=lambda text: tuple(json.loads(text)),
+    )
 
 
 def _replace(self: Any, **changes: Any) -> Any:

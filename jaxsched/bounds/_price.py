@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from jaxsched._lib.chunks import ACCELERATOR_CELLS, CPU_CELLS, map_device_chunks, num_device_calls
-from jaxsched._lib.devices import Device, MappedProgram, local_devices
+from jaxsched._lib.devices import Device, MappedProgram, is_cpu, local_devices
 from jaxsched._lib.errors import InputError, integer, wrong_shape
 from jaxsched._lib.progress import progress_bar
 from jaxsched.bounds._busy import fluid
@@ -108,8 +108,7 @@ def price(
     num_blocks = min(num_blocks, 1 << (longest - 1).bit_length())
 
     devices = local_devices()
-    is_cpu = devices[0].platform == "cpu"
-    cells = CPU_CELLS if is_cpu else ACCELERATOR_CELLS
+    cells = CPU_CELLS if is_cpu(devices) else ACCELERATOR_CELLS
     size = 1 << max(0, (cells // (n * num_blocks)).bit_length() - 1)
     size = min(size, 1 << max(0, horizon.size - 1).bit_length())
     total = num_device_calls(horizon.size, size, devices) * num_steps

@@ -13,9 +13,10 @@ from jax.core import Tracer
 from jaxsched._lib.chunks import device_chunk_size, map_device_chunks
 from jaxsched._lib.devices import Device, MappedProgram, local_devices
 from jaxsched._lib.errors import InputError, choice, wrong_dtype, wrong_shape
+from jaxsched._lib.resident import is_resident, on_devices
 from jaxsched.engine.contract import Admission, Discipline
 from jaxsched.engine.offline.kernels import KERNEL_WIDTH
-from jaxsched.engine.offline.programs import from_order, from_priority, mappable
+from jaxsched.engine.offline.programs import by_priority, from_order
 from jaxsched.engine.order import serving_order_on_host
 from jaxsched.model.clock import LinearClock
 from jaxsched.model.instance import Instance
@@ -38,8 +39,13 @@ def simulate(
     it. A request started at round :math:`p` holds :math:`s + t - p` tokens in rounds
     :math:`t = p+1 .. p+o`.
 
-    Concrete arrays run in chunks on all cores or devices. Inside ``jit``, ``vmap`` or ``scan``
-    it is one program; nothing compiles anew for other lengths, capacities or priorities.
+    Concrete arrays run in chunks on all cores or devices. On accelerators, and where inputs are
+    sharded, results stay on the devices and nothing is waited for. Inside ``jit``, ``vmap``,
+    ``scan`` or ``shard_map`` it is one program, and on a mesh each device takes its own
+    instances. Nothing compiles anew for other lengths, capacities or priorities.
+
+    Starts are whole rounds, so the gradient through them is zero. To tune a rule's parameters
+    take :func:`~jaxsched.tune` or an estimator of :mod:`jaxsched.tuning`.
 
     Args:
       inst: the instance, ``[.., n]``.
@@ -99,10 +105,15 @@ def schedule_on(server: Server, inst: Instance, priority: Any) -> Schedule:
     priority = _checked_priority(inst, priority)
     max_num_seqs = checked_cap(inst, server.max_num_seqs)
     words: Any = server.discipline, server.admission  # those of backlogs
-    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((inst, priority, max_num_seqs))):
-        inst, priority, max_num_seqs = jax.tree.map(jnp.asarray, (inst, priority, max_num_seqs))
-        return mappable(*words)(inst, lax.stop_gradient(priority), max_num_seqs)
-    return _concrete(inst, priority, max_num_seqs, *words)
+    trees = inst, priority, max_num_seqs
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(trees)):
+        inst, priority, max_num_seqs = jax.tree.map(jnp.asarray, trees)
+        priority = lax.stop_gradient(priority)
+        return by_priority(*words)(inst.kv_capacity.ndim, inst, priority, max_num_seqs)
+    if is_resident(trees):
+        shape = inst.kv_capacity.shape, priority.shape[-1]
+        return on_devices(by_priority(*words), *shape, *trees)
+    return _on_cpu(inst, priority, max_num_seqs, *words)
 
 
 def _checked_priority(inst: Instance, priority: Any) -> Any:
@@ -144,7 +155,7 @@ def checked_cap(inst: Instance, max_num_seqs: Any) -> Any:
     return np.broadcast_to(max_num_seqs.astype(np.int32), leading)
 
 
-def _concrete(
+def _on_cpu(
     inst: Instance,
     priority: Any,
     max_num_seqs: Any,
@@ -153,18 +164,13 @@ def _concrete(
 ) -> Schedule:
     devices = local_devices()
     leading, n = inst.kv_capacity.shape, inst.prompt_tokens.shape[-1]
-    if devices[0].platform == "cpu":
-        inst, priority = jax.tree.map(np.asarray, (inst, priority))
-
+    inst, priority = jax.tree.map(np.asarray, (inst, priority))
     static = ("discipline", discipline), ("admission", admission)
     schedule_in_order = MappedProgram(from_order, num_mapped=4, static=static)
-    schedule_by_priority = MappedProgram(from_priority, num_mapped=3, static=static)
 
     def run(
         devices: tuple[Device, ...], inst: Instance, priority: Any, max_num_seqs: Any
     ) -> Schedule:
-        if devices[0].platform != "cpu":
-            return schedule_by_priority(devices, inst, priority, max_num_seqs)
         order = serving_order_on_host(priority)
         has_nan = np.zeros(len(order), bool)
         if not jnp.issubdtype(priority.dtype, jnp.integer):

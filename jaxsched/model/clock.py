@@ -11,12 +11,13 @@ from jax.typing import ArrayLike
 
 from jaxsched._lib.chunks import map_instances
 from jaxsched._lib.errors import InputError, wrong_dtype, wrong_shape
-from jaxsched._lib.pytree import pytree
+from jaxsched._lib.pytree import exported, pytree
 from jaxsched.model.instance import MAX_INT32, Instance
 from jaxsched.model.schedule import Schedule, Status
 from jaxsched.model.usage import events_in_order, usage_pieces
 
 
+@exported
 @pytree
 class LinearClock:
     r"""Iteration time that is linear in the work of the round, in milliseconds.

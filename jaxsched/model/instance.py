@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxsched._lib.errors import MAX_INT32, InputError, first_true, index_text, wrong_shape
 from jaxsched._lib.files import load_arrays, save_arrays
-from jaxsched._lib.pytree import pytree
+from jaxsched._lib.pytree import exported, pytree
 from jaxsched._lib.shown import are_numbers, leaves_text, shape_text, span, summary_html, text_html
 from jaxsched.model.batch import Batched
 from jaxsched.model.checks import require_requests, require_shape, require_tokens, whole_numbers
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _FIELDS = ("prompt_tokens", "output_tokens", "is_real", "kv_capacity")
 
 
+@exported
 @pytree
 class Instance(Batched):
     r"""Requests that are all waiting at round 0, and the KV capacity that serves them.

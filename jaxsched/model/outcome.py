@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsched._lib.pytree import pytree, static
+from jaxsched._lib.pytree import exported, pytree, static
 from jaxsched._lib.shown import are_numbers, leaves_text, shape_text, summary_html, text_html
 from jaxsched.model.batch import Batched
 from jaxsched.model.clock import LinearClock
@@ -21,6 +21,7 @@ TimeUnit = Literal["rounds", "s"]
 _TIMES = ("arrival", "first_scheduled", "first_token", "completion")
 
 
+@exported
 @pytree
 class Outcome(Batched):
     r"""When each request arrived, was first scheduled, gave its first token, and completed.

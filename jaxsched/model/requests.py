@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxsched._lib.errors import MAX_INT32, reject, wrong_shape
 from jaxsched._lib.files import load_arrays, save_arrays
-from jaxsched._lib.pytree import pytree
+from jaxsched._lib.pytree import exported, pytree
 from jaxsched._lib.shown import are_numbers, leaves_text, shape_text, span, summary_html, text_html
 from jaxsched.model.batch import Batched
 from jaxsched.model.checks import (
@@ -31,6 +31,7 @@ _REQUIRED = ("arrival_s", "prompt_tokens", "output_tokens", "is_real")
 _OPTIONAL = ("predicted_output_tokens", "priority", "client", "ttft_slo_s", "tpot_slo_s")
 
 
+@exported
 @pytree
 class Requests(Batched):
     """Who arrives when, with how long a prompt, and for how long an answer.

@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxsched._lib.errors import first_true, in_instance, reject, wrong_dtype, wrong_shape
 from jaxsched._lib.files import load_arrays, save_arrays
-from jaxsched._lib.pytree import pytree
+from jaxsched._lib.pytree import exported, pytree
 from jaxsched._lib.shown import are_numbers, leaves_text, shape_text, span, summary_html, text_html
 from jaxsched.model.batch import Batched
 from jaxsched.model.instance import MAX_INT32, Instance, request_table
@@ -63,6 +63,7 @@ _SENTENCES = {
 }
 
 
+@exported
 @pytree
 class Schedule(Batched):
     """Start and completion rounds of every request.

@@ -10,7 +10,7 @@ import numpy as np
 from jax.core import Tracer
 
 from jaxsched._lib.errors import InputError, choice, reject
-from jaxsched._lib.pytree import pytree, static
+from jaxsched._lib.pytree import exported, pytree, static
 from jaxsched._lib.shown import are_numbers, span
 from jaxsched.model.clock import LinearClock
 from jaxsched.model.vllm_settings import read_settings, server_fields
@@ -38,6 +38,7 @@ _CHOICES = {
 NO_LIMIT = 2**31 - 1
 
 
+@exported
 @pytree
 class Server:
     """One machine that serves requests; settings carry the names that vLLM gives them.

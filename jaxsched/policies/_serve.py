@@ -62,8 +62,11 @@ def serve(
 
     by the server's clock. Prefix caching, speculation and asynchronous scheduling are off.
 
-    Concrete arrays use all cores or devices, and the outcome is of numpy arrays. Inside ``jit``,
-    ``vmap`` or ``scan`` it is one program. Nothing compiles anew when numbers change. Numbers of
+    Concrete arrays use all cores, and the outcome is of numpy arrays. On accelerators, and where
+    inputs are sharded, it stays on the devices. Inside ``jit``, ``vmap``, ``scan`` or
+    ``shard_map`` it is one program, and on a mesh each device takes its own streams. Decisions
+    are no smooth function of numbers: a gradient through them is zero.
+    Nothing compiles anew when numbers change. Numbers of
     the server broadcast against the leading axes of the requests, so that a grid of settings is
     one call. Times are float64 whatever jax's width; close over the server rather than pass it
     through ``jit``, which would round its clock to float32.

@@ -12,7 +12,7 @@ import numpy as np
 from jax.core import Tracer
 
 from jaxsched._lib.chunks import device_chunk_size, map_device_chunks
-from jaxsched._lib.devices import Device, MappedProgram, local_devices
+from jaxsched._lib.devices import Device, MappedProgram, is_cpu, local_devices
 from jaxsched._lib.errors import InputError, integer, wrong_shape
 from jaxsched._lib.progress import progress_bar
 from jaxsched._lib.pytree import pytree
@@ -218,7 +218,8 @@ def _walker(
     lanes = (*leading, start.num_chains)
     number = np.broadcast_to(np.arange(start.num_chains, dtype=np.int32), lanes)
     devices = local_devices()
-    work = n * STEPS_PER_ROUND  # of a chain, in a call
+    # On a CPU steps make a call long, and a short one is easy to share; elsewhere memory counts.
+    work = n * STEPS_PER_ROUND if is_cpu(devices) else n
     chunk_size = device_chunk_size(lanes, work, devices, group=KERNEL_WIDTH)
 
     static = ("discipline", server.discipline), ("admission", server.admission)

@@ -147,12 +147,9 @@ def test_never_above_any_schedule_of_many_instances(many, num_blocks, horizon):
     assert np.mean(found / best) > (0.8 if horizon is None else 0.6)
 
 
-@pytest.mark.parametrize(
-    "discipline", ["strict", pytest.param("earliest_fit", marks=pytest.mark.slow)]
-)
-@pytest.mark.parametrize(
-    "horizon", [*(pytest.param(h, marks=pytest.mark.slow) for h in (None, 1)), 9]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("discipline", ["strict", "earliest_fit"])
+@pytest.mark.parametrize("horizon", [None, 1, 9])
 def test_never_above_what_a_search_from_its_own_starts_finds(discipline, horizon):
     inst = random_instances(seed=13, count=1024)
     found = bounds.price(inst, num_blocks=BLOCKS, horizon=horizon, num_steps=100)

@@ -28,7 +28,10 @@ def words(text):
     [
         ["compare", *SMALL, "--policies", RULES],
         ["compare", *SMALL, "--policies", RULES, "--server", "llama3_8b_a100", "--deadline-s", "9"],
-        ["capacity", *SMALL, "--policies", RULES, "--target", "mean=300"],
+        pytest.param(
+            ["capacity", *SMALL, "--policies", RULES, "--target", "mean=300"],
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_names_of_rules_are_whole(run, columns, arguments):

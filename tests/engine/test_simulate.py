@@ -175,6 +175,7 @@ def test_invariants_on_realistic_sizes(realistic, admission):
     assert (np.asarray(sched.start).min(axis=-1) == 0).all()
 
 
+@pytest.mark.slow
 def test_the_first_blocked_request_could_not_have_started_a_round_earlier(realistic):
     inst, priority = realistic
     sched = js.simulate(inst, priority)

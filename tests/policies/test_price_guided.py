@@ -1,5 +1,6 @@
 import jax
 import numpy as np
+import pytest
 
 from jaxsched import bounds
 from jaxsched.engine.simulate import simulate
@@ -27,6 +28,7 @@ def test_it_orders_by_best_start_then_volume():
     assert (priority[:, None] == priority).tolist() == [[a == b for b in pairs] for a in pairs]
 
 
+@pytest.mark.slow
 def test_it_is_about_as_good_as_smallest_volume():
     inst = mixed(jax.random.key(0), num_requests=60, batch=4)
     total = {

@@ -42,6 +42,7 @@ def test_a_simple_rule_loses_like_the_root_of_the_capacity(losses, row):
     assert exponent(losses[SIMPLE[row]][row]) == pytest.approx(0.5, abs=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", range(3), ids=SIMPLE)
 @pytest.mark.parametrize("rule", ["sorted_f", "smallest_volume"])
 def test_sorted_f_and_smallest_volume_lose_a_bounded_factor(losses, rule, row):

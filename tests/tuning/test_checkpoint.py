@@ -52,6 +52,7 @@ def assert_equal(found, expected):
     jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("saves", "steps"),
     [pytest.param(99, 7, marks=pytest.mark.slow), (3, 99)],

@@ -164,6 +164,7 @@ def test_tangent_noise_takes_one_sample_of_many_directions():
     assert max(np.abs(leaf).max() for leaf in slopes) > 1e-3  # more than rounding
 
 
+@pytest.mark.slow
 def test_every_instance_has_a_say_in_the_directions():
     """A lone request comes first, whose scores no parameter can spread."""
     lone = js.Instance.from_lengths([5], [3], kv_capacity=16492)

@@ -29,6 +29,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxsched._lib.loops import fori_loop, while_loop
 from jaxsched.engine.contract import Admission, Queues
 from jaxsched.engine.offline.slots import END, NEVER, any_of, set_rows, take_rows
 
@@ -86,7 +87,7 @@ def start_rounds(
             return now
 
         num_blocks = (2 * step + rows - 1) // rows
-        return lax.fori_loop(jnp.int32(0), num_blocks, over_block, jnp.zeros_like(s))
+        return fori_loop(jnp.int32(0), num_blocks, over_block, jnp.zeros_like(s))
 
     def insert(
         step: jax.Array, slots: jax.Array, now: jax.Array, s: jax.Array, o: jax.Array
@@ -124,7 +125,7 @@ def start_rounds(
             return (block >= 0) & any_of(block_end >= now)
 
         last_block = (2 * step + 1) // rows
-        return lax.while_loop(is_reached, over_block, (last_block, slots))[1]
+        return while_loop(is_reached, over_block, (last_block, slots))[1]
 
     def place(carry: _Carry) -> _Carry:
         step, slots, start = carry
@@ -135,4 +136,4 @@ def start_rounds(
 
     num_requests = prompt.shape[0]
     carry = _Carry(jnp.int32(0), slots, start)
-    return lax.while_loop(lambda carry: carry.step < num_requests, place, carry).start
+    return while_loop(lambda carry: carry.step < num_requests, place, carry).start

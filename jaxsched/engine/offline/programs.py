@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.custom_batching import custom_vmap
 
+from jaxsched._lib.instances import over_instances
 from jaxsched.engine.contract import Admission, Discipline, Kernel, Placement, Queues
 from jaxsched.engine.offline import earliest_fit, one_kernel, strict
 from jaxsched.engine.offline.kernels import one_kernel_a_group, wide
@@ -79,35 +79,14 @@ def from_priority(
     discipline: Discipline,
     admission: Admission,
 ) -> Schedule:
-    """Schedules of instances with any leading axes, as one program."""
-    leading = inst.kv_capacity.shape
-    inst, priority, max_num_seqs = jax.tree.map(
-        lambda leaf: leaf.reshape(-1, *leaf.shape[len(leading) :]), (inst, priority, max_num_seqs)
-    )
+    """Schedules ``[B, n]`` of requests served by ``priority`` ``[B, n]``."""
     has_nan = jnp.any(jnp.isnan(priority) & inst.is_real, axis=-1)
     priority = lax.optimization_barrier(priority)  # or XLA sorts constants while it compiles
-    result = from_order(inst, serving_order(priority), has_nan, max_num_seqs, discipline, admission)
-    return jax.tree.map(lambda leaf: leaf.reshape(*leading, *leaf.shape[1:]), result)
+    return from_order(inst, serving_order(priority), has_nan, max_num_seqs, discipline, admission)
 
 
 @functools.cache
-def mappable(discipline: Discipline, admission: Admission) -> Any:
-    """Make :func:`from_priority` widen its batch under vmap.
-
-    Left to itself, vmap would turn the loops' bounds into masks, and every instance would pay
-    for the most slots that any of them needs.
-    """
-
-    @custom_vmap
-    def schedule(inst: Instance, priority: jax.Array, max_num_seqs: Any) -> Schedule:
-        return from_priority(inst, priority, max_num_seqs, discipline, admission)
-
-    @schedule.def_vmap
-    def _(axis_size: int, is_mapped: Any, *args: Any) -> Any:
-        def widened(leaf: jax.Array, mapped: bool) -> jax.Array:
-            return leaf if mapped else jnp.broadcast_to(leaf, (axis_size, *leaf.shape))
-
-        result = schedule(*jax.tree.map(widened, args, tuple(is_mapped)))
-        return result, jax.tree.map(lambda _: True, result)
-
-    return schedule
+def by_priority(discipline: Discipline, admission: Admission) -> Callable[..., Schedule]:
+    """Make :func:`from_priority` a program of instances, with any leading axes."""
+    static = {"discipline": discipline, "admission": admission}
+    return over_instances(functools.partial(from_priority, **static))

@@ -40,6 +40,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxsched._lib.loops import fori_loop, while_loop
 from jaxsched.engine.contract import Admission, Queues
 from jaxsched.engine.offline.slots import END, NEVER, any_of, set_rows, take_rows
 
@@ -98,7 +99,7 @@ def start_rounds(
             return lax.select(is_full, lax.max(bound, ends), bound)
 
         bound = jnp.broadcast_to(now[None], (rows, now.shape[0]))
-        return jnp.max(lax.fori_loop(first, num_blocks, over_block, bound), axis=0)
+        return jnp.max(fori_loop(first, num_blocks, over_block, bound), axis=0)
 
     def insert(first: jax.Array, slots: jax.Array, end: jax.Array, held: jax.Array) -> jax.Array:
         """Slots with a request ending at ``end`` in place of the one that ended first."""
@@ -112,7 +113,7 @@ def start_rounds(
             sums_after = lax.select(ends <= new_end, next_sums + held[None], sums)
             return set_rows(slots, block * rows, jnp.stack([ends_after, sums_after], axis=1))
 
-        return lax.fori_loop(first, num_blocks, over_block, slots)
+        return fori_loop(first, num_blocks, over_block, slots)
 
     def place(carry: _Carry) -> _Carry:
         step, first, now, slots, start = carry
@@ -125,7 +126,7 @@ def start_rounds(
             bound = earliest_start(first, slots, candidate, s, o)
             return candidate, bound, any_of(bound > candidate)
 
-        now, _, _ = lax.while_loop(lambda state: state[2], probe, (now, now, jnp.bool_(True)))
+        now, _, _ = while_loop(lambda state: state[2], probe, (now, now, jnp.bool_(True)))
         # End -1 precedes every slot, which makes the insertion of padding change nothing.
         end = lax.select(o > 0, now + o, jnp.full_like(o, -1))
         slots = insert(first, slots, end, s + o if admission == "peak" else s - now)
@@ -150,7 +151,7 @@ def start_rounds(
         slots=slots,
         start=start,
     )
-    return lax.while_loop(lambda carry: carry.step < num_requests, place, carry).start
+    return while_loop(lambda carry: carry.step < num_requests, place, carry).start
 
 
 def _split(block: jax.Array) -> tuple[jax.Array, jax.Array]:

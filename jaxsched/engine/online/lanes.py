@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxsched._lib.loops import while_loop
+
 Writing = Literal["loop", "scatter"]
 
 
@@ -100,7 +102,7 @@ def put(
     lanes = lax.iota(jnp.uint32, here.shape[0])
     bits = choose(here, lax.shift_left(jnp.full_like(lanes, 1), lanes), jnp.uint32(0))
     carry = jnp.sum(bits, dtype=jnp.uint32), [array for array, _, _ in writes]
-    return lax.while_loop(lambda carry: carry[0] != 0, one_stream, carry)[1]
+    return while_loop(lambda carry: carry[0] != 0, one_stream, carry)[1]
 
 
 def once(one: jax.Array, compute: Callable[[], Any]) -> Any:
@@ -116,7 +118,7 @@ def once(one: jax.Array, compute: Callable[[], Any]) -> Any:
     shapes = jax.eval_shape(compute)
     start = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
     turns = jnp.zeros_like(one)
-    return lax.while_loop(
+    return while_loop(
         lambda carry: carry[0] < one, lambda carry: (carry[0] + 1, compute()), (turns, start)
     )[1]
 

@@ -7,14 +7,15 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.core import Tracer
-from jax.custom_batching import custom_vmap
 
+from jaxsched._lib.instances import over_instances
 from jaxsched.engine.offline import one_kernel
 from jaxsched.engine.online import quick, together
 from jaxsched.engine.online.arrivals import Arrivals, Checked, checked, streams_of
@@ -53,8 +54,8 @@ def serve_streams(
     """Serve every stream on a server of its own.
 
     Args:
-      arrivals: ``[B, n]``.
-      limits: numbers of the servers, ``[B]``.
+      arrivals: ``[B, n]``; traced ones with any leading axes.
+      limits: numbers of the servers, ``[B]``, likewise.
       choices: what is compiled in.
       until: float64 seconds, for all or ``[B]``; no step begins then or later.
 
@@ -64,10 +65,10 @@ def serve_streams(
     with jax.enable_x64(True):
         limits = jax.tree.map(jnp.asarray, limits)
         until = jnp.broadcast_to(jnp.asarray(until, jnp.float64), limits.block_size.shape)
-        # Numbers need no rule for vmap, which is traced anew in every call.
+        # Numbers need no rules for traces, which are traced anew in every call.
         given = arrivals, limits, until
         if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(given)):
-            return _mappable(choices)(*given)
+            return by_stream(choices)(limits.block_size.ndim, *given)
         return _serve(*given, choices)
 
 
@@ -79,25 +80,9 @@ def is_quick(choices: Choices) -> bool:
 
 
 @functools.cache
-def _mappable(choices: Choices) -> Any:
-    """Make :func:`_serve` take more streams under vmap, instead of masking its loops."""
-
-    @custom_vmap
-    def serve(arrivals: Arrivals, limits: Limits, until: jax.Array) -> Served:
-        return _serve(arrivals, limits, until, choices)
-
-    @serve.def_vmap
-    def _(axis_size: int, is_mapped: Any, *args: Any) -> Any:
-        def merged(leaf: jax.Array, mapped: bool) -> jax.Array:
-            leaf = leaf if mapped else jnp.broadcast_to(leaf, (axis_size, *leaf.shape))
-            return leaf.reshape(-1, *leaf.shape[2:])
-
-        with jax.enable_x64(True):
-            served = serve(*jax.tree.map(merged, args, tuple(is_mapped)))
-            split = jax.tree.map(lambda leaf: leaf.reshape(axis_size, -1, *leaf.shape[1:]), served)
-        return split, jax.tree.map(lambda _: True, split)
-
-    return serve
+def by_stream(choices: Choices) -> Callable[..., Served]:
+    """Make :func:`_serve` a program of streams, with any leading axes."""
+    return over_instances(functools.partial(_serve, choices=choices))
 
 
 @functools.partial(jax.jit, static_argnames=("choices",))

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxsched._lib.loops import while_loop
 from jaxsched.engine.online.lanes import Writing, any_of, choose, num_rows, put, take
 
 _BITS = 5  # 32 to a word
@@ -99,7 +100,7 @@ def arrive(
         following = take(arrival, take(waiting.arrivals, arrived))
         return waiting._replace(arrived=arrived, next_arrival=following)
 
-    return lax.while_loop(lambda waiting: any_of(due(waiting)), one, waiting)
+    return while_loop(lambda waiting: any_of(due(waiting)), one, waiting)
 
 
 def _place(

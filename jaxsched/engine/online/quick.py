@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxsched._lib.loops import fori_loop, while_loop
 from jaxsched.engine.online.ending import end
 from jaxsched.engine.online.lanes import any_of, choose, num_rows, put
 from jaxsched.engine.online.settling import settle
@@ -22,7 +23,7 @@ def advance(kernel: Kernel, state: State, until: jax.Array) -> State:
       The state, from which ``advance`` goes on; the same as if it had not stopped.
     """
     state = state._replace(is_live=state.totals.status == int(Status.OK))
-    return lax.while_loop(
+    return while_loop(
         lambda state: any_of(state.is_live), lambda state: iterate(kernel, state, until), state
     )
 
@@ -51,5 +52,5 @@ def with_open_records(kernel: Kernel, state: State) -> State:
         itl = jnp.maximum(itl, state.pause)
         return put(kernel.writing, ~is_free, (itls, request, itl))[0]
 
-    itls = lax.fori_loop(jnp.int32(0), jnp.int32(num_seats), one_seat, state.records.max_itl)
+    itls = fori_loop(jnp.int32(0), jnp.int32(num_seats), one_seat, state.records.max_itl)
     return state._replace(records=state.records._replace(max_itl=itls))

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxsched._lib.loops import fori_loop
 from jaxsched.engine.offline.slots import set_rows, take_rows
 from jaxsched.engine.online.lanes import across, choose, num_rows
 
@@ -112,11 +113,11 @@ def survey(
 
     zero = jnp.zeros(width, jnp.int32)
     start = Survey(zero + NEVER, zero, zero + limit, zero - 1, zero)
-    rows = lax.fori_loop(jnp.int32(0), num_blocks, look, start)
+    rows = fori_loop(jnp.int32(0), num_blocks, look, start)
     # The bound makes the second pass wait for the first; else XLA copies what is read and written.
     in_use = blocks_in_use(rows.last_seat)
     written = seats.block, seats.max_itl
-    dues, longest = lax.fori_loop(jnp.int32(0), in_use, catch_up, written)
+    dues, longest = fori_loop(jnp.int32(0), in_use, catch_up, written)
 
     return seats._replace(block=dues, max_itl=longest), Survey(
         ending=across(jnp.minimum, rows.ending, num_streams),
@@ -161,7 +162,7 @@ def worst(
         return choose(is_better, (keys, admission, block * ROWS + own_row), best)
 
     none = jnp.full(width, -1, jnp.int32)
-    best = lax.fori_loop(jnp.int32(0), num_blocks, over_block, (none, none + NEVER, none + 1))
+    best = fori_loop(jnp.int32(0), num_blocks, over_block, (none, none + NEVER, none + 1))
     most, first, seat = best
     top = across(jnp.maximum, most, num_streams)
     first = choose(most == _spread(top), first, NEVER)

@@ -11,11 +11,12 @@ import numpy as np
 from jax import lax
 from jax.core import Tracer
 
-from jaxsched._lib.chunks import device_chunk_size, map_device_chunks
+from jaxsched._lib.chunks import map_device_chunks
 from jaxsched._lib.devices import Device, MappedProgram, local_devices, num_cores
 from jaxsched._lib.errors import InputError
+from jaxsched._lib.resident import is_resident, on_devices
 from jaxsched.engine.online.arrivals import Arrivals
-from jaxsched.engine.online.program import KERNEL_WIDTH, Served, serve_streams
+from jaxsched.engine.online.program import KERNEL_WIDTH, Served, by_stream, serve_streams
 from jaxsched.engine.online.record import record_stream
 from jaxsched.engine.online.state import Choices, Limits
 from jaxsched.engine.online.sums import Cost
@@ -55,7 +56,14 @@ def serve_on(
         arrivals, limits, choices = given_to_kernel(
             server, reqs, priority, max_steps, victim_number
         )
-        served = (_traced if _is_traced(arrivals) else _concrete)(arrivals, limits, choices)
+        if _is_traced((arrivals, limits)):
+            served = serve_streams(*lax.stop_gradient((arrivals, limits)), choices)
+        elif is_resident(arrivals):
+            shape = limits.block_size.shape, reqs.is_real.shape[-1]
+            until = np.full(limits.block_size.shape, np.inf)
+            served = on_devices(by_stream(choices), *shape, arrivals, limits, until)
+        else:
+            served = _on_cpu(arrivals, limits, choices)
         return _outcome(reqs, served)
 
 
@@ -96,7 +104,7 @@ def given_to_kernel(
     max_steps: int | None,
     victim_number: Any = None,
 ) -> tuple[Arrivals, Limits, Choices]:
-    """Make what the kernel is given, with the leading axes of both; numpy's unless traced."""
+    """Make what the kernel is given, with the leading axes of both; numpy's for a CPU."""
     require_numbers(server)
     n = reqs.is_real.shape[-1]
     arrivals = _arrivals(server, reqs, priority, victim_number)
@@ -107,7 +115,7 @@ def given_to_kernel(
     choices = _choices(server, "fcfs" if priority is None else "priority", n)
     if victim_number is not None:
         choices = choices._replace(victim="by_number")
-    array = jnp if _is_traced((arrivals, limits)) else np
+    array = jnp if _is_traced((arrivals, limits)) or is_resident(reqs) else np
     limits = jax.tree.map(lambda leaf: array.broadcast_to(leaf, leading), limits)
     most_running = array.minimum(limits.most_running, array.int32(choices.slots))
     arrivals = jax.tree.map(lambda leaf: array.broadcast_to(leaf, (*leading, n)), arrivals)
@@ -201,14 +209,10 @@ def _power_of_two(at_least: int) -> int:
     return 1 << (at_least - 1).bit_length()
 
 
-def _concrete(arrivals: Arrivals, limits: Limits, choices: Choices) -> Served:
+def _on_cpu(arrivals: Arrivals, limits: Limits, choices: Choices) -> Served:
     devices, leading = local_devices(), limits.block_size.shape
-    if devices[0].platform == "cpu":
-        share = -(-math.prod(leading) // num_cores())
-        chunk_size = min(_power_of_two(share), _MOST_GROUPS * KERNEL_WIDTH)
-    else:
-        n = arrivals.prompt.shape[-1]
-        chunk_size = device_chunk_size(leading, n, devices, group=KERNEL_WIDTH)
+    share = -(-math.prod(leading) // num_cores())
+    chunk_size = min(_power_of_two(share), _MOST_GROUPS * KERNEL_WIDTH)
     program = MappedProgram(serve_streams, num_mapped=2, static=(("choices", choices),))
 
     def run(devices: tuple[Device, ...], arrivals: Arrivals, limits: Limits) -> Served:
@@ -219,19 +223,10 @@ def _concrete(arrivals: Arrivals, limits: Limits, choices: Choices) -> Served:
     )
 
 
-def _traced(arrivals: Arrivals, limits: Limits, choices: Choices) -> Served:
-    leading = limits.block_size.shape
-    flat, flat_limits = jax.tree.map(
-        lambda leaf: lax.stop_gradient(leaf).reshape(-1, *leaf.shape[len(leading) :]),
-        (arrivals, limits),
-    )
-    served = serve_streams(flat, flat_limits, choices)
-    return jax.tree.map(lambda leaf: leaf.reshape(*leading, *leaf.shape[1:]), served)
-
-
 def _outcome(reqs: Requests, served: Served) -> Outcome:
-    """Put results together: jax arrays of a trace, or numpy's, which need no 64-bit mode."""
-    shape, array = served.completion.shape, jnp if _is_traced(served) else np
+    """Put results together: jax arrays, or a CPU's as numpy's, which need no 64-bit mode."""
+    shape = served.completion.shape
+    array = jnp if isinstance(served.completion, jax.Array) else np
     return Outcome(
         arrival=array.broadcast_to(reqs.arrival_s, shape),
         first_scheduled=served.first_scheduled,

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxsched._lib.loops import while_loop
 from jaxsched.engine.online.intervals import bucket_of, count
 from jaxsched.engine.online.lanes import any_of, choose, num_rows, once, put, take
 from jaxsched.engine.online.seats import NEVER, Survey, blocks_in_use, seat_bits, survey
@@ -73,7 +74,7 @@ def settle(kernel: Kernel, state: State) -> tuple[State, Settled]:
     seated = state.seated + enters
     totals = state.totals
     if kernel.choices.has_histogram:
-        totals = lax.while_loop(
+        totals = while_loop(
             lambda carry: any_of(carry[1]),
             lambda carry: (
                 count(

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
+from jaxsched._lib.loops import while_loop
 from jaxsched.engine.online.evicting import chunk_of, evict, is_short
 from jaxsched.engine.online.lanes import any_of, choose, once, put, take
 from jaxsched.engine.online.queue import arrive, clear_bit, least
@@ -31,7 +31,7 @@ def begin(kernel: Kernel, state: State, settled: Settled, until: jax.Array) -> S
     if state.waiting is not None:
         waiting = arrive(state.waiting, kernel.streams.arrival, state.now, starts, kernel.writing)
         state = look_up(kernel, state._replace(waiting=waiting))
-    state = lax.while_loop(
+    state = while_loop(
         lambda state: any_of(starts & is_short(kernel, state)),
         lambda state: evict(kernel, state, starts & is_short(kernel, state)),
         state,

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxsched._lib.loops import while_loop
 from jaxsched.engine.order import serving_order
 from jaxsched.model.instance import MAX_INT32, Instance
 from jaxsched.policies._rule import Rule
@@ -101,7 +102,7 @@ def form_batches(inst: Instance, select: Select) -> jax.Array:
 
     batch = jnp.full(inst.output_tokens.shape, WAITING, jnp.int32)
     state = (batch, jnp.int32(0), jnp.bool_(True))
-    return lax.while_loop(lambda state: state[2] & jnp.any(remains(state[0])), take, state)[0]
+    return while_loop(lambda state: state[2] & jnp.any(remains(state[0])), take, state)[0]
 
 
 def checked_members(select: Select, remaining: jax.Array, capacity: jax.Array) -> jax.Array:

@@ -9,8 +9,8 @@ from typing import NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
+from jaxsched._lib.loops import while_loop
 from jaxsched.bounds import solve_time_indexed_lp
 from jaxsched.model.instance import MAX_INT32, Instance
 from jaxsched.policies._rule import HostRule, Rule, host_rule
@@ -211,6 +211,6 @@ def _receding_horizon(selector: Selector) -> Rule:
         waiting = jnp.full(size.shape, WAITING, jnp.int32)
         zero = jnp.int32(0)
         start = _Clock(waiting, jnp.zeros_like(waiting), zero, zero, jnp.bool_(False))
-        return order_by_batch(inst, lax.while_loop(goes_on, decide, start).batch)
+        return order_by_batch(inst, while_loop(goes_on, decide, start).batch)
 
     return receding_horizon

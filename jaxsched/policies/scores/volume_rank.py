@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxsched._lib.loops import while_loop
+
 
 def exact_volume_priority(prompt_tokens: jax.Array, output_tokens: jax.Array) -> jax.Array:
     r"""Order requests by integer volume, exactly.
@@ -25,7 +27,7 @@ def exact_volume_priority(prompt_tokens: jax.Array, output_tokens: jax.Array) ->
     # A sort costs a hundred times the rest and is seldom needed. The condition is a loop because
     # vmap would turn lax.cond into both branches; a loop that no instance enters costs nothing.
     # The sorted limbs must be the loop's own state, or XLA hoists the sort out of it.
-    _, low = lax.while_loop(
+    _, low = while_loop(
         lambda limbs: jnp.any(limbs[0] > 0),
         lambda limbs: (jnp.zeros_like(limbs[0]), 2 * _dense_ranks(*limbs)),
         (high, low),

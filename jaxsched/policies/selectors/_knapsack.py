@@ -11,6 +11,7 @@ from jax import lax
 from jax.core import Tracer
 
 from jaxsched._lib.errors import InputError
+from jaxsched._lib.loops import fori_loop
 from jaxsched.engine.order import serving_order
 from jaxsched.model.instance import MAX_INT32, Instance
 from jaxsched.policies.selectors._protocol import Select, Selector, f_ratio
@@ -185,14 +186,14 @@ def _least_f_batch(
             return jnp.where(is_taken, with_it, least), taken_bits
 
         least, taken = tables
-        least, taken_bits = lax.fori_loop(0, _WORD, offer, (least, jnp.zeros_like(least)))
+        least, taken_bits = fori_loop(0, _WORD, offer, (least, jnp.zeros_like(least)))
         return least, taken.at[word].set(taken_bits)
 
     # least[m, k]: fewest output tokens of k requests whose weights sum to at most m
     least = jnp.full((max_room + 1, max_count + 1), _UNREACHED).at[:, 0].set(0)
     taken = jnp.zeros((num_words, *least.shape), jnp.uint32)
     num_offered = (num_remaining + (_WORD - 1)) // _WORD
-    least, taken = lax.fori_loop(0, num_offered, offer_word, (least, taken))
+    least, taken = fori_loop(0, num_offered, offer_word, (least, taken))
 
     def read_back(step: jax.Array, state: tuple[jax.Array, jax.Array, jax.Array]):
         members, room, count = state
@@ -210,4 +211,4 @@ def _least_f_batch(
     metric = jnp.where(least[room] < _UNREACHED, f_ratio(least[room], counts), jnp.inf)
     count = jnp.max(jnp.where(metric == jnp.min(metric), counts, 0))
     count = jnp.where(jnp.any(jnp.isfinite(metric)), count, 0)
-    return lax.fori_loop(0, n, read_back, (jnp.zeros(n, bool), room, count))[0]
+    return fori_loop(0, n, read_back, (jnp.zeros(n, bool), room, count))[0]

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxsched._lib.loops import while_loop
 from jaxsched.engine.order import serving_order
 from jaxsched.model.instance import MAX_INT32, Instance
 from jaxsched.policies.selectors._greedy import greedy
@@ -90,7 +91,7 @@ def improve_by_swaps(inst: Instance, select_start: Select) -> Select:
         members = select_start(remaining, capacity)[by_size]
         metric = f_ratio(_sum(output, members), _sum(members, members))
         search = (members, metric, jnp.bool_(True))
-        return lax.while_loop(lambda search: search[2], improve, search)[0][rank]
+        return while_loop(lambda search: search[2], improve, search)[0][rank]
 
     return select
 

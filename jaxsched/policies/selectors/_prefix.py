@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxsched._lib.loops import while_loop
 from jaxsched.engine.order import serving_order
 from jaxsched.model.instance import Instance
 from jaxsched.policies.selectors._protocol import Select, f_ratio
@@ -110,7 +111,7 @@ def least_f_prefix(inst: Instance, keys: jax.Array) -> Select:
             count=none,
             best=_Prefix(jnp.full(num_orders, jnp.inf, jnp.float32), none, none - 1),
         )
-        best = lax.while_loop(
+        best = while_loop(
             lambda at: jnp.any(at.is_open & (at.count < num_remaining)), read_window, start
         ).best
         is_least = best.metric == jnp.min(best.metric)

@@ -123,6 +123,7 @@ def test_stored_logs_of_vllm_settings():
             assert_same(first_requests(out[row], len(scenario.prompt)), expected, name)
 
 
+@pytest.mark.slow
 def test_what_vllm_decided(vllm_logs_dir):
     loaded = {name: vllm_logs.load(vllm_logs_dir / f"{name}.npz") for name in vllm_logs.NAMES}
     logs = {name: log for name, (_, log) in loaded.items()}
@@ -206,22 +207,28 @@ def test_a_rule_is_a_priority_from_predicted_lengths():
         predicted_output_tokens=1000.0 - jnp.asarray(reqs.output_tokens, "float32")
     )
     by_rule = js.serve(wrong, SERVER, "shortest_output")
-    by_hand = js.serve(reqs.replace(priority=-np.asarray(reqs.output_tokens)), SERVER, "priority")
+    by_output = reqs.replace(priority=-jnp.asarray(reqs.output_tokens))
+    by_hand = js.serve(by_output, SERVER, "priority")
     np.testing.assert_array_equal(by_rule.completion, by_hand.completion)
     by_function = js.serve(reqs, SERVER, js.policies.fcfs).completion
     np.testing.assert_array_equal(by_function, js.serve(reqs, SERVER, "fcfs").completion)
 
 
 def test_statuses():
-    reqs = js.Requests.from_arrays([0.0, 0.0], [100, 10], [10, 2], priority=[0.0, np.nan])
-    server = js.Server(kv_capacity=64)
-    assert js.serve(reqs, server).status.tolist() == [js.Status.REFUSED, js.Status.OK]
-    assert js.Status.NAN_PRIORITY in js.serve(reqs, server, "priority").status.tolist()
-    assert js.serve(reqs, server, max_steps=1).status.tolist()[1] == js.Status.STEP_LIMIT
+    reqs = streams(seed=5)
+    too_long = np.array(reqs.prompt_tokens)
+    too_long[0, 0] = SERVER.kv_capacity
+    out = js.serve(reqs.replace(prompt_tokens=too_long), SERVER)
+    assert out.status[0, 0] == js.Status.REFUSED
+    assert (out.status[reqs.is_real] == js.Status.OK).sum() == reqs.is_real.sum() - 1
+    some_nan = np.where(np.arange(reqs.is_real.shape[-1]) == 1, np.nan, [[0], [0], [1]])
+    by_own = js.serve(reqs.replace(priority=some_nan), SERVER, "priority")
+    assert (by_own.status == js.Status.NAN_PRIORITY).all()
+    assert (js.serve(reqs, SERVER, max_steps=1).status[reqs.is_real] == js.Status.STEP_LIMIT).all()
     with pytest.raises(ValueError, match="block_size is 0; expected a number >= 1"):
-        js.serve(reqs, server.replace(block_size=0))
+        js.serve(reqs, SERVER.replace(block_size=0))
     with pytest.raises(ValueError, match="no rule is called 'lifo'"):
-        js.serve(reqs, server, "lifo")
+        js.serve(reqs, SERVER, "lifo")
 
 
 def test_tokens_are_conserved():
@@ -285,7 +292,9 @@ def test_victims_by_a_rule_of_the_library():
     by_own = js.serve(reqs, server, victim_rule=lambda inst: inst.output_tokens)
     np.testing.assert_array_equal(by_name.completion, by_own.completion)
     assert int(by_name.num_preemptions.sum()) > 0
-    by_index = js.serve(reqs, server, victim_rule=lambda inst: jnp.arange(20, dtype="int32"))
+    by_index = js.serve(
+        reqs, server, victim_rule=lambda inst: jnp.arange(inst.prompt_tokens.shape[-1])
+    )
     assert (by_name.completion != by_index.completion).any()
     with pytest.raises(ValueError, match=r"victim_rule goes with .* 'most_memory'; give one of"):
         js.serve(reqs, server.replace(victim="most_memory"), victim_rule="fcfs")

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
+from jaxsched._lib.loops import fori_loop, while_loop
 from jaxsched.engine.online.in_order.rows import ROWS, Rows, fold, row_of, spread, total
 from jaxsched.engine.online.in_order.running import capped
 from jaxsched.engine.online.in_order.state import State
@@ -28,7 +28,7 @@ def admit_all(kernel: Kernel, state: State, here: jax.Array) -> State:
     step = state.step
     here = here & (step.evictions == 0) & ~step.lacks_blocks
     state = look_up(kernel, state)
-    state, _ = lax.while_loop(
+    state, _ = while_loop(
         lambda carry: any_of(carry[1].may),
         lambda carry: _with_offer(kernel, _admit(kernel, *carry), here),
         _with_offer(kernel, state, here),
@@ -178,4 +178,4 @@ def _look_ahead(kernel: Kernel, state: State) -> jax.Array:
         )
         return jnp.maximum(most, choose(taken > 0, at(_remaining(believed, own)), 0))
 
-    return lax.fori_loop(jnp.int32(0), ROWS * state.num_blocks, one_row, at(remaining))
+    return fori_loop(jnp.int32(0), ROWS * state.num_blocks, one_row, at(remaining))

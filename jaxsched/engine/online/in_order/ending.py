@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxsched._lib.loops import fori_loop, while_loop
 from jaxsched.engine.offline.slots import set_rows, take_rows
 from jaxsched.engine.online.in_order.rows import (
     NONE,
@@ -150,8 +151,8 @@ def _sample(state: State, closes: jax.Array) -> State:
             max_itl=jnp.maximum(old.max_itl, old.itl),
         )
 
-    rows = lax.fori_loop(jnp.int32(0), state.num_blocks, give, state.rows)
-    rows = lax.fori_loop(jnp.int32(0), state.num_blocks, take_in, rows)
+    rows = fori_loop(jnp.int32(0), state.num_blocks, give, state.rows)
+    rows = fori_loop(jnp.int32(0), state.num_blocks, take_in, rows)
     return state._replace(rows=rows)
 
 
@@ -187,7 +188,7 @@ def _count_times(kernel: Kernel, state: State, duration: jax.Array) -> State:
         totals = count(kernel, totals, bucket, here.astype(jnp.int32))
         return totals, next_after(row)
 
-    totals, _ = lax.while_loop(
+    totals, _ = while_loop(
         lambda carry: any_of(carry[1] < NONE),
         one_each,
         (totals, next_after(jnp.full_like(state.count, -1))),
@@ -237,7 +238,5 @@ def _let_end(kernel: Kernel, state: State) -> State:
         )
         return state, ended(state)
 
-    state, _ = lax.while_loop(
-        lambda carry: any_of(carry[1] < NONE), one_each, (state, ended(state))
-    )
+    state, _ = while_loop(lambda carry: any_of(carry[1] < NONE), one_each, (state, ended(state)))
     return state

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxsched._lib.loops import fori_loop, while_loop
 from jaxsched.engine.online.in_order.admitting import admit_all
 from jaxsched.engine.online.in_order.ending import end
 from jaxsched.engine.online.in_order.rows import Rows, fold, row_of, spread, total, without_grants
@@ -20,7 +21,7 @@ from jaxsched.model.schedule import Status
 def advance(kernel: Kernel, state: State, until: jax.Array) -> State:
     """Run every step that begins before ``until`` (float64 ``[B]`` seconds)."""
     state = state._replace(is_live=state.totals.status == int(Status.OK))
-    return lax.while_loop(
+    return while_loop(
         lambda state: any_of(state.is_live), lambda state: step(kernel, state, until), state
     )
 
@@ -105,7 +106,7 @@ def _arrive(kernel: Kernel, state: State, here: jax.Array) -> State:
         upcoming = take(arrival, take(state.order, arrived))
         return state._replace(arrived=arrived, next_arrival=upcoming)
 
-    return lax.while_loop(lambda state: any_of(due(state)), one_each, state)
+    return while_loop(lambda state: any_of(due(state)), one_each, state)
 
 
 def _num_decoding(state: State) -> jax.Array:
@@ -130,7 +131,7 @@ def with_open_records(kernel: Kernel, state: State) -> State:
         )
 
     records = state.records
-    firsts, itls = lax.fori_loop(
+    firsts, itls = fori_loop(
         jnp.int32(0), jnp.max(state.count), one_row, [records.first_token, records.max_itl]
     )
     return state._replace(records=records._replace(first_token=firsts, max_itl=itls))

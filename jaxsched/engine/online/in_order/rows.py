@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxsched._lib.loops import fori_loop, while_loop
 from jaxsched.engine.offline.slots import set_rows, take_rows
 from jaxsched.engine.online.lanes import across, any_of, choose
 
@@ -51,7 +52,7 @@ def without_grants(rows: Rows, num_blocks: jax.Array, lanes: jax.Array) -> Rows:
     """``rows`` of which none has been granted a token."""
     width = ROWS * lanes.shape[0]
     none = jnp.zeros(width, jnp.int32)
-    granted = lax.fori_loop(
+    granted = fori_loop(
         jnp.int32(0),
         num_blocks,
         lambda block, granted: set_rows(granted, block * width, none),
@@ -97,7 +98,7 @@ def fold(
         rows = jax.tree.map(lambda array: take_rows(array, block * width, width), arrays)
         return step(carry, block * ROWS + own_row, rows)
 
-    return lax.fori_loop(jnp.int32(0), num_blocks, over_block, start)
+    return fori_loop(jnp.int32(0), num_blocks, over_block, start)
 
 
 def total(values: jax.Array) -> jax.Array:
@@ -165,11 +166,11 @@ def close_up(rows: Rows, count: jax.Array) -> tuple[Rows, jax.Array]:
 
             return jax.tree.map(shifted, rows)
 
-        rows = lax.fori_loop(jnp.int32(0), blocks_for(count), over_block, rows)
+        rows = fori_loop(jnp.int32(0), blocks_for(count), over_block, rows)
         count = count - (first < NONE).astype(jnp.int32)
         return rows, count, gap(rows, count)
 
-    rows, count, _ = lax.while_loop(
+    rows, count, _ = while_loop(
         lambda carry: any_of(carry[2] < NONE), close_first, (rows, count, gap(rows, count))
     )
     return rows, count

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
+from jaxsched._lib.loops import fori_loop, while_loop
 from jaxsched.engine.online.in_order.rows import NONE, Rows, best_row, row_of, with_row
 from jaxsched.engine.online.in_order.state import State
 from jaxsched.engine.online.lanes import any_of, choose, num_rows, put, take
@@ -42,7 +42,7 @@ def serve_running(kernel: Kernel, state: State, here: jax.Array, who: Who) -> St
             return is_here(state) & (need > state.free)
 
         if kernel.choices.preemption != "never":
-            state = lax.while_loop(
+            state = while_loop(
                 lambda state: any_of(lacks(state)),
                 lambda state: evict(kernel, state, lacks(state)),
                 state,
@@ -65,7 +65,7 @@ def serve_running(kernel: Kernel, state: State, here: jax.Array, who: Who) -> St
             ),
         )
 
-    return lax.fori_loop(jnp.int32(0), jnp.max(count), one_row, state)
+    return fori_loop(jnp.int32(0), jnp.max(count), one_row, state)
 
 
 def capped(threshold: jax.Array, tokens: jax.Array) -> jax.Array:
