@@ -63,8 +63,8 @@ def over_instances(program: Callable[..., Any]) -> Callable[..., Any]:
         if placement is not None:
             here = jax.tree.map(lambda leaf: jax.sharding.reshard(leaf, placement), trees)
             run = functools.partial(flat, num_leading)
-            specs = {"in_specs": placement.spec, "out_specs": placement.spec}
-            return jax.shard_map(run, mesh=placement.mesh, **specs)(*here)
+            mesh, spec = placement.mesh, placement.spec
+            return jax.shard_map(run, mesh=mesh, in_specs=spec, out_specs=spec)(*here)
         return flat(num_leading, *trees)
 
     def flat(num_leading: int, *trees: Any) -> Any:
