@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from jaxsched._lib.errors import InputError
-from jaxsched.bounds._price_blocks import lagrangian
+from jaxsched.bounds._price_value import lagrangian
 from jaxsched.bounds._time_indexed import (
     import_highspy,
     real_lengths,
@@ -121,7 +121,9 @@ def _value_of_one(inst: Instance, horizon: int | None) -> float:
         horizon = min(int(output.sum()), max(1, MAX_NONZEROS // int(np.sum(output + 1)) - 1))
     row_dual = np.asarray(_solved(inst, horizon).getSolution().row_dual)
     prices = np.maximum(-row_dual[output.size :], 0)
-    return lagrangian(inst, np.arange(horizon + 1), prices)[0]
+    one = jax.tree.map(lambda leaf: np.asarray(leaf)[None], inst)
+    value, _ = lagrangian(one, np.arange(horizon + 1)[None], prices[None])
+    return float(value[0])
 
 
 def _solved(inst: Instance, horizon: int) -> Any:

@@ -15,7 +15,8 @@ from jaxsched._lib.errors import InputError, integer, wrong_shape
 from jaxsched._lib.progress import progress_bar
 from jaxsched.bounds._busy import fluid
 from jaxsched.bounds._price_ascent import STEPS_PER_CYCLE, Problem, ascend, first_step_size
-from jaxsched.bounds._price_blocks import block_edges, lagrangian
+from jaxsched.bounds._price_blocks import block_edges
+from jaxsched.bounds._price_value import lagrangian
 from jaxsched.model.instance import MAX_INT32, Instance, exact_volume
 
 _ASCENT = MappedProgram(ascend, num_mapped=3)
@@ -144,14 +145,12 @@ def _priced(
     climbed, history = _climbed(inst, edges, unit, first / unit, num_steps, tolerance, climb, bar)
 
     # What float32 took for the best need not be: the fluid's prices are judged as well.
-    best = [
-        max(
-            ((*lagrangian(one, one_edges, prices), prices) for prices in candidates),
-            key=operator.itemgetter(0),
-        )
-        for one, one_edges, *candidates in zip(singles, edges, first, climbed, strict=True)
-    ]
-    value, best_starts, prices = (np.stack(parts) for parts in zip(*best, strict=True))
+    values, starts = zip(*(lagrangian(inst, edges, each) for each in (first, climbed)), strict=True)
+    is_first = values[0] >= values[1]
+    value, prices, best_starts = (
+        np.where(is_first.reshape(-1, *[1] * (of_first.ndim - 1)), of_first, of_climbed)
+        for of_first, of_climbed in (values, (first, climbed), starts)
+    )
     return PriceBound(value, prices, edges.astype(np.int32), best_starts, history)
 
 

@@ -33,9 +33,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxsched._lib.chunks import HOST_CELLS
-from jaxsched.bounds._busy import ROUNDING, Fluid
-from jaxsched.model.instance import MAX_INT32, Instance
-from jaxsched.model.schedule import NOT_SCHEDULED
+from jaxsched.bounds._busy import Fluid
+from jaxsched.model.instance import MAX_INT32
 
 
 class TailSums(NamedTuple):
@@ -101,46 +100,31 @@ def block_edges(fluid: Fluid, horizon: int, num_blocks: int) -> np.ndarray:
     return np.append(edges, np.full(num_blocks + 1 - edges.size, horizon))
 
 
-def lagrangian(inst: Instance, edges: np.ndarray, prices: np.ndarray) -> tuple[float, np.ndarray]:
-    r"""Evaluate :math:`L(\lambda)` for one instance ``[n]``, rounded so as to stay a proof.
-
-    Args:
-      inst: the instance.
-      edges: int64 ``[J + 1]``, ascending from 0.
-      prices: float64 ``[J]``, none negative.
-
-    Returns:
-      The value, and the cheapest starts int32 ``[n]``, -1 for padding.
-    """
-    is_real = np.asarray(inst.is_real)
-    best_starts = np.full(is_real.shape, NOT_SCHEDULED, np.int32)
-    if not is_real.any():
-        return 0.0, best_starts
-    prompt, output = (
-        np.asarray(tokens, np.int64)[is_real] for tokens in (inst.prompt_tokens, inst.output_tokens)
-    )
-    cost, start = least_costs(edges, prices, prompt, output)
-    best_starts[is_real] = start
-    sold = int(inst.kv_capacity) * np.sum(prices * np.diff(edges))
-    value = float(np.sum(cost) - sold * (1 + rounding(edges.size)))
-    return value - ROUNDING * abs(value), best_starts
-
-
 def least_costs(
     edges: np.ndarray, prices: np.ndarray, prompt: np.ndarray, output: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cheapest start of each request.
+    """Cheapest start of each request, for many prices or instances.
 
     Args:
-      edges: int64 ``[J + 1]``.
-      prices: float64 ``[J]``.
-      prompt: int64 ``[n]``.
-      output: int64 ``[n]``.
+      edges: int64 ``[B, J + 1]``.
+      prices: float64 ``[B, J]``.
+      prompt: int ``[B, n]``.
+      output: int ``[B, n]``.
 
     Returns:
-      The least cost, float64 ``[n]``, rounded so that it is never above the true one; and its
-      start, int64 ``[n]``.
+      The least cost, float64 ``[B, n]``, rounded so that it is never above the true one; and its
+      start, int64 ``[B, n]``.
     """
+    tokens = (lengths.astype(np.int64) for lengths in (prompt, output))
+    each = [_of_one(*given) for given in zip(edges, prices, *tokens, strict=True)]
+    cost, start = (np.stack(parts) for parts in zip(*each, strict=True))
+    return cost, start
+
+
+def _of_one(
+    edges: np.ndarray, prices: np.ndarray, prompt: np.ndarray, output: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Do the same for requests ``[n]`` of one instance."""
     tails = tail_sums(np, prices, np.diff(edges).astype(np.float64))
     size = max(1, HOST_CELLS // edges.size)
     chunks = [slice(begin, begin + size) for begin in range(0, prompt.size, size)]

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 
 from jaxsched import bounds
+from jaxsched.bounds import _price_blocks, _price_rounds
 from jaxsched.bounds._price_ascent import ascend
-from jaxsched.bounds._price_blocks import lagrangian
+from jaxsched.bounds._price_value import lagrangian
 from jaxsched.engine.simulate import simulate
 from jaxsched.model.instance import Instance
 from jaxsched.model.stack import stack
@@ -97,19 +98,43 @@ def test_the_value_is_the_formula_at_its_own_prices(num_blocks):
         assert expected * (1 - 2e-9) <= row.value <= expected
 
 
-def test_blocks_of_many_rounds_lose_nothing_of_the_formula():
+def value_at(inst, edges, prices):
+    value, starts = lagrangian(
+        jax.tree.map(lambda leaf: leaf[None], inst), edges[None], prices[None]
+    )
+    return value[0], starts[0]
+
+
+@pytest.mark.parametrize("rounds_a_block", [0, _price_rounds.ROUNDS_A_BLOCK])
+def test_blocks_of_many_rounds_lose_nothing_of_the_formula(monkeypatch, rounds_a_block):
     """Vertices inside long blocks are found, where prices rise as well as where they fall."""
+    monkeypatch.setattr(_price_rounds, "ROUNDS_A_BLOCK", rounds_a_block)
     rng = np.random.default_rng(2)
     for _ in range(200):
         edges = np.concatenate([[0], np.cumsum(rng.integers(1, 12, 6))])
         prices = rng.exponential(rng.choice([0.02, 0.3, 2]), 6) * rng.integers(0, 2, 6)
         output, prompt = rng.integers(1, 30, 3), rng.integers(1, 20, 3)
         inst = Instance.from_lengths(prompt, output, kv_capacity=60)
-        value, starts = lagrangian(inst, edges, prices)
+        value, starts = value_at(inst, edges, prices)
         price = np.repeat(prices, np.diff(edges)).tolist()
         expected = by_the_formula(prompt.tolist(), output.tolist(), 60, price)
         assert expected - 1e-8 * abs(expected) - 1e-10 <= value <= expected
         assert (starts >= 0).all()
+
+
+@pytest.mark.parametrize("longest", [30, 3000, MAX_INT32])
+def test_by_blocks_and_by_rounds_costs_are_the_same(longest):
+    rng = np.random.default_rng(5)
+    for _ in range(20):
+        widths = rng.integers(0, 400, (3, 16))
+        edges = np.concatenate([np.zeros((3, 1), int), np.cumsum(widths, axis=1)], axis=1)
+        prices = rng.exponential(0.03, (3, 16)) * rng.integers(0, 2, (3, 16))
+        tokens = rng.integers(1, longest, (2, 3, 12), dtype=np.int32)
+        (by_blocks, starts), (by_rounds, _) = (
+            by.least_costs(edges, prices, *tokens) for by in (_price_blocks, _price_rounds)
+        )
+        np.testing.assert_allclose(by_rounds, by_blocks, rtol=1e-10)
+        assert (starts <= edges[:, -1:]).all()
 
 
 def test_never_above_the_optimum_of_tiny_instances():

@@ -1,0 +1,123 @@
+r"""The least cost of a start by trying every round, where there are not too many of them.
+
+With the tail sums A and C of ``jaxsched/bounds/_price_blocks.py`` at every round, a request
+:math:`(s, o)` started at :math:`k` costs
+
+.. math:: f(k) = \bigl[ k + o + s A(k) + C(k) \bigr] - \bigl[ (s + o) A(k + o) + C(k + o) \bigr],
+
+sums of numbers in tables that all requests share. A cost is no less than its completion
+:math:`k + o`, so once that is above the least cost so far, no later start need be tried.
+
+On a CPU rounds are taken many at a time, which fills the vector registers, and requests one after
+the other. Other devices take requests and instances in step, too.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxsched._lib.loops import while_loop
+from jaxsched.bounds._price_blocks import position, rounding, tail_sums
+
+ROUNDS_A_BLOCK = 128  # to try so many rounds costs as much as to look for the best of a block
+_LANES = 1024  # rounds in step
+
+
+class Tables(NamedTuple):
+    """A and C at rounds 0 to beyond the horizon, and there 0; float64 ``[.., K]``."""
+
+    a: Any
+    c: Any
+
+
+def tables(edges: np.ndarray, prices: np.ndarray) -> Tables:
+    """Tail sums at every round for block ``prices [J]`` between ``edges [J + 1]``."""
+    num_rounds = _LANES * (1 << max(0, (int(edges[-1]) // _LANES)).bit_length())
+    tails = tail_sums(np, prices, np.diff(edges).astype(np.float64))
+    return Tables(*tails.at(*position(np, edges, np.arange(num_rounds + _LANES))))
+
+
+def least_costs(
+    edges: np.ndarray, prices: np.ndarray, prompt: np.ndarray, output: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cheapest start of each request, for many prices or instances.
+
+    Args:
+      edges: int64 ``[B, J + 1]``.
+      prices: float64 ``[B, J]``.
+      prompt: int ``[B, n]``.
+      output: int ``[B, n]``.
+
+    Returns:
+      The least cost, float64 ``[B, n]``, rounded so that it is never above the true one; and its
+      start, int32 ``[B, n]``.
+    """
+    each = [tables(*pair) for pair in zip(edges, prices, strict=True)]
+    longest = max(table.a.size for table in each)
+    full = [[np.pad(sums, (0, longest - sums.size)) for sums in table] for table in each]
+    with jax.enable_x64(True):
+        error = np.float64(rounding(edges.shape[1]))
+        prompt, output = prompt.astype(np.int32), output.astype(np.int32)
+        a, c = (np.stack(sums) for sums in zip(*full, strict=True))
+        cost, start = _least_costs(Tables(a, c), prompt, output, error)
+        return np.asarray(cost), np.asarray(start)
+
+
+@jax.jit
+def _least_costs(
+    tables: Tables, prompt: jax.Array, output: jax.Array, error: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    def one_by_one(given: Any) -> Any:
+        tables, *tokens = given
+        return lax.map(lambda request: _least_cost(tables, *request, error), tuple(tokens))
+
+    def in_step(tables: Tables, *tokens: jax.Array) -> Any:
+        request = functools.partial(_least_cost, error=error)
+        return jax.vmap(jax.vmap(request, in_axes=(None, 0, 0)))(tables, *tokens)
+
+    def on_cpu(*given: Any) -> Any:
+        return lax.map(one_by_one, given)
+
+    return lax.platform_dependent(tables, prompt, output, cpu=on_cpu, default=in_step)
+
+
+def _least_cost(
+    tables: Tables, prompt: jax.Array, output: jax.Array, error: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Least cost and its start for one request, of tables ``[K]``."""
+    num_rounds = tables.a.shape[0] - _LANES
+    # A window that runs past the tables runs where all is free.
+    ahead = jnp.minimum(output, num_rounds)
+    s, o = prompt.astype(jnp.float64), output.astype(jnp.float64)
+    lanes = lax.iota(jnp.float64, _LANES)
+
+    def at(round: jax.Array) -> list[jax.Array]:
+        return [lax.dynamic_slice(sums, (round,), (_LANES,)) for sums in tables]
+
+    def is_left(state: Any) -> jax.Array:
+        begin, least, _ = state
+        return (begin < num_rounds) & (begin.astype(o.dtype) + o <= jnp.min(least))
+
+    def over_rounds(state: Any) -> Any:
+        begin, least, first = state
+        (a_start, c_start), (a_end, c_end) = at(begin), at(begin + ahead)
+        paid = (begin.astype(o.dtype) + o) + lanes + s * a_start + c_start
+        saved = (s + o) * a_end + c_end
+        cost = paid - saved - error * (paid + saved)
+        is_less = cost < least
+        return (
+            begin + _LANES,
+            lax.select(is_less, cost, least),
+            lax.select(is_less, jnp.full_like(first, begin), first),
+        )
+
+    start = jnp.int32(0), jnp.full(_LANES, jnp.inf), jnp.zeros(_LANES, jnp.int32)
+    _, least, first = while_loop(is_left, over_rounds, start)
+    lane = jnp.argmin(least).astype(jnp.int32)
+    return least[lane], first[lane] + lane
