@@ -75,7 +75,9 @@ def _least_costs(
 ) -> tuple[jax.Array, jax.Array]:
     def one_by_one(given: Any) -> Any:
         tables, *tokens = given
-        return lax.map(lambda request: _least_cost(tables, *request, error), tuple(tokens))
+        return lax.map(
+            lambda request: _least_cost(tables, request[0], request[1], error), tuple(tokens)
+        )
 
     def in_step(tables: Tables, *tokens: jax.Array) -> Any:
         request = functools.partial(_least_cost, error=error)
