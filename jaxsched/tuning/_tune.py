@@ -14,6 +14,7 @@ import optax
 
 from jaxsched._lib.errors import InputError, integer, wrong_shape
 from jaxsched._lib.progress import progress_bar
+from jaxsched._lib.resident import is_resident
 from jaxsched.engine.simulate import simulate
 from jaxsched.model.instance import Instance
 from jaxsched.model.outcome import Outcome
@@ -21,7 +22,7 @@ from jaxsched.model.schedule import require_ok
 from jaxsched.policies import prioritize, rule_name
 from jaxsched.policies.argument_order import inst_first
 from jaxsched.tuning import _checkpoint
-from jaxsched.tuning._parameters import as_box, as_parameters, is_finite, require_finite
+from jaxsched.tuning._parameters import as_box, as_parameters, require_finite
 from jaxsched.tuning.estimators import Estimator, default_estimator
 from jaxsched.tuning.estimators.estimate import as_estimate, at_step, pulled_back
 from jaxsched.tuning.objectives import Objective, mean_latency
@@ -164,6 +165,8 @@ def tune(
     estimator = default_estimator(objective) if estimator is None else estimator
     descend = optax.with_extra_args_support(optimizer or _default_optimizer())
     folder = None if checkpoint_dir is None else Path(checkpoint_dir)
+    if is_resident(train):
+        train = jax.device_put(train)  # once, and not in every step
     minibatches = _Minibatches(train, minibatch_size, *jax.random.split(key))
 
     state = _State(
@@ -187,15 +190,14 @@ def tune(
         instances, step_key = minibatches.at(step)
         returned = at_step(estimator, step)(state.rule, instances, step_key)
         value, gradient, _ = as_estimate(returned, estimator)
-        if not is_finite(gradient):  # an estimator may have spread it over all leaves
-            ones = jnp.ones(instances.prompt_tokens.shape, jnp.float32)
-            own = pulled_back(state.rule, instances, ones)
-            require_finite("gradient", own, step, value)
-            require_finite("gradient", gradient, step, value)
-        moved, optimizer_state = _moved(
+        moved, optimizer_state, are_finite = _moved(
             descend, state.rule, state.optimizer_state, gradient, value, low, high
         )
-        require_finite("rule", moved, step, value)
+        if not are_finite:  # an estimator may have spread it over all leaves
+            ones = jnp.ones(instances.prompt_tokens.shape, jnp.float32)
+            own = pulled_back(state.rule, instances, ones)
+            for what, numbers in (("gradient", own), ("gradient", gradient), ("rule", moved)):
+                require_finite(what, numbers, step, value)
         history = state.history._replace(train=np.append(state.history.train, value))
         return _State(np.int64(step + 1), moved, optimizer_state, state.best_rule, history)
 
@@ -221,11 +223,15 @@ def _moved(
     value: Any,
     low: Any,
     high: Any,
-) -> tuple[Any, Any]:
+) -> tuple[Any, Any, jax.Array]:
+    """Take a step, and say whether the gradient and the rule that comes of it are finite."""
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):  # optax's own
         updates, optimizer_state = optimizer.update(gradient, optimizer_state, rule, value=value)
         moved = optax.apply_updates(rule, updates)
-    return jax.tree.map(jnp.clip, moved, low, high), optimizer_state
+    moved = jax.tree.map(jnp.clip, moved, low, high)
+    leaves = jax.tree.leaves((gradient, moved))
+    are_finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all()
+    return moved, optimizer_state, are_finite
 
 
 def evaluate(inst: Instance, rule: Any, objective: Objective = mean_latency) -> np.ndarray:

@@ -12,6 +12,7 @@ from jax.core import Tracer
 
 from jaxsched._lib.errors import InputError
 from jaxsched._lib.pytree import pytree, static
+from jaxsched._lib.resident import is_resident
 from jaxsched.engine.order import serving_order, serving_order_on_host
 from jaxsched.model.instance import Instance
 from jaxsched.tuning.estimators.estimate import (
@@ -83,7 +84,7 @@ def _warmth(estimator: PlackettLuce, score: jax.Array, instances: Instance) -> j
 
 def _serving_orders(instances: Instance, sampled: jax.Array) -> jax.Array:
     """Put requests ``[S, B, n]`` in the order of their turns, padding last."""
-    if isinstance(sampled, Tracer):
+    if isinstance(sampled, Tracer) or is_resident(sampled):
         return serving_order(jnp.where(instances.is_real[None], sampled, jnp.inf))
     padded = np.where(np.asarray(instances.is_real)[None], np.asarray(sampled), np.inf)
     return jnp.asarray(serving_order_on_host(padded.astype(np.float32)))
