@@ -1,8 +1,9 @@
 """Serving order: requests by ascending priority, ties by index.
 
-Two sorts with one meaning. XLA on CPU sorts pairs thirty times slower than it sorts single
+Three sorts with one meaning. XLA on CPU sorts pairs thirty times slower than it sorts single
 integers, so inside a program each key is split into 16-bit digits that travel with their
-position in one 32-bit word; on the host numpy sorts (key, index) as one 64-bit word.
+position in one 32-bit word. On a GPU a stable sort of pairs is one kernel instead of seven. On the
+host numpy sorts (key, index) as one 64-bit word.
 """
 
 from __future__ import annotations
@@ -18,9 +19,20 @@ _SIGN = np.uint32(1 << 31)
 
 def serving_order(priority: jax.Array) -> jax.Array:
     """Request indices ``[.., n]`` in serving order, int32; traceable."""
-    n = priority.shape[-1]
-    if priority.dtype.itemsize > 4 or n > _MAX_POSITIONS:
-        return jnp.argsort(priority, axis=-1, stable=True).astype(jnp.int32)
+    if priority.dtype.itemsize > 4 or priority.shape[-1] > _MAX_POSITIONS:
+        return order_by_pairs(priority)
+    return lax.platform_dependent(
+        priority, cuda=order_by_pairs, rocm=order_by_pairs, default=order_by_digits
+    )
+
+
+def order_by_pairs(priority: jax.Array) -> jax.Array:
+    """Sort each key with its index."""
+    return jnp.argsort(priority, axis=-1, stable=True).astype(jnp.int32)
+
+
+def order_by_digits(priority: jax.Array) -> jax.Array:
+    """Sort 16-bit digits, the lower first; for keys of 32 bits and at most 65,536 of them."""
     key = _ascending_bits(priority)
     low = _stable_positions(key & 0xFFFF)
     high = _stable_positions(jnp.take_along_axis(key, low, axis=-1) >> 16)

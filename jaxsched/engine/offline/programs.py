@@ -12,6 +12,7 @@ from jax import lax
 from jaxsched._lib.instances import over_instances
 from jaxsched.engine.contract import Admission, Discipline, Kernel, Placement, Queues
 from jaxsched.engine.offline import earliest_fit, one_kernel, strict
+from jaxsched.engine.offline.gpu.dispatch import one_program_an_instance
 from jaxsched.engine.offline.kernels import one_kernel_a_group, wide
 from jaxsched.engine.order import serving_order
 from jaxsched.model.instance import Instance
@@ -66,7 +67,7 @@ def starts_in_order(
     start = lax.platform_dependent(
         queues,
         cpu=functools.partial(on_cpu, *static),
-        default=functools.partial(wide, *static),
+        default=functools.partial(one_program_an_instance, *static),
     )
     return start.T
 
