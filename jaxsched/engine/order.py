@@ -51,9 +51,9 @@ def _ascending_bits(priority: jax.Array) -> jax.Array:
         return priority.astype(jnp.uint32)
     if jnp.issubdtype(priority.dtype, jnp.integer):
         return lax.bitcast_convert_type(priority.astype(jnp.int32), jnp.uint32) ^ _SIGN
-    value = priority.astype(jnp.float32)
-    value = jnp.where(value == 0, jnp.zeros_like(value), value)  # -0.0 ties with 0.0
-    bits = lax.bitcast_convert_type(value, jnp.uint32)
+    bits = lax.bitcast_convert_type(priority.astype(jnp.float32), jnp.uint32)
+    # -0.0 ties with 0.0, by its bits: XLA on CPU takes the smallest numbers for zeros too.
+    bits = jnp.where(bits == _SIGN, jnp.zeros_like(bits), bits)
     return jnp.where(bits >> 31 == 1, ~bits, bits | _SIGN)
 
 

@@ -76,7 +76,8 @@ def exact_start_rounds(
     start, overflows = kernel.start_rounds(form, compiler, queues)
     if n <= num_slots:
         return start
-    return lax.cond(jnp.any(overflows), lambda: wide(strict, admission, queues), lambda: start)
+    is_over = jnp.any(overflows)
+    return lax.cond(is_over, lambda: wide(strict, admission, queues), lambda: start)
 
 
 def _in_step(*leaves: jax.Array, admission: Admission) -> jax.Array:
