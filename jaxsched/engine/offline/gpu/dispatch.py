@@ -53,6 +53,12 @@ def one_program_an_instance(
     return _start_rounds_p.bind(*jax.tree.leaves(queues), admission=admission)
 
 
+def form_of(n: int, admission: Admission, most_slots: int = _MOST_SLOTS) -> Form:
+    """Choose slots and blocks for instances of ``n`` requests."""
+    num_slots = min(max(_LEAST_SLOTS, 1 << (n - 1).bit_length()), most_slots)
+    return Form(n, num_slots, max(1, num_slots // _BLOCK_SIZE), admission)
+
+
 def exact_start_rounds(
     admission: Admission, queues: Queues, *, compiler: Any, most_slots: int = _MOST_SLOTS
 ) -> jax.Array:
@@ -70,11 +76,9 @@ def exact_start_rounds(
     """
     from jaxsched.engine.offline.gpu import kernel
 
-    n = queues.prompt.shape[0]
-    num_slots = min(max(_LEAST_SLOTS, 1 << (n - 1).bit_length()), most_slots)
-    form = Form(n, num_slots, max(1, num_slots // _BLOCK_SIZE), admission)
+    form = form_of(queues.prompt.shape[0], admission, most_slots)
     start, overflows = kernel.start_rounds(form, compiler, queues)
-    if n <= num_slots:
+    if form.num_requests <= form.num_slots:
         return start
     is_over = jnp.any(overflows)
     return lax.cond(is_over, lambda: wide(strict, admission, queues), lambda: start)

@@ -1,0 +1,157 @@
+"""What do simulations become that are compiled for a GPU? Asked on a machine without one.
+
+Whole programs are compiled for an H100: what the host has left to do in a call, and the registers
+and spills of the kernel. Its PTX then runs in an interpreter, and its starts must be those of
+``js.simulate``. Nothing is timed, and nothing runs on a GPU.
+"""
+
+import os
+import sys
+
+os.environ["JAX_PLATFORMS"] = "cpu"  # or jax would look for the GPU that is not there
+
+import _common
+import _gpu_compile
+import _ptx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxsched as js
+from jaxsched.engine.offline.gpu.dispatch import form_of
+from jaxsched.engine.offline.programs import from_priority
+
+SEED = 0
+NUM_INSTANCES = 64  # of a compiled program: the size of its grid, and nothing else
+SIZES = 40, 100, 200, 1000
+MOST_REGISTERS = {64: 48, 128: 64, 256: 80, 512: 128}  # a thread, by slots
+
+
+def compiled(n, admission, is_capped):
+    """Compile simulations of ``n`` requests from priorities to schedules."""
+
+    def like(dtype, *shape):
+        return jax.ShapeDtypeStruct((NUM_INSTANCES, *shape), dtype)
+
+    inst = js.Instance(
+        prompt_tokens=like(jnp.int32, n),
+        output_tokens=like(jnp.int32, n),
+        is_real=like(jnp.bool_, n),
+        kv_capacity=like(jnp.int32),
+    )
+    shapes = inst, like(jnp.float32, n), like(jnp.int32) if is_capped else None
+    return _gpu_compile.compiled(from_priority, shapes, "strict", admission)
+
+
+def checked(program, form):
+    """Describe a compiled program; stop where it is not what it should be."""
+    found = {
+        "slots": form.num_slots,
+        "blocks": form.num_blocks,
+        "host_steps": len(program.steps),
+        "host_loops": program.steps.count("kWhile"),
+        "host_branches": program.steps.count("kConditional"),
+    }
+    if "strict" in program.ptx:
+        found |= _gpu_compile.resources(program.ptx["strict"])
+    may_overflow = form.num_requests > form.num_slots
+    limits = {
+        "host_loops": 0,
+        "host_branches": int(may_overflow),
+        "registers": MOST_REGISTERS[form.num_slots],
+        "spill_bytes": 0,
+        "stack_bytes": 0,
+        "shared_bytes": 0,
+    }
+    for name, most in limits.items():
+        if found.get(name, 0) > most:
+            sys.exit(f"{form}: {name} is {found[name]}; expected at most {most}")
+    return found
+
+
+def random_instances(rng, num_instances, n):
+    """Short requests with ties, on capacities of all sizes."""
+    capacity = np.exp(rng.uniform(np.log(2), np.log(20 * n), num_instances)).astype(int)
+    prompt = np.minimum(rng.integers(1, 20, (num_instances, n)), capacity[:, None] - 1)
+    output = np.minimum(rng.integers(1, 20, (num_instances, n)), capacity[:, None] - prompt)
+    sizes = rng.integers(1, n + 1, num_instances)
+    parts = zip(prompt, output, capacity, sizes, strict=True)
+    whole = js.Instance.from_lengths([1] * n, [1] * n, kv_capacity=2)  # fixes the shape
+    many = [js.Instance.from_lengths(s[:k], o[:k], kv_capacity=int(m)) for s, o, m, k in parts]
+    inst = jax.tree.map(lambda leaf: np.asarray(leaf)[:-1], js.stack([*many, whole]))
+    return inst, rng.integers(0, n, (num_instances, n))
+
+
+def interpreted(program, inst, priority, admission, max_num_seqs):
+    """Run the kernel's PTX on every instance; equal ones, and instructions a request."""
+    order = np.argsort(priority, axis=-1, kind="stable")
+
+    def in_order(tokens):
+        return np.take_along_axis(np.where(inst.is_real, tokens, 0), order, axis=-1)
+
+    arrays = [in_order(inst.prompt_tokens), in_order(inst.output_tokens)]
+    arrays += [np.asarray(inst.kv_capacity), *([] if max_num_seqs is None else [max_num_seqs])]
+    arrays = [np.array(array, np.int32, order="C") for array in arrays]
+    start, overflows = np.full_like(arrays[0], -1), np.full_like(arrays[2], -1)
+    executed = [
+        _ptx.run(program, block, [*arrays, start, overflows]) for block in range(len(order))
+    ]
+    sched = js.simulate(inst, priority, admission=admission, max_num_seqs=max_num_seqs)
+    expected = np.where(
+        in_order(inst.is_real), np.take_along_axis(np.asarray(sched.start), order, -1), 0
+    )
+    is_equal = (np.where(in_order(inst.is_real), start, 0) == expected).all(axis=-1)
+    return {
+        "instances": len(order),
+        "equal": int(is_equal.sum()),
+        "overflows": int(overflows.sum()),
+        "instructions_a_request": sum(executed) / order.size,
+    }
+
+
+def backlogs(n, num_instances, max_num_seqs):
+    """Name, instances and priorities: random ones, and for long backlogs those of rules."""
+    rng = np.random.default_rng(SEED)
+    if n < 1000:
+        yield "random", *random_instances(rng, num_instances, n)
+        return
+    inst = js.workloads.mixed(jax.random.key(SEED), num_requests=n, batch=2)
+    inst = jax.tree.map(np.asarray, inst)
+    for rule in ("fcfs", "shortest_output", "smallest_volume"):
+        yield rule, inst, np.asarray(js.prioritize(inst, rule))
+
+
+def main(is_smoke):
+    if sentence := _gpu_compile.missing():
+        if not is_smoke:
+            sys.exit(sentence)
+        print(f"Nothing was compiled for a GPU: {sentence}")
+        return
+    rows, runs = [], []
+    for n in SIZES[:1] if is_smoke else SIZES:
+        for admission in ("look_ahead", "peak"):
+            for is_capped in (False, True):
+                program = compiled(n, admission, is_capped)
+                case = {"requests": n, "admission": admission, "is_capped": is_capped}
+                rows.append(case | checked(program, form_of(n, admission)))
+                print(rows[-1])
+                if "strict" not in program.ptx:
+                    continue
+                kernel = _ptx.parsed(program.ptx["strict"])
+                num_instances = 10 if is_smoke else 100
+                for name, inst, priority in backlogs(n, num_instances, is_capped):
+                    cap = np.random.default_rng(SEED).integers(1, n, len(priority))
+                    cap = cap.astype(np.int32) if is_capped else None
+                    found = interpreted(kernel, inst, priority, admission, cap)
+                    runs.append(case | {"order": name} | found)
+                    print(runs[-1])
+                    if found["equal"] < found["instances"]:
+                        sys.exit("the compiled kernel and js.simulate differ")
+    if not runs:
+        print("No PTX was interpreted and no registers counted: this version of XLA writes no PTX.")
+    parts = {"interpreted": runs} if runs else {}
+    _common.write_results("accelerator_compile", rows, SEED, parts, target="NVIDIA H100")
+
+
+if __name__ == "__main__":
+    main(_common.parser(__doc__).parse_args().smoke)
