@@ -46,8 +46,9 @@ class Queues(NamedTuple):
 class Kernel(Protocol):
     """A way to run a placement on some kind of device; all ways give the same, to the round.
 
-    There are those that XLA compiles operation by operation, with many instances in step, and
-    those that are one function on a CPU, a group of instances in step. They run inside ``jit``.
+    There are those that XLA compiles operation by operation, with many instances in step, those
+    that are one function on a CPU, a group of instances in step, and those that are one kernel on
+    a GPU, each instance by itself. They run inside ``jit``.
     """
 
     def __call__(self, placement: Placement, admission: Admission, queues: Queues, /) -> jax.Array:

@@ -24,6 +24,7 @@ from jaxsched._lib.errors import choice
 from jaxsched.engine.contract import Admission, Placement, Queues
 from jaxsched.engine.offline import strict
 from jaxsched.engine.offline.gpu.body import Form
+from jaxsched.engine.offline.gpu.refs import Compiler
 from jaxsched.engine.offline.kernels import wide
 
 # Releases of jax whose Pallas the kernel was compiled with. Pallas for Triton is deprecated since
@@ -32,8 +33,9 @@ _TESTED = ("0.10.", "0.11.", "0.12.")
 _VARIABLE = "JAXSCHED_GPU_KERNEL"
 Choice = Literal["triton", "mosaic_gpu", "off"]
 
-# Warps of 32 take one slot a lane at least. 512 slots are the most whose registers do not spill
-# beside enough other warps; blocks of 128 are skipped where few requests run.
+# A warp has a slot a lane at least. 512 slots take nearly 128 registers a thread, of which a core
+# has enough for 16 warps; twice as many would halve that. Blocks of 128, four registers a vector,
+# are worth a branch.
 _LEAST_SLOTS, _MOST_SLOTS, _BLOCK_SIZE = 32, 512, 128
 
 
@@ -60,7 +62,7 @@ def form_of(n: int, admission: Admission, most_slots: int = _MOST_SLOTS) -> Form
 
 
 def exact_start_rounds(
-    admission: Admission, queues: Queues, *, compiler: Any, most_slots: int = _MOST_SLOTS
+    admission: Admission, queues: Queues, *, compiler: Compiler, most_slots: int = _MOST_SLOTS
 ) -> jax.Array:
     """Place by the kernel, and all anew in the wide form where its slots did not suffice.
 

@@ -5,7 +5,7 @@ This module imports Pallas, so it is imported by those who lower for a GPU, and 
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +15,7 @@ from jax.experimental.pallas import triton
 
 from jaxsched.engine.contract import Queues
 from jaxsched.engine.offline.gpu.body import Form, place_requests
-from jaxsched.engine.offline.gpu.refs import Limits, Refs
-
-Compiler = Literal["triton", "mosaic_gpu", "interpreter"]
+from jaxsched.engine.offline.gpu.refs import Compiler, Limits, Refs
 
 
 def start_rounds(form: Form, compiler: Compiler, queues: Queues) -> tuple[jax.Array, jax.Array]:
