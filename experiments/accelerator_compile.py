@@ -7,6 +7,7 @@ and spills of the kernel. Its PTX then runs in an interpreter, and its starts mu
 
 import os
 import sys
+from importlib.metadata import version
 
 os.environ["JAX_PLATFORMS"] = "cpu"  # or jax would look for the GPU that is not there
 
@@ -82,12 +83,12 @@ def random_instances(rng, num_instances, n):
     return inst, rng.integers(0, n, (num_instances, n))
 
 
-def interpreted(program, inst, priority, admission, max_num_seqs):
+def interpreted(program, form, inst, priority, max_num_seqs):
     """Run the kernel's PTX on every instance; equal ones, and instructions a request."""
     order = np.argsort(priority, axis=-1, kind="stable")
 
-    def in_order(tokens):
-        return np.take_along_axis(np.where(inst.is_real, tokens, 0), order, axis=-1)
+    def in_order(values):
+        return np.take_along_axis(np.where(inst.is_real, values, 0), order, axis=-1)
 
     arrays = [in_order(inst.prompt_tokens), in_order(inst.output_tokens)]
     arrays += [np.asarray(inst.kv_capacity), *([] if max_num_seqs is None else [max_num_seqs])]
@@ -96,21 +97,33 @@ def interpreted(program, inst, priority, admission, max_num_seqs):
     executed = [
         _ptx.run(program, block, [*arrays, start, overflows]) for block in range(len(order))
     ]
-    sched = js.simulate(inst, priority, admission=admission, max_num_seqs=max_num_seqs)
-    expected = np.where(
-        in_order(inst.is_real), np.take_along_axis(np.asarray(sched.start), order, -1), 0
-    )
-    is_equal = (np.where(in_order(inst.is_real), start, 0) == expected).all(axis=-1)
+    options = {"admission": form.admission, "max_num_seqs": max_num_seqs}
+    sched = js.simulate(inst, priority, **options)
+    is_over = most_running(inst, sched) > form.num_slots
+    is_equal = (in_order(sched.start) == np.where(in_order(inst.is_real), start, 0)).all(axis=-1)
+    is_right = np.where(is_over, overflows == 1, is_equal & (overflows == 0))
     return {
         "instances": len(order),
-        "equal": int(is_equal.sum()),
-        "overflows": int(overflows.sum()),
+        "overflows": int(is_over.sum()),
+        "right": int(is_right.sum()),
         "instructions_a_request": sum(executed) / order.size,
     }
 
 
-def backlogs(n, num_instances, max_num_seqs):
-    """Name, instances and priorities: random ones, and for long backlogs those of rules."""
+def most_running(inst, sched):
+    """Count the most requests that run in one round, for each instance."""
+
+    def of_one(is_real, start, completion):
+        rounds = np.concatenate([completion[is_real], start[is_real]])  # who ends goes first
+        changes = np.repeat([-1, 1], is_real.sum())
+        return np.max(np.cumsum(changes[np.argsort(rounds, kind="stable")]))
+
+    parts = inst.is_real, np.asarray(sched.start), np.asarray(sched.completion)
+    return np.array([of_one(*each) for each in zip(*parts, strict=True)])
+
+
+def backlogs(n, num_instances):
+    """Name, instances and priorities: random ones, or long ones and some that overflow."""
     rng = np.random.default_rng(SEED)
     if n < 1000:
         yield "random", *random_instances(rng, num_instances, n)
@@ -119,6 +132,9 @@ def backlogs(n, num_instances, max_num_seqs):
     inst = jax.tree.map(np.asarray, inst)
     for rule in ("fcfs", "shortest_output", "smallest_volume"):
         yield rule, inst, np.asarray(js.prioritize(inst, rule))
+    ones = np.ones((2, n), int)
+    at_once = js.Instance.from_lengths(ones, ones, kv_capacity=[n, 4 * n])  # n / 2 fit, or all
+    yield "all at once", jax.tree.map(np.asarray, at_once), ones
 
 
 def main(is_smoke):
@@ -127,30 +143,29 @@ def main(is_smoke):
             sys.exit(sentence)
         print(f"Nothing was compiled for a GPU: {sentence}")
         return
-    rows, runs = [], []
+    rows, runs, rng = [], [], np.random.default_rng(SEED)
     for n in SIZES[:1] if is_smoke else SIZES:
         for admission in ("look_ahead", "peak"):
             for is_capped in (False, True):
-                program = compiled(n, admission, is_capped)
+                program, form = compiled(n, admission, is_capped), form_of(n, admission)
                 case = {"requests": n, "admission": admission, "is_capped": is_capped}
-                rows.append(case | checked(program, form_of(n, admission)))
+                rows.append(case | checked(program, form))
                 print(rows[-1])
                 if "strict" not in program.ptx:
                     continue
                 kernel = _ptx.parsed(program.ptx["strict"])
-                num_instances = 10 if is_smoke else 100
-                for name, inst, priority in backlogs(n, num_instances, is_capped):
-                    cap = np.random.default_rng(SEED).integers(1, n, len(priority))
-                    cap = cap.astype(np.int32) if is_capped else None
-                    found = interpreted(kernel, inst, priority, admission, cap)
-                    runs.append(case | {"order": name} | found)
+                for name, inst, priority in backlogs(n, 10 if is_smoke else 100):
+                    cap = rng.integers(1, n, len(priority), np.int32) if is_capped else None
+                    found = interpreted(kernel, form, inst, priority, cap)
+                    runs.append(case | {"backlogs": name} | found)
                     print(runs[-1])
-                    if found["equal"] < found["instances"]:
+                    if found["right"] < found["instances"]:
                         sys.exit("the compiled kernel and js.simulate differ")
     if not runs:
         print("No PTX was interpreted and no registers counted: this version of XLA writes no PTX.")
+    tools = {name: version(name) for name in ("jax-cuda13-plugin", "nvidia-cuda-nvcc")}
     parts = {"interpreted": runs} if runs else {}
-    _common.write_results("accelerator_compile", rows, SEED, parts, target="NVIDIA H100")
+    _common.write_results("accelerator_compile", rows, SEED, parts, target="H100", tools=tools)
 
 
 if __name__ == "__main__":
