@@ -32,17 +32,18 @@ def varying_like(arguments: Any) -> Iterator[None]:
 
 def while_loop(is_left: Callable[[T], jax.Array], turn: Callable[[T], T], start: T) -> T:
     """``lax.while_loop``."""
-    return lax.while_loop(is_left, lambda carry: _varying(turn(carry)), _varying(start))
+    return lax.while_loop(is_left, lambda carry: varying(turn(carry)), varying(start))
 
 
 def fori_loop(begin: Any, end: Any, turn: Callable[[jax.Array, T], T], start: T) -> T:
     """``lax.fori_loop``."""
     return lax.fori_loop(
-        begin, end, lambda index, carry: _varying(turn(index, carry)), _varying(start)
+        begin, end, lambda index, carry: varying(turn(index, carry)), varying(start)
     )
 
 
-def _varying(tree: T) -> T:
+def varying(tree: T) -> T:
+    """Have numbers vary as the program's arguments do, such as those that a branch returns."""
     axes = _axes.get()
     if not axes:
         return tree

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxsched._lib.loops import varying
+
 _MAX_POSITIONS = 1 << 16
 _SIGN = np.uint32(1 << 31)
 
@@ -28,7 +30,7 @@ def serving_order(priority: jax.Array) -> jax.Array:
 
 def order_by_pairs(priority: jax.Array) -> jax.Array:
     """Sort each key with its index."""
-    return jnp.argsort(priority, axis=-1, stable=True).astype(jnp.int32)
+    return varying(jnp.argsort(priority, axis=-1, stable=True).astype(jnp.int32))
 
 
 def order_by_digits(priority: jax.Array) -> jax.Array:

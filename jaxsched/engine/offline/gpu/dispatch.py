@@ -21,6 +21,7 @@ from jax.interpreters import mlir
 from jax.sharding import AbstractMesh
 
 from jaxsched._lib.errors import choice
+from jaxsched._lib.loops import varying
 from jaxsched.engine.contract import Admission, Placement, Queues
 from jaxsched.engine.offline import strict
 from jaxsched.engine.offline.gpu.body import Form
@@ -52,7 +53,7 @@ def one_program_an_instance(
     """Place by the kernel where there is one: strict order on an NVIDIA GPU; else all in step."""
     if placement is not strict:
         return wide(placement, admission, queues)
-    return _start_rounds_p.bind(*jax.tree.leaves(queues), admission=admission)
+    return varying(_start_rounds_p.bind(*jax.tree.leaves(queues), admission=admission))
 
 
 def form_of(n: int, admission: Admission, most_slots: int = _MOST_SLOTS) -> Form:
