@@ -18,26 +18,31 @@ from jaxsched.engine.offline.gpu.body import Form, place_requests
 from jaxsched.engine.offline.gpu.refs import Compiler, Limits, Refs
 
 
-def start_rounds(form: Form, compiler: Compiler, queues: Queues) -> tuple[jax.Array, jax.Array]:
+def start_rounds(
+    form: Form, compiler: Compiler, queues: Queues, *, num_warps: int = 1
+) -> tuple[jax.Array, jax.Array]:
     """Place all requests, each instance by a program of its own.
 
     Args:
       form: what is compiled in.
       compiler: who compiles it.
       queues: the requests.
+      num_warps: of a program; for Triton only, since Mosaic GPU has four.
 
     Returns:
       Start rounds int32 ``[n, B]`` in serving order, and ``[B]`` whether the slots did not
       suffice; then the starts of that instance are wrong.
     """
-    build = _in_whole_arrays if compiler == "mosaic_gpu" else _in_rows
     caps = [] if queues.max_num_seqs is None else [queues.max_num_seqs]
     arrays = [queues.prompt.T, queues.output.T, queues.kv_capacity, *caps]
-    start, overflow = build(form, compiler, arrays)
+    if compiler == "mosaic_gpu":
+        start, overflow = _in_whole_arrays(form, arrays)
+    else:
+        start, overflow = _in_rows(form, compiler, num_warps, arrays)
     return start.T, overflow > 0
 
 
-def _in_rows(form: Form, compiler: Compiler, arrays: list[Any]) -> list[jax.Array]:
+def _in_rows(form: Form, compiler: Compiler, num_warps: int, arrays: list[Any]) -> list[jax.Array]:
     row = pl.BlockSpec((None, form.num_requests), lambda instance: (instance, 0))
     one = pl.BlockSpec((None,), lambda instance: (instance,))
 
@@ -50,13 +55,13 @@ def _in_rows(form: Form, compiler: Compiler, arrays: list[Any]) -> list[jax.Arra
         in_specs=[row, row, *([one] * (len(arrays) - 2))],
         out_specs=[row, one],
         out_shape=_results(arrays),
-        compiler_params=triton.CompilerParams(num_warps=1, num_stages=1),
+        compiler_params=triton.CompilerParams(num_warps=num_warps, num_stages=1),
         interpret=compiler == "interpreter",
         name="strict",
     )(*arrays)
 
 
-def _in_whole_arrays(form: Form, compiler: Compiler, arrays: list[Any]) -> list[jax.Array]:
+def _in_whole_arrays(form: Form, arrays: list[Any]) -> list[jax.Array]:
     from jax.experimental.pallas import mosaic_gpu
 
     def strict(*refs: Any) -> None:
