@@ -77,12 +77,9 @@ def random_backlogs(num_instances, n=60):
 def check_exactness(is_small):
     """Compare every schedule of the device with the host's; rows of what was compared."""
     inst, priority, cap = random_backlogs(64 if is_small else 5000)
-    cases = {
-        ("random", "random", None): (inst, priority),
-        ("random", "random", "cap"): (inst, priority),
-    }
+    cases = {("random", "random", capped): (inst, priority) for capped in (False, True)}
     long, priorities = backlogs(40 if is_small else 1000, 4 if is_small else 64)
-    cases |= {("mixed", rule, None): (long, priorities[rule]) for rule in RULES}
+    cases |= {("mixed", rule, False): (long, priorities[rule]) for rule in RULES}
     for (workload, rule, capped), (inst, priority) in cases.items():
         for admission in ("look_ahead", "peak"):
             options = {"admission": admission, "max_num_seqs": cap if capped else None}
@@ -93,10 +90,10 @@ def check_exactness(is_small):
                 "workload": workload,
                 "rule": rule,
                 "admission": admission,
-                "capped": bool(capped),
+                "capped": capped,
             }
             yield row | {"instances": len(priority), "equal": num_equal}
-    yield check_flags(*cases["random", "random", None])
+    yield check_flags(*cases["random", "random", False])
 
 
 def check_flags(inst, priority):
@@ -188,9 +185,9 @@ def time_calls(is_small):
     there = jax.device_put(inst, DEVICE)
     for rule in RULES:
         priority, own = priorities[rule], jax.device_put(priorities[rule], DEVICE)
-        host_s = seconds(lambda: on_host(js.simulate)(little, priority[:few]))
+        host_s = seconds(functools.partial(on_host(js.simulate), little, priority[:few]))
         for case, given in (("arrays on the device", (there, own)), ("numpy", (inst, priority))):
-            took = seconds(lambda given=given: js.simulate(*given), 3)
+            took = seconds(functools.partial(js.simulate, *given), 3)
             yield row(f"simulate, {rule}", case, batch, took, host_s, few)
 
     sched = js.simulate(there, jax.device_put(priorities["smallest_volume"], DEVICE))
@@ -258,16 +255,14 @@ def show(title, rows):
     table = Table(*rows[0], title=title, title_justify="left")
     for each in rows:
         table.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in each.values()))
-    Console().print(table)
+    Console(width=150).print(table)
 
 
 def main(is_smoke):
     is_small = is_smoke or IS_CPU
     print(f"device: {DEVICE.device_kind}; host: the CPU; jax {jax.__version__}")
     if IS_CPU:
-        print(
-            "There is no accelerator here: the CPU plays both parts, and the kernel is interpreted."
-        )
+        print("No accelerator here: the CPU plays both parts, and the kernel is interpreted.")
     exactness = list(check_exactness(is_small))
     show("Equal to the host", exactness)
     alone = list(time_kernel(is_small)) if COMPILER != "interpreter" or is_small else []

@@ -6,23 +6,28 @@ each chunk, see :mod:`jaxsched._lib.devices`.
 
 from __future__ import annotations
 
+import functools
 import math
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import eval_context
 
-from jaxsched._lib.devices import Device, config, is_cpu, num_cores
+from jaxsched._lib.arrays import in_jax, is_traced, on_host
+from jaxsched._lib.devices import Device, config, is_cpu, local_devices, num_cores
 
 # Memory, beside the trees that are given and returned: what a chunk on the host holds at most, a
 # call on each device of a CPU (and as many calls run as there are cores), one on an accelerator.
-_HOST_BYTES = 2**25
+_HOST_BYTES = 2**23  # most of it in a core's own cache
 _HOST_BYTES_PER_REQUEST = 128  # a dozen of int64 and float64 temporaries
 _CPU_BYTES = 2**20, 2**22  # one to five milliseconds: worth a thread, easy to share
 _DEVICE_BYTES_PER_REQUEST = 64  # lengths, keys and slots, each held twice for a while
+_JAX_BYTES_PER_REQUEST = 256  # of formulas, whose temporaries are twice a dozen in a program
 _ACCELERATOR_SHARE = 4  # a call takes one part in so many of its memory
 
 # Sizes that those set who cut their work themselves.
@@ -102,20 +107,86 @@ def _in_use(devices: list[Device], num_instances: int, chunk_size: int) -> list[
     return devices[: max(1, -(-num_instances // chunk_size))]
 
 
-def map_instances(function: Callable[..., Any], *trees: Any) -> Any:
-    """Apply a numpy ``function`` to chunks small enough that its temporaries stay small.
+def map_instances(function: Callable[..., Any], *trees: Any, shared: tuple[Any, ...] = ()) -> Any:
+    """Apply a formula to every instance, by numpy on a CPU and by jax anywhere else.
+
+    On a CPU all cores take chunks so small that temporaries stay in the cache. On an accelerator
+    it is one jitted program, and results stay there. Inside a trace it becomes part of what is
+    traced. The formula always has 64 bits, whatever the caller's setting of jax.
 
     Args:
-      function: given chunks ``[rows, ..]`` of the trees (numpy leaves), returns a pytree of
-        ``[rows, ..]``.
+      function: given rows ``[rows, ..]`` of the trees and all of ``shared``, returns a pytree of
+        ``[rows, ..]``, with the :func:`~jaxsched._lib.arrays.namespace` of its arrays. A function
+        of a module, since an accelerator's program is kept by it.
       trees: an :class:`~jaxsched.Instance` ``[.., n]``, and others with its leading axes.
+      shared: trees without these axes.
 
     Returns:
-      What ``function`` returns, joined, with the leading axes put back.
+      What ``function`` returns, with the leading axes put back.
     """
-    trees = jax.tree.map(np.asarray, trees)
-    *leading, n = trees[0].prompt_tokens.shape
-    return map_chunks(function, *trees, leading=tuple(leading), chunk_size=host_chunk_size(n))
+    *leading, n = np.shape(trees[0].prompt_tokens)
+    if in_jax(trees, shared):
+        with jax.enable_x64(True):
+            return _map_in_jax(function, trees, shared, tuple(leading), n)
+
+    def block(chunk: Any) -> Any:
+        return function(*chunk, *shared)
+
+    num_instances, size = math.prod(leading), host_chunk_size(n)
+    chunks = _chunks(on_host(trees), tuple(leading), size)
+    if num_instances <= size or num_cores() == 1:
+        return _joined(map(block, chunks), tuple(leading))
+    return _joined(_on_all_cores(block, list(chunks)), tuple(leading))
+
+
+def _on_all_cores(function: Callable[..., Any], chunks: list[Any]) -> Iterator[Any]:
+    """Apply a numpy ``function`` to chunks, in other threads and in this one too.
+
+    Numpy works without the interpreter's lock. This thread keeps the memory that it has used
+    before, while a new thread asks the system for its own.
+    """
+    with ThreadPoolExecutor(num_cores() - 1) as pool:
+        futures = [pool.submit(function, chunk) for chunk in chunks]
+        own = {
+            place: function(chunks[place])
+            for place in reversed(range(len(chunks)))
+            if futures[place].cancel()
+        }
+        for place, future in enumerate(futures):
+            yield own[place] if place in own else future.result()
+
+
+def _map_in_jax(
+    function: Callable[..., Any],
+    trees: tuple[Any, ...],
+    shared: tuple[Any, ...],
+    leading: tuple[int, ...],
+    n: int,
+) -> Any:
+    trees, shared = jax.tree.map(jnp.asarray, (trees, shared))
+    program, size = _keeping_order(function), math.prod(leading)
+    if not is_traced(trees, shared):
+        program = _jitted(function)
+        size = max(1, _accelerator_bytes(local_devices()[0]) // (_JAX_BYTES_PER_REQUEST * n))
+    parts = [program(*chunk, *shared) for chunk in _chunks(trees, leading, size)]
+    whole = parts[0] if len(parts) == 1 else jax.tree.map(lambda *of: jnp.concatenate(of), *parts)
+    whole = jax.tree.map(lambda leaf: leaf.reshape(*leading, *leaf.shape[1:]), whole)
+    return dict(whole) if isinstance(whole, OrderedDict) else whole
+
+
+@functools.cache
+def _jitted(function: Callable[..., Any]) -> Callable[..., Any]:
+    return jax.jit(_keeping_order(function))
+
+
+def _keeping_order(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Have jax keep the order of a dict, whose keys it would sort."""
+
+    def ordered(*args: Any) -> Any:
+        result = function(*args)
+        return OrderedDict(result) if isinstance(result, dict) else result
+
+    return ordered
 
 
 def host_chunk_size(n: int) -> int:
@@ -137,9 +208,8 @@ def device_chunk_size(
         least, most = (max(group, size // bytes_per_instance) for size in _CPU_BYTES)
         num_workers = max(len(devices), num_cores())  # virtual devices of a CPU share its cores
     else:
-        stats = devices[0].memory_stats() or {}
-        budget = stats.get("bytes_limit", 2**32) // _ACCELERATOR_SHARE
-        least, most = group, max(group, budget // (_DEVICE_BYTES_PER_REQUEST * n))
+        most = max(group, _accelerator_bytes(devices[0]) // (_DEVICE_BYTES_PER_REQUEST * n))
+        least = group
         num_workers = len(devices)
     share = -(-num_instances // num_workers)
     size = max(1, min(max(share, least), most, num_instances))
@@ -148,6 +218,11 @@ def device_chunk_size(
         return whole
     step = max(1, whole // 8)  # a call is filled up, for every device, which would add up
     return -(-size // step) * step
+
+
+def _accelerator_bytes(device: Device) -> int:
+    """Memory that a call on an accelerator may take."""
+    return (device.memory_stats() or {}).get("bytes_limit", 2**32) // _ACCELERATOR_SHARE
 
 
 def _power_of_two(at_least: int) -> int:

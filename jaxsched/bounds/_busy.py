@@ -44,17 +44,18 @@ ascent improves on them.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxsched._lib.arrays import namespace, on_host
 from jaxsched._lib.chunks import map_instances
 from jaxsched.model.instance import Instance, exact_volume
 
 ROUNDING = 1e-9  # relative: what float64 bounds give away, far more than they can be wrong by
 
 
-def mean_busy(inst: Instance) -> np.ndarray:
+def mean_busy(inst: Instance) -> Any:
     r"""Lower bound on the total latency of every feasible schedule, from mean busy times.
 
     A request completes a fixed time after the mean of its token rounds, and these means are
@@ -67,14 +68,14 @@ def mean_busy(inst: Instance) -> np.ndarray:
        + \frac{s_i o_i (o_i - 1) / 2 + o_i (o_i^2 - 1) / 6}{v_i} \Bigr).
 
     The complete proof is at the top of ``jaxsched/bounds/_busy.py``. Computed in float64, less
-    1e-9 of itself for rounding.
+    1e-9 of itself for rounding, also inside ``jit`` and ``vmap``.
 
     Args:
       inst: the instance, ``[.., n]``. Padding takes no part.
 
     Returns:
-      float64 ``[..]``, in rounds: a bound on the sum of completions. It holds for both
-      admissions and under any cap on the requests active at once.
+      float64 ``[..]`` whatever jax's width, in rounds: a bound on the sum of completions. It
+      holds for both admissions and under any cap on the requests active at once.
 
     Example:
       Two requests of volume 12 in a cache of 6 tokens: the means of their token rounds are no
@@ -92,18 +93,19 @@ def mean_busy(inst: Instance) -> np.ndarray:
     return map_instances(_mean_busy_bound, inst)
 
 
-def _mean_busy_bound(inst: Instance) -> np.ndarray:
-    prompt = np.asarray(inst.prompt_tokens, np.float64)
-    output = np.asarray(inst.output_tokens, np.float64)
-    volume = exact_volume(inst).astype(np.float64)
+def _mean_busy_bound(inst: Instance) -> Any:
+    xp = namespace(inst.prompt_tokens)
+    prompt, output = inst.prompt_tokens.astype(xp.float64), inst.output_tokens.astype(xp.float64)
+    volume = exact_volume(inst).astype(xp.float64)
     after_mean = prompt * output * (output - 1) / 2 + output * (output**2 - 1) / 6
-    rest = np.where(inst.is_real, 0.5 + after_mean / np.maximum(volume, 1), 0)
+    rest = xp.where(inst.is_real, 0.5 + after_mean / xp.maximum(volume, 1), 0)
 
     # V_j - v_j / 2 counts each volume once for every later request and half for its own. Padding
     # sorts first, as requests of no volume.
-    volume = np.sort(volume, axis=-1)
+    volume = xp.sort(volume, axis=-1)
     n = volume.shape[-1]
-    busy = np.sum(volume * (n - 0.5 - np.arange(n)), axis=-1) / np.asarray(inst.kv_capacity)
+    times_counted = (n - 0.5 - np.arange(n))[None]
+    busy = xp.sum(volume * times_counted, axis=-1) / inst.kv_capacity.astype(xp.float64)
     return (busy + rest.sum(axis=-1)) * (1 - ROUNDING)
 
 
@@ -125,6 +127,7 @@ class Fluid(NamedTuple):
 
 def fluid(inst: Instance) -> Fluid:
     """Serve the real requests of one instance ``[n]`` as a fluid."""
-    volume = np.sort(exact_volume(inst)[np.asarray(inst.is_real)])
+    inst = on_host(inst)
+    volume = np.sort(exact_volume(inst)[inst.is_real])
     work = np.concatenate([[0], np.cumsum(volume)])
     return Fluid(work / int(inst.kv_capacity), np.arange(volume.size, -1.0, -1.0))

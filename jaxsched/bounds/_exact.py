@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 import jax
 import numpy as np
 
+from jaxsched._lib.arrays import refuse_traced
 from jaxsched._lib.errors import InputError
 from jaxsched.bounds._time_indexed import (
     import_highspy,
@@ -70,6 +71,7 @@ def exact(inst: Instance, *, time_limit_s: float = 60.0) -> Optimum:
       >>> best.schedule.start.tolist(), best.lower, best.upper, best.status
       ([0, 2], 8, 8, 'optimal')
     """
+    refuse_traced("exact looks at values", "call it outside", inst)
     highspy = import_highspy()
     prompt, output = real_lengths(inst)
     if not output.size:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxsched._lib.arrays import refuse_traced
 from jaxsched._lib.errors import InputError
 from jaxsched.bounds._price_value import lagrangian
 from jaxsched.bounds._time_indexed import (
@@ -72,6 +73,7 @@ def linear_program(inst: Instance, horizon: int | None = None) -> np.ndarray:
       Wang, Ye, Zhou, *LLM Serving Optimization with Variable Prefill and Decode Lengths*, 2025,
       arXiv:2508.06133 (the programme); the value from its prices is ours.
     """
+    refuse_traced("linear_program looks at values", "call it outside", inst)
     inst = jax.tree.map(np.asarray, inst)
     value = np.zeros(inst.kv_capacity.shape)
     for index in np.ndindex(value.shape):

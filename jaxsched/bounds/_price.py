@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxsched._lib.arrays import on_host, refuse_traced
 from jaxsched._lib.chunks import ACCELERATOR_CELLS, CPU_CELLS, map_device_chunks, num_device_calls
 from jaxsched._lib.devices import Device, MappedProgram, is_cpu, local_devices
 from jaxsched._lib.errors import InputError, integer, wrong_shape
@@ -97,6 +98,7 @@ def price(
       Ours: the Lagrangian dual of the time-indexed programme of Wang, Ye, Zhou, *LLM Serving
       Optimization with Variable Prefill and Decode Lengths*, 2025, arXiv:2508.06133.
     """
+    refuse_traced("price looks at values", "call it outside, or volume and mean_busy inside", inst)
     num_steps = integer("num_steps", num_steps, 0)
     num_blocks = integer("num_blocks", num_blocks, 1)
     if not tolerance >= 0:
@@ -199,7 +201,7 @@ def _checked_horizon(inst: Instance, horizon: Any) -> np.ndarray:
     leading = inst.kv_capacity.shape
     if horizon is None:
         output = np.where(inst.is_real, inst.output_tokens, 0).astype(np.int64)
-        full_rounds = -(-exact_volume(inst).sum(axis=-1) // inst.kv_capacity)
+        full_rounds = -(-exact_volume(on_host(inst)).sum(axis=-1) // inst.kv_capacity)
         return np.maximum(1, np.minimum(output.sum(axis=-1), full_rounds + output.max(axis=-1)))
     rounds = np.asarray(horizon)
     if rounds.dtype.kind not in "iu" or (rounds < 1).any() or (rounds >= MAX_INT32).any():

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
+from jaxsched._lib.arrays import namespace
 from jaxsched._lib.chunks import map_instances
 from jaxsched.model.instance import Instance, exact_volume
 
 
-def volume(inst: Instance) -> np.ndarray:
+def volume(inst: Instance) -> Any:
     r"""Lower bound on the total latency of every feasible schedule, from the volumes.
 
     Request :math:`i` takes :math:`v_i = s_i o_i + \tfrac12 o_i (o_i + 1)` token rounds and
@@ -20,14 +21,15 @@ def volume(inst: Instance) -> np.ndarray:
        \mathrm{TEL} \ge \sum_{j=1}^{n}
        \max\Bigl(\Bigl\lceil \tfrac1M \sum_{k \le j} v_{(k)} \Bigr\rceil,\; o_{(j)}\Bigr).
 
-    The rounding up is ours: completions are whole rounds. All of it is exact integer arithmetic.
+    The rounding up is ours: completions are whole rounds. All of it is exact integer arithmetic,
+    also inside ``jit`` and ``vmap``.
 
     Args:
       inst: the instance, ``[.., n]``. Padding takes no part.
 
     Returns:
-      float64 ``[..]``, in rounds: a bound on the sum of completions. It holds for both
-      admissions and under any cap on the requests active at once.
+      float64 ``[..]`` whatever jax's width, in rounds: a bound on the sum of completions. It
+      holds for both admissions and under any cap on the requests active at once.
 
     Example:
       Three requests of volume 12 in a cache of 6 tokens: by volume they complete no earlier
@@ -41,10 +43,11 @@ def volume(inst: Instance) -> np.ndarray:
     return map_instances(_volume_bound, inst)
 
 
-def _volume_bound(inst: Instance) -> np.ndarray:
+def _volume_bound(inst: Instance) -> Any:
+    xp = namespace(inst.prompt_tokens)
     # Padding sorts first in both, as requests that take nothing and complete at round 0.
-    least_work = np.cumsum(np.sort(exact_volume(inst), axis=-1), axis=-1)
-    least_rounds = np.sort(np.where(inst.is_real, inst.output_tokens, 0), axis=-1)
-    capacity = np.asarray(inst.kv_capacity, np.int64)[:, None]
-    completion = np.maximum(-(-least_work // capacity), least_rounds)
-    return completion.sum(axis=-1).astype(np.float64)
+    least_work = xp.cumsum(xp.sort(exact_volume(inst), axis=-1), axis=-1)
+    least_rounds = xp.sort(xp.where(inst.is_real, inst.output_tokens, 0), axis=-1)
+    capacity = inst.kv_capacity.astype(xp.int64)[:, None]
+    completion = xp.maximum(-(-least_work // capacity), least_rounds.astype(xp.int64))
+    return completion.sum(axis=-1).astype(xp.float64)

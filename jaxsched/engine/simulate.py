@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 from jax.core import Tracer
 
+from jaxsched._lib.arrays import is_traced
 from jaxsched._lib.chunks import device_chunk_size, map_device_chunks
 from jaxsched._lib.devices import Device, MappedProgram, local_devices
 from jaxsched._lib.errors import InputError, choice, wrong_dtype, wrong_shape
@@ -106,7 +107,7 @@ def schedule_on(server: Server, inst: Instance, priority: Any) -> Schedule:
     max_num_seqs = checked_cap(inst, server.max_num_seqs)
     words: Any = server.discipline, server.admission  # those of backlogs
     trees = inst, priority, max_num_seqs
-    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(trees)):
+    if is_traced(trees):
         inst, priority, max_num_seqs = jax.tree.map(jnp.asarray, trees)
         priority = lax.stop_gradient(priority)
         return by_priority(*words)(inst.kv_capacity.ndim, inst, priority, max_num_seqs)

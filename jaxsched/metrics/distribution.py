@@ -1,30 +1,58 @@
-"""Mean, percentiles and maximum of what is not NaN, along the last axis."""
+"""Mean, percentiles and maximum of the values that count, along the last axis."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+
+from jaxsched._lib.arrays import masked, namespace
 
 PERCENTS = (50, 90, 95, 99)
 
 
-def mean(values: np.ndarray) -> np.ndarray:
-    """Mean of what is not NaN, ``[..]``; NaN where there is nothing."""
+def percentiles(values: Any, counts: Any, *percents: int) -> tuple[Any, ...]:
+    """Numpy's linear percentiles of the values that count, float64 ``[..]`` each.
+
+    They are NaN where nothing counts.
+    """
+    xp = namespace(values)
+    is_float = xp.issubdtype(values.dtype, xp.floating)
+    num = counts.sum(axis=-1, keepdims=True, dtype=xp.int64)
+    last = xp.maximum(num - 1, 0)
+    hundredths = xp.concatenate([percent * last for percent in percents], axis=-1)
+    below = hundredths // 100
+    ranks = xp.concatenate([below, xp.minimum(below + 1, last)], axis=-1)
+    behind = masked(values, counts, xp.nan if is_float else xp.iinfo(values.dtype).max)
+    found = xp.take_along_axis(xp.sort(behind, axis=-1), ranks, axis=-1).astype(xp.float64)
+    low, high = xp.split(found, 2, axis=-1)
+    between = low + (high - low) * ((hundredths - 100 * below) / 100)
+    between = xp.where(num > 0, between, xp.nan)
+    return tuple(between[..., place] for place in range(len(percents)))
+
+
+def total(values: Any, counts: Any) -> Any:
+    """Sum of the values that count, float64 ``[..]``; exact for integers below ``2^53``."""
+    xp = namespace(values)
+    is_float = xp.issubdtype(values.dtype, xp.floating)
+    sums = masked(values, counts, 0).sum(axis=-1, dtype=xp.float64 if is_float else xp.int64)
+    return sums.astype(xp.float64)
+
+
+def mean(values: Any, counts: Any) -> Any:
+    """Mean of the values that count, float64 ``[..]``; NaN where there is nothing."""
+    xp = namespace(values)
     with np.errstate(invalid="ignore"):
-        return np.nansum(values, axis=-1) / np.count_nonzero(~np.isnan(values), axis=-1)
+        return total(values, counts) / counts.sum(axis=-1, dtype=xp.int64).astype(xp.float64)
 
 
-def percentiles(values: np.ndarray, *percents: int) -> list[np.ndarray]:
-    """Numpy's linear percentiles of what is not NaN (its own nanpercentile loops over rows)."""
-    ordered, last = _ordered(values)
-    return [_percentile(ordered, last, percent) for percent in percents]
-
-
-def distribution(name: str, values: np.ndarray) -> dict[str, np.ndarray]:
+def distribution(name: str, values: Any, counts: Any = None) -> dict[str, Any]:
     """Mean, percentiles and maximum, by their names.
 
     Args:
       name: of the quantity with its unit, such as ``"ttft_s"``.
-      values: float64 ``[.., n]``, NaN for what does not count.
+      values: integers or floats ``[.., n]``.
+      counts: bool ``[.., n]``, which of them count; without it what is not NaN.
 
     Returns:
       float64 ``[..]`` each: ``mean_{name}``, ``p50_``, ``p90_``, ``p95_``, ``p99_`` and
@@ -37,22 +65,9 @@ def distribution(name: str, values: np.ndarray) -> dict[str, np.ndarray]:
       >>> float(measures["mean_ttft_s"]), float(measures["p90_ttft_s"])
       (3.0, 3.8)
     """
-    ordered, last = _ordered(values)
-    measures = {f"mean_{name}": mean(values)}
-    for percent in PERCENTS:
-        measures[f"p{percent}_{name}"] = _percentile(ordered, last, percent)
-    measures[f"max_{name}"] = np.take_along_axis(ordered, last, axis=-1)[..., 0]
-    return measures
-
-
-def _ordered(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sort, NaN last, and say where the last number is; at 0, NaN itself, if there is none."""
-    last = np.count_nonzero(~np.isnan(values), axis=-1, keepdims=True) - 1
-    return np.sort(values, axis=-1), np.maximum(last, 0)
-
-
-def _percentile(ordered: np.ndarray, last: np.ndarray, percent: int) -> np.ndarray:
-    below, hundredths = np.divmod(percent * last, 100)
-    low = np.take_along_axis(ordered, below, axis=-1)
-    high = np.take_along_axis(ordered, np.minimum(below + 1, last), axis=-1)
-    return (low + (high - low) * (hundredths / 100))[..., 0]
+    counts = ~namespace(values).isnan(values) if counts is None else counts
+    names = [*(f"p{percent}" for percent in PERCENTS), "max"]
+    found = percentiles(values, counts, *PERCENTS, 100)
+    return {f"mean_{name}": mean(values, counts)} | {
+        f"{which}_{name}": value for which, value in zip(names, found, strict=True)
+    }

@@ -6,17 +6,18 @@ from typing import Any
 
 import numpy as np
 
+from jaxsched._lib.arrays import namespace, on_host, refuse_traced
 from jaxsched._lib.chunks import map_instances
-from jaxsched.metrics.latency import in_rounds, makespan
+from jaxsched.metrics.latency import in_rounds, makespan_of, read, require_readable, require_rounds
 from jaxsched.model.instance import Instance, exact_volume
 from jaxsched.model.outcome import Outcome
 from jaxsched.model.schedule import Schedule
-from jaxsched.model.usage import usage_pieces
+from jaxsched.model.usage import events_in_order, usage_pieces
 
 _MAX_PROFILE_BYTES = 2**31
 
 
-def peak_kv_tokens(inst: Instance, sched: Schedule | Outcome) -> np.ndarray:
+def peak_kv_tokens(inst: Instance, sched: Schedule | Outcome) -> Any:
     """Return the most tokens held in any round.
 
     Args:
@@ -24,7 +25,7 @@ def peak_kv_tokens(inst: Instance, sched: Schedule | Outcome) -> np.ndarray:
       sched: its schedule, or its :class:`Outcome` in rounds.
 
     Returns:
-      int64 ``[..]`` tokens.
+      int64 ``[..]`` tokens whatever jax's width.
 
     Example:
       >>> import jaxsched as js
@@ -33,15 +34,23 @@ def peak_kv_tokens(inst: Instance, sched: Schedule | Outcome) -> np.ndarray:
       >>> js.metrics.peak_kv_tokens(inst, sched).item()
       7
     """
-
-    def block(inst: Instance, out: Outcome) -> np.ndarray:
-        pieces = usage_pieces(inst, out.first_scheduled, out.completion)
-        return pieces.tokens_at_end.max(axis=-1)
-
-    return map_instances(block, inst, in_rounds(inst, sched))
+    require_readable(inst, sched)
+    require_rounds(sched)
+    return map_instances(_peak, inst, sched)
 
 
-def mean_kv_tokens(inst: Instance, sched: Schedule | Outcome) -> np.ndarray:
+def _peak(inst: Instance, sched: Schedule | Outcome) -> Any:
+    return peak_of(inst, read(inst, sched))
+
+
+def peak_of(inst: Instance, out: Outcome) -> Any:
+    """Most tokens held in any round, int64 ``[..]``; 0 where nothing was scheduled."""
+    pieces = usage_pieces(events_in_order(inst, out.first_scheduled, out.completion))
+    most = pieces.tokens_at_end.max(axis=-1)
+    return namespace(most).maximum(most, 0)
+
+
+def mean_kv_tokens(inst: Instance, sched: Schedule | Outcome) -> Any:
     r"""Average the tokens held over the makespan.
 
     .. math:: \sum_i v_i \,/\, \max_i c_i, \qquad v_i = s_i o_i + \tfrac12 o_i (o_i + 1)
@@ -51,7 +60,7 @@ def mean_kv_tokens(inst: Instance, sched: Schedule | Outcome) -> np.ndarray:
       sched: its schedule, or its :class:`Outcome` in rounds.
 
     Returns:
-      float64 ``[..]`` tokens.
+      float64 ``[..]`` tokens whatever jax's width; NaN where nothing was served.
 
     Example:
       >>> import jaxsched as js
@@ -60,7 +69,25 @@ def mean_kv_tokens(inst: Instance, sched: Schedule | Outcome) -> np.ndarray:
       >>> js.metrics.mean_kv_tokens(inst, sched).item()
       4.6
     """
-    return exact_volume(inst).sum(axis=-1) / makespan(inst, sched)
+    require_readable(inst, sched)
+    require_rounds(sched)
+    return map_instances(_mean, inst, sched)
+
+
+def _mean(inst: Instance, sched: Schedule | Outcome) -> Any:
+    return mean_of(inst, makespan_of(read(inst, sched)))
+
+
+def mean_of(inst: Instance, span: Any) -> Any:
+    """Tokens held over a makespan, float64 ``[..]``; NaN where nothing was served."""
+    return per(exact_volume(inst).sum(axis=-1), span)
+
+
+def per(amount: Any, span: Any) -> Any:
+    """Divide by a makespan, float64 ``[..]``; NaN where nothing was served."""
+    xp = namespace(span)
+    amount, span = amount.astype(xp.float64), span.astype(xp.float64)
+    return amount / xp.where(span > 0, span, xp.nan)
 
 
 def kv_profile(inst: Instance, sched: Schedule | Outcome) -> np.ndarray:
@@ -78,8 +105,9 @@ def kv_profile(inst: Instance, sched: Schedule | Outcome) -> np.ndarray:
       int64 ``[.., T]``, round t at index t - 1; T is the largest makespan of all instances.
 
     Raises:
-      ValueError: the schedule is not of this instance, or the result would take more than
-        2 GiB.
+      TypeError: an argument is traced.
+      ValueError: the schedule is not of this instance, or the result
+        would take more than 2 GiB.
 
     Example:
       >>> import jaxsched as js
@@ -87,8 +115,13 @@ def kv_profile(inst: Instance, sched: Schedule | Outcome) -> np.ndarray:
       >>> js.metrics.kv_profile(inst, js.Schedule.from_starts(inst, [0, 1])).tolist()
       [4, 7, 3, 4, 5]
     """
-    out = in_rounds(inst, sched)
-    span = makespan(inst, out)
+    refuse_traced(
+        "kv_profile returns as many rounds as the values say",
+        "call it outside, or peak_kv_tokens and mean_kv_tokens inside",
+        (inst, sched),
+    )
+    inst, out = on_host(inst), in_rounds(inst, sched)
+    span = makespan_of(out)
     num_rounds = int(span.max(initial=0))
     width = num_rounds + 2  # what a completion takes back falls up to two rounds behind it
     if (num_bytes := 8 * span.size * width) > _MAX_PROFILE_BYTES:

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxsched._lib.arrays import refuse_traced
 from jaxsched._lib.errors import InputError, first_true, index_text, reject, wrong_shape
 from jaxsched.model.outcome import Outcome
 from jaxsched.model.requests import Requests
@@ -18,6 +19,11 @@ _ARRIVAL_TOLERANCE = 1e-9
 
 def paired(reqs: Requests, out: Outcome) -> tuple[Requests, Outcome]:
     """Give requests the leading axes of their outcome, or raise if it is not theirs."""
+    refuse_traced(
+        "service metrics look at values",
+        "return the outcome, and measure it outside",
+        (reqs, out),
+    )
     reqs, out = (jax.tree.map(np.asarray, each) for each in (reqs, out))
     if out.time_unit != "s":
         raise InputError(

@@ -6,15 +6,17 @@ import dataclasses
 import math
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from jax.typing import ArrayLike
 
+from jaxsched._lib.arrays import count_below, is_traced, namespace
 from jaxsched._lib.chunks import map_instances
 from jaxsched._lib.errors import InputError, wrong_dtype, wrong_shape
 from jaxsched._lib.pytree import exported, pytree
 from jaxsched.model.instance import MAX_INT32, Instance
 from jaxsched.model.schedule import Schedule, Status
-from jaxsched.model.usage import events_in_order, usage_pieces
+from jaxsched.model.usage import Events, events_in_order, usage_pieces
 
 
 @exported
@@ -59,11 +61,14 @@ class LinearClock:
     kv_ms_per_token: ArrayLike
     attention_ms_per_squared_token: ArrayLike
 
-    def seconds(self, inst: Instance, sched: Schedule, round: Any) -> np.ndarray:
+    def seconds(self, inst: Instance, sched: Schedule, round: Any) -> Any:
         """Seconds from the start of round 1 to the end of the given rounds.
 
         Between two starts or completions the iteration time is linear in the round number, so
         the time to any round is a sum of closed forms. It stands still after the last completion.
+
+        It works inside ``jit`` and ``vmap``, also over clocks. A coefficient counts with the
+        digits that it has, and is not checked where it is traced.
 
         Args:
           inst: the instance, ``[.., n]``.
@@ -71,14 +76,14 @@ class LinearClock:
           round: integers ``[.., q]``: rounds of each instance, such as ``sched.completion``.
 
         Returns:
-          float64 ``[.., q]``; 0 at round 0, NaN where ``round`` is negative (padding) and in
-          instances that were not scheduled.
+          float64 ``[.., q]`` whatever jax's width; 0 at round 0, NaN where ``round`` is negative
+          (padding) and in instances that were not scheduled.
 
         Raises:
           ValueError: ``round`` is not of integers or lacks the instance's leading axes, or a
             coefficient is not a finite number >= 0.
         """
-        rounds = np.asarray(round)
+        rounds = round if isinstance(round, jax.Array) else np.asarray(round)
         leading = inst.prompt_tokens.shape[:-1]
         if rounds.dtype.kind not in "iu":
             raise wrong_dtype("round", rounds.dtype)
@@ -88,66 +93,67 @@ class LinearClock:
                 rounds.shape,
                 f"expected [.., q] with the leading axes {leading} of the instance",
             )
-        coefficients = _checked_coefficients(self)
-
-        def block(inst: Instance, sched: Schedule, rounds: np.ndarray) -> np.ndarray:
-            last_round = np.clip(rounds, 0, MAX_INT32).astype(np.int64)
-            work = _work_until(inst, sched, last_round)
-            milliseconds = sum(each * done for each, done in zip(coefficients, work, strict=True))
-            is_known = (rounds >= 0) & (np.asarray(sched.status) == Status.OK)[:, None]
-            return np.where(is_known, milliseconds / 1000.0, np.nan)
-
-        return map_instances(block, inst, sched, rounds)
+        _check_coefficients(self)
+        return map_instances(_seconds, inst, sched, rounds, shared=(self,))
 
 
-def _checked_coefficients(clock: LinearClock) -> tuple[float, ...]:
-    coefficients = []
+def _check_coefficients(clock: LinearClock) -> None:
     for field in dataclasses.fields(clock):
-        value = np.asarray(getattr(clock, field.name))
-        if value.ndim or not (math.isfinite(value) and value >= 0):
+        value = getattr(clock, field.name)
+        if not is_traced(value):
+            value = np.asarray(value)
+        if value.ndim or not (is_traced(value) or (math.isfinite(value) and value >= 0)):
             raise InputError(
                 f"{field.name} of the clock",
                 value,
                 "expected one finite number >= 0, in milliseconds",
             )
-        coefficients.append(float(value))
-    return tuple(coefficients)
+
+
+def _seconds(inst: Instance, sched: Schedule, rounds: Any, clock: LinearClock) -> Any:
+    xp = namespace(sched.start)
+    rounds = rounds.astype(xp.int64)
+    work = _work_until(
+        events_in_order(inst, sched.start, sched.completion), xp.clip(rounds, 0, MAX_INT32)
+    )
+    coefficients = (xp.asarray(each, xp.float64) for each in jax.tree.leaves(clock))
+    milliseconds = sum(
+        each * done.astype(xp.float64) for each, done in zip(coefficients, work, strict=True)
+    )
+    is_known = (rounds >= 0) & (sched.status == int(Status.OK))[:, None]
+    return xp.where(is_known, milliseconds / 1000.0, xp.nan)
 
 
 class _Work(NamedTuple):
     """What a server has done by the end of some rounds, ``[rows, q]`` each, in a clock's order."""
 
-    iterations: np.ndarray
-    prefill_tokens: np.ndarray
-    decodes: np.ndarray
-    kv_tokens: np.ndarray
-    squared_prompts: np.ndarray
+    iterations: Any
+    prefill_tokens: Any
+    decodes: Any
+    kv_tokens: Any
+    squared_prompts: Any
 
 
-def _work_until(inst: Instance, sched: Schedule, rounds: np.ndarray) -> _Work:
+def _work_until(events: Events, rounds: Any) -> _Work:
     """Add up the work of rounds ``1 .. round``, exactly: only the squares need float64."""
-    events = events_in_order(sched.start, sched.completion)
-    begin, end, base, active = usage_pieces(inst, sched.start, sched.completion, events)
+    xp = namespace(rounds)
+    begin, end, base, active = usage_pieces(events)
     held = base + active * begin  # u rounds into a piece, held + active u tokens are held
-    is_busy = active > 0
+    is_busy = (active > 0).astype(xp.int64)
 
-    def before(per_piece: np.ndarray) -> np.ndarray:
-        return np.cumsum(per_piece, axis=-1) - per_piece
+    def before(per_piece: Any) -> Any:
+        return xp.cumsum(per_piece, axis=-1) - per_piece
 
-    def of_started(per_request: np.ndarray) -> np.ndarray:
-        amount = np.where(inst.is_real, per_request, 0)
-        return events.running_total(amount, np.zeros_like(amount))
+    prompt = xp.maximum(events.signed_tokens, 0)
+    prefilled, started = xp.cumsum(prompt, axis=-1), xp.cumsum(xp.minimum(prompt, 1), axis=-1)
+    squares = xp.cumsum(prompt.astype(xp.float64) ** 2, axis=-1)
 
-    prompt = np.asarray(inst.prompt_tokens, np.int64)
-    started, prefilled = of_started(np.ones_like(prompt)), of_started(prompt)
-    squares = of_started(prompt.astype(np.float64) ** 2)
-
-    piece = _last_before(begin, rounds)
+    piece = count_below(begin, rounds) - 1  # the last that begins before the round
     is_begun = piece >= 0
-    piece = np.maximum(piece, 0)
+    piece = xp.maximum(piece, 0)
 
-    def there(values: np.ndarray) -> np.ndarray:
-        return np.where(is_begun, np.take_along_axis(values, piece, axis=-1), 0)
+    def there(values: Any) -> Any:
+        return xp.where(is_begun, xp.take_along_axis(values, piece, axis=-1), 0)
 
     whole, into = end - begin, rounds - there(begin)
     # Requests in their first round are in `active` and `held` too: one request and s + 1 tokens.
@@ -162,13 +168,5 @@ def _work_until(inst: Instance, sched: Schedule, rounds: np.ndarray) -> _Work:
     )
 
 
-def _triangular(count: np.ndarray) -> np.ndarray:
+def _triangular(count: Any) -> Any:
     return count * (count + 1) // 2
-
-
-def _last_before(begin: np.ndarray, rounds: np.ndarray) -> np.ndarray:
-    """Index in its ascending row of the last ``begin < round``, -1 where there is none."""
-    row = np.arange(len(begin))[:, None]
-    apart = row << 32  # rows laid end to end stay ascending, for one search over all of them
-    begun = np.searchsorted((begin + apart).ravel(), (rounds + apart).ravel())
-    return begun.reshape(rounds.shape) - row * begin.shape[-1] - 1

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsched._lib.arrays import masked, namespace, refuse_traced
 from jaxsched._lib.errors import MAX_INT32, InputError, first_true, index_text, wrong_shape
 from jaxsched._lib.files import load_arrays, save_arrays
 from jaxsched._lib.pytree import exported, pytree
@@ -56,6 +57,8 @@ class Instance(Batched):
     def from_lengths(cls, prompt_tokens: Any, output_tokens: Any, *, kv_capacity: Any) -> Instance:
         """Build an instance from request lengths, checking every value on the host.
 
+        Inside ``jit`` or ``vmap``, where there are no values yet, it raises.
+
         Args:
           prompt_tokens: integers >= 1, ``[n]`` for one instance or ``[.., n]`` for several.
           output_tokens: integers >= 1, the same shape.
@@ -65,16 +68,22 @@ class Instance(Batched):
           The instance; every request is real.
 
         Raises:
-          ValueError: a length is not an integer >= 1, a request cannot fit the cache even
-            alone, shapes disagree, there are no requests, or one instance's outputs sum to
-            2^31 - 1 tokens or more (its rounds could not be counted in int32). The message
-            names field, position and value.
+          TypeError: an argument is traced.
+          ValueError: a length is not an integer >= 1, a request cannot
+            fit the cache even alone, shapes disagree, there are no requests, or one instance's
+            outputs sum to 2^31 - 1 tokens or more (its rounds could not be counted in int32).
+            The message names field, position and value.
 
         Example:
           >>> import jaxsched as js
           >>> js.Instance.from_lengths([[3, 1], [2, 2]], [[2, 4], [1, 1]], kv_capacity=[8, 5])
           Instance(leading=(2,), n=2, kv_capacity=5..8)
         """
+        refuse_traced(
+            "from_lengths checks values",
+            "build the instance outside, or js.Instance(...) from arrays you trust",
+            (prompt_tokens, output_tokens, kv_capacity),
+        )
         prompt = whole_numbers("prompt_tokens", prompt_tokens)
         return _validated(
             prompt,
@@ -178,14 +187,16 @@ class Instance(Batched):
         )
 
 
-def exact_volume(inst: Instance) -> np.ndarray:
+def exact_volume(inst: Instance) -> Any:
     r"""Memory times time of each request, :math:`s o + o (o + 1) / 2`, int64 ``[.., n]``.
 
-    Padding takes 0. One instance's volumes sum to at most :math:`M \sum o < 2^{62}`.
+    Padding takes 0. One instance's volumes sum to at most :math:`M \sum o < 2^{62}`. With jax
+    arrays it needs ``enable_x64``.
     """
-    prompt = np.asarray(inst.prompt_tokens, np.int64)
-    output = np.asarray(inst.output_tokens, np.int64)
-    return np.where(inst.is_real, prompt * output + output * (output + 1) // 2, 0)
+    xp = namespace(inst.prompt_tokens)
+    prompt, output = inst.prompt_tokens.astype(xp.int64), inst.output_tokens.astype(xp.int64)
+    half = output * (output + 1) >> 1  # numpy divides several times as slowly
+    return masked(prompt * output + half, inst.is_real, 0)
 
 
 def request_table(is_real: Any, *, kv_capacity: Any = None, **columns: Any) -> pd.DataFrame:

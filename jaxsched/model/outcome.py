@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsched._lib.arrays import in_jax, namespace, on_host
 from jaxsched._lib.pytree import exported, pytree, static
 from jaxsched._lib.shown import are_numbers, leaves_text, shape_text, summary_html, text_html
 from jaxsched.model.batch import Batched
@@ -85,11 +88,11 @@ class Outcome(Batched):
         Args:
           inst: the instance, ``[.., n]``.
           sched: its schedule.
-          clock: the length of each round; None counts rounds, and may be traced.
+          clock: the length of each round; None counts rounds.
 
         Returns:
-          The outcome: float64 seconds, NaN for padding and where an instance was not scheduled,
-          or int32 rounds.
+          The outcome: float64 seconds whatever jax's width, NaN for padding and where an
+          instance was not scheduled, or int32 rounds.
 
         Example:
           >>> import jaxsched as js
@@ -99,20 +102,32 @@ class Outcome(Batched):
           >>> js.Outcome.from_schedule(inst, sched, clock).completion_s.tolist()
           [2.0, 5.0]
         """
-        array = np if isinstance(sched.start, np.ndarray) else jnp  # stay where the schedule is
-        shape = inst.is_real.shape
-        rounds = sched.start, sched.start + array.int32(1), sched.completion
-        times, unit = rounds, "rounds"
-        if clock is not None:
-            whole = np.concatenate([np.where(inst.is_real, each, -1) for each in rounds], axis=-1)
-            times, unit = np.split(clock.seconds(inst, sched, whole), 3, axis=-1), "s"
+        if clock is None:
+            xp = namespace(sched.start)  # stay where the schedule is
+            times = sched.start, sched.start + xp.int32(1), sched.completion
+            return cls._of_backlog(inst, sched, times, "rounds")
+        if not in_jax(inst, sched, clock):
+            inst, sched = on_host((inst, sched))
+        xp = namespace(sched.start)
+        with jax.enable_x64(True):
+            times = sched.start, sched.start + xp.int32(1), sched.completion
+            rounds = xp.concatenate([xp.where(inst.is_real, each, -1) for each in times], axis=-1)
+            seconds = xp.split(clock.seconds(inst, sched, rounds), 3, axis=-1)
+            return cls._of_backlog(inst, sched, seconds, "s")
+
+    @classmethod
+    def _of_backlog(
+        cls, inst: Instance, sched: Schedule, times: Sequence[Any], unit: TimeUnit
+    ) -> Outcome:
+        xp, shape = namespace(sched.start), inst.is_real.shape
+        first_scheduled, first_token, completion = times
         return cls(
-            arrival=array.zeros_like(times[0]) if clock is None else np.zeros_like(times[0]),
-            first_scheduled=times[0],
-            first_token=times[1],
-            completion=times[2],
-            num_preemptions=array.zeros(shape, array.int32),
-            status=array.broadcast_to(sched.status[..., None], shape),
+            arrival=xp.zeros_like(completion),
+            first_scheduled=first_scheduled,
+            first_token=first_token,
+            completion=completion,
+            num_preemptions=xp.zeros(shape, xp.int32),
+            status=xp.broadcast_to(sched.status[..., None], shape),
             is_real=inst.is_real,
             time_unit=unit,
         )

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsched._lib.arrays import refuse_traced
 from jaxsched._lib.errors import MAX_INT32, reject, wrong_shape
 from jaxsched._lib.files import load_arrays, save_arrays
 from jaxsched._lib.pytree import exported, pytree
@@ -108,6 +109,12 @@ class Requests(Batched):
           >>> reqs.ttft_slo_s.tolist()
           [0.5, 0.5]
         """
+        refuse_traced(
+            "from_arrays checks values",
+            "build the requests outside, or js.Requests(...) from arrays you trust",
+            (arrival_s, prompt_tokens, output_tokens, predicted_output_tokens),
+            (priority, client, ttft_slo_s, tpot_slo_s),
+        )
         arrival = real_numbers("arrival_s", arrival_s)
         return _validated(
             arrival_s=arrival,

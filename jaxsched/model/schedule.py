@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsched._lib.arrays import refuse_traced
 from jaxsched._lib.errors import first_true, in_instance, reject, wrong_dtype, wrong_shape
 from jaxsched._lib.files import load_arrays, save_arrays
 from jaxsched._lib.pytree import exported, pytree
@@ -101,8 +102,9 @@ class Schedule(Batched):
           The schedule with ``completion = start + output_tokens`` and status OK.
 
         Raises:
-          ValueError: shapes disagree, or a real request's start is not a whole round >= 0
-            that lets it complete before round 2^31 - 1.
+          TypeError: an argument is traced.
+          ValueError: shapes disagree, or a real request's start is not
+            a whole round >= 0 that lets it complete before round 2^31 - 1.
 
         Example:
           >>> import jaxsched as js
@@ -110,6 +112,11 @@ class Schedule(Batched):
           >>> js.Schedule.from_starts(inst, [0, 1]).completion.tolist()
           [2, 5]
         """
+        refuse_traced(
+            "from_starts checks values",
+            "build the schedule outside, or js.Schedule(...) from arrays you trust",
+            (inst, start),
+        )
         real = np.asarray(inst.is_real)
         rounds = np.asarray(start)
         if rounds.shape != real.shape:

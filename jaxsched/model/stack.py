@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsched._lib.arrays import refuse_traced
 from jaxsched._lib.errors import InputError
 from jaxsched.model.instance import Instance
 from jaxsched.model.requests import Requests
@@ -44,6 +45,7 @@ def stack(instances: Sequence[T]) -> T:
       >>> js.stack([one, two]).is_real.tolist()
       [[True, True], [True, False]]
     """
+    refuse_traced("stack pads on the host", "call it outside", instances)
     if not instances:
         raise ValueError("stack needs at least one instance")
     first = instances[0]

@@ -1,37 +1,61 @@
-"""Tokens held over time, as pieces that are linear in the round (host, int64)."""
+"""Tokens held over time, as pieces that are linear in the round (int64)."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
+from jaxsched._lib.arrays import masked, namespace
+from jaxsched.model.instance import MAX_INT32, Instance
 
-from jaxsched.model.instance import Instance
+# An event is one number: its round, less the middle one, above 33 bits of tokens with a sign.
+_MIDDLE_ROUND, _TOKEN_BITS = 2**30, 33
+_HALF = 2 ** (_TOKEN_BITS - 1)
+_ZERO = _HALF - _MIDDLE_ROUND * 2**_TOKEN_BITS  # round 0, no tokens
 
 
 class Events(NamedTuple):
-    """The starts and completions of each instance in order of time.
+    """The starts and completions of each instance in order of time, ``[.., 2n]``.
+
+    Padding comes and goes behind all others, in round ``2^31 - 1``.
 
     Attributes:
-      time: int64 ``[.., 2n]`` rounds, ascending.
-      order: int64 ``[.., 2n]``; below n the start of that request, from n on the completion of
-        request ``order - n``.
+      time: int64 rounds, ascending.
+      change: int64, 1 at a start, -1 at a completion.
+      signed_tokens: int64, the prompt at a start, less prompt and output at a completion.
     """
 
-    time: np.ndarray
-    order: np.ndarray
-
-    def running_total(self, at_start: np.ndarray, at_completion: np.ndarray) -> np.ndarray:
-        """Sum of the changes ``[.., n]`` made by this and all earlier events, ``[.., 2n]``."""
-        changes = np.concatenate([at_start, at_completion], axis=-1)
-        return np.cumsum(np.take_along_axis(changes, self.order, axis=-1), axis=-1)
+    time: Any
+    change: Any
+    signed_tokens: Any
 
 
-def events_in_order(start: Any, completion: Any) -> Events:
-    """Sort starts and completions ``[.., n]`` by time."""
-    times = np.concatenate([start, completion], axis=-1).astype(np.int64)
-    order = np.argsort(times, axis=-1, kind="stable")
-    return Events(np.take_along_axis(times, order, axis=-1), order)
+def events_in_order(inst: Instance, start: Any, completion: Any) -> Events:
+    """Sort starts and completions by time, completions first.
+
+    Round and tokens are one number to sort by, since to sort an order and follow it takes
+    several times as long.
+
+    Args:
+      inst: the instance, ``[.., n]``.
+      start: rounds ``[.., n]`` from 0 to ``2^31 - 1``.
+      completion: rounds ``[.., n]``, likewise.
+    """
+    xp = namespace(inst.prompt_tokens)
+    prompt, output = (each.astype(xp.int64) for each in (inst.prompt_tokens, inst.output_tokens))
+
+    def packed(time: Any, signed_tokens: Any, if_padding: int) -> Any:
+        number = time.astype(xp.int64) * 2**_TOKEN_BITS + (signed_tokens + _ZERO)
+        latest = MAX_INT32 * 2**_TOKEN_BITS + _ZERO
+        return masked(number, inst.is_real, latest + if_padding)
+
+    numbers = packed(start, prompt, 1), packed(completion, -(prompt + output), -1)
+    number = xp.sort(xp.concatenate(numbers, axis=-1), axis=-1)
+    signed_tokens = (number & (2**_TOKEN_BITS - 1)) - _HALF
+    return Events(
+        time=(number >> _TOKEN_BITS) + _MIDDLE_ROUND,
+        change=xp.sign(signed_tokens),
+        signed_tokens=signed_tokens,
+    )
 
 
 class UsagePieces(NamedTuple):
@@ -42,34 +66,29 @@ class UsagePieces(NamedTuple):
     ``[.., 2n]`` in order of time; pieces with ``begin == end`` contain no round.
     """
 
-    begin: np.ndarray
-    end: np.ndarray
-    base: np.ndarray
-    slope: np.ndarray
+    begin: Any
+    end: Any
+    base: Any
+    slope: Any
 
     @property
-    def tokens_at_end(self) -> np.ndarray:
-        """Tokens held in the last round of each piece, its most; 0 for a piece of no rounds."""
-        return np.where(self.end > self.begin, self.base + self.slope * self.end, 0)
+    def tokens_at_end(self) -> Any:
+        """Tokens held in the last round of each piece, its most.
+
+        A piece of no rounds stands for a part of those active at once in a round before or
+        behind it, so it has no more than these.
+        """
+        return self.base + self.slope * self.end
 
 
-def usage_pieces(
-    inst: Instance, start: Any, completion: Any, events: Events | None = None
-) -> UsagePieces:
-    """Cut memory use at every start and completion; padding holds nothing.
-
-    Args:
-      inst: the instance, ``[.., n]``.
-      start: rounds ``[.., n]``.
-      completion: rounds ``[.., n]``.
-      events: :func:`events_in_order` of them, where the caller has it already.
-    """
-    events = events_in_order(start, completion) if events is None else events
-    offset = np.asarray(inst.prompt_tokens, np.int64) - np.asarray(start, np.int64)
-    offset = np.where(inst.is_real, offset, 0)
-    count = np.asarray(inst.is_real, np.int64)
-
+def usage_pieces(events: Events) -> UsagePieces:
+    """Cut memory use at every start and completion; padding holds nothing."""
+    xp = namespace(events.time)
     begin = events.time
-    end = np.concatenate([begin[..., 1:], begin[..., -1:]], axis=-1)
-    base = events.running_total(offset, -offset)
-    return UsagePieces(begin, end, base, slope=events.running_total(count, -count))
+    return UsagePieces(
+        begin=begin,
+        end=xp.concatenate([begin[..., 1:], begin[..., -1:]], axis=-1),
+        # s - p comes at a start, and goes at a completion, of s + o tokens in round p + o.
+        base=xp.cumsum(events.signed_tokens - events.change * begin, axis=-1),
+        slope=xp.cumsum(events.change, axis=-1),
+    )

@@ -9,8 +9,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 
+from jaxsched._lib.arrays import refuse_traced
 from jaxsched.engine.contract import Rule
 from jaxsched.model.instance import Instance
 
@@ -91,11 +91,11 @@ def rule_name(rule: Rule | str) -> str:
 
 def require_concrete(name: str, inst: Instance) -> None:
     """Raise if ``inst`` is being traced, where a host rule cannot follow."""
-    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(inst)):
-        raise TypeError(
-            f"host rule {name!r} needs concrete numbers and cannot run inside jax.jit or "
-            "jax.vmap; call js.prioritize(inst, rule) outside and pass the priorities in"
-        )
+    refuse_traced(
+        f"host rule {name!r} needs concrete numbers",
+        "call js.prioritize(inst, rule) outside and pass the priorities in",
+        inst,
+    )
 
 
 def require_priorities(name: str, priority: Any, num_requests: int) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 
+from jaxsched._lib.arrays import refuse_traced
 from jaxsched._lib.chunks import device_chunk_size, map_device_chunks
 from jaxsched._lib.devices import Device, MappedProgram, is_cpu, local_devices
 from jaxsched._lib.errors import InputError, integer, wrong_shape
@@ -136,8 +136,7 @@ def improve(
       Kirkpatrick, Gelatt, Vecchi, *Optimization by Simulated Annealing*, Science 220, 1983. Moves,
       temperatures and selection are ours.
     """
-    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((inst, start))):
-        raise TypeError("improve needs concrete numbers and cannot run inside jax.jit or jax.vmap")
+    refuse_traced("improve looks at values", "call it outside", (inst, start))
     num_steps = integer("num_steps", num_steps)
     inst = jax.tree.map(np.asarray, inst)
     server = backlog_server(inst, discipline, admission, max_num_seqs)

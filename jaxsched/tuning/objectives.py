@@ -12,8 +12,6 @@ from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.core import Tracer
 
 from jaxsched._lib.registry import Registry
 from jaxsched.model.clock import LinearClock
@@ -151,15 +149,7 @@ def _latency(inst: Instance, out: Outcome | Schedule, clock: LinearClock | None)
 
 
 def _seconds(inst: Instance, out: Outcome, clock: LinearClock) -> jax.Array:
-    """Seconds ``[.., n]``: clocks count exactly, in integers that jax lacks, so on the host."""
-
-    def on_host(*args: Any) -> np.ndarray:
-        inst, start, completion, status = jax.tree.map(np.asarray, args)
-        sched = Schedule(start=start, completion=completion, status=status[..., 0])
-        return clock.seconds(inst, sched, completion).astype(np.float32)
-
-    args = inst, out.first_scheduled, out.completion, out.status
-    if not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(args)):
-        return jnp.asarray(on_host(*args))
-    shape = jax.ShapeDtypeStruct(inst.prompt_tokens.shape, jnp.float32)
-    return jax.pure_callback(on_host, shape, *args, vmap_method="broadcast_all")
+    """Seconds ``[.., n]``, counted exactly and then rounded to float32."""
+    sched = Schedule(out.first_scheduled, out.completion, out.status[..., 0])
+    seconds = clock.seconds(inst, sched, out.completion)
+    return jnp.asarray(seconds.astype(jnp.float32))

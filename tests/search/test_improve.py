@@ -234,5 +234,5 @@ def test_a_search_goes_on_only_where_it_fits():
 
 def test_tracers_are_refused():
     inst = js.Instance.from_lengths([3, 1], [2, 4], kv_capacity=8)
-    with pytest.raises(TypeError, match="cannot run inside jax"):
+    with pytest.raises(TypeError, match="cannot run inside jit"):
         jax.jit(lambda inst: improve(inst, "fcfs", num_steps=1, key=KEY).priority)(inst)

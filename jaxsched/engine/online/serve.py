@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 from jax.core import Tracer
 
+from jaxsched._lib.arrays import is_traced
 from jaxsched._lib.chunks import map_device_chunks
 from jaxsched._lib.devices import Device, MappedProgram, local_devices, num_cores
 from jaxsched._lib.errors import InputError
@@ -56,7 +57,7 @@ def serve_on(
         arrivals, limits, choices = given_to_kernel(
             server, reqs, priority, max_steps, victim_number
         )
-        if _is_traced((arrivals, limits)):
+        if is_traced(arrivals, limits):
             served = serve_streams(*lax.stop_gradient((arrivals, limits)), choices)
         elif is_resident(arrivals):
             shape = limits.block_size.shape, reqs.is_real.shape[-1]
@@ -86,7 +87,7 @@ def record_on(
         arrivals, limits, choices = given_to_kernel(
             server, reqs, priority, max_steps, victim_number
         )
-        if _is_traced(arrivals) or limits.block_size.shape:
+        if is_traced(arrivals) or limits.block_size.shape:
             raise InputError(
                 "record",
                 True,
@@ -115,15 +116,11 @@ def given_to_kernel(
     choices = _choices(server, "fcfs" if priority is None else "priority", n)
     if victim_number is not None:
         choices = choices._replace(victim="by_number")
-    array = jnp if _is_traced((arrivals, limits)) or is_resident(reqs) else np
+    array = jnp if is_traced(arrivals, limits) or is_resident(reqs) else np
     limits = jax.tree.map(lambda leaf: array.broadcast_to(leaf, leading), limits)
     most_running = array.minimum(limits.most_running, array.int32(choices.slots))
     arrivals = jax.tree.map(lambda leaf: array.broadcast_to(leaf, (*leading, n)), arrivals)
     return arrivals, limits._replace(most_running=most_running), choices
-
-
-def _is_traced(tree: Any) -> bool:
-    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(tree))
 
 
 def _limits(server: Server, reqs: Requests, max_steps: int | None) -> Limits:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxsched._lib.arrays import refuse_traced
 from jaxsched._lib.errors import InputError, wrong_shape
 from jaxsched.model.outcome import Outcome
 from jaxsched.model.requests import Requests
@@ -84,6 +85,7 @@ def verify_service(
       >>> js.verify_service(reqs, js.Server(kv_capacity=64, block_size=4), out, log).violation
       'step 0 has step_free_mid 2; its events come to 11'
     """
+    refuse_traced("verify_service looks at values", "call it outside", (reqs, out, server, log))
     reqs, out, server = (jax.tree.map(np.asarray, each) for each in (reqs, out, server))
     _require_one_stream(reqs, require_numbers(server), out)
     record = ServiceLog.from_columns(log)

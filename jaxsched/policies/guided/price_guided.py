@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from jaxsched._lib.arrays import on_host
 from jaxsched.bounds import price
 from jaxsched.model.instance import Instance, exact_volume
 from jaxsched.policies._rule import HostRule, host_rule
@@ -44,7 +45,7 @@ def price_guided(num_steps: int = 300, tolerance: float = 3e-4, num_blocks: int 
             num_blocks=num_blocks,
             progress=False,
         )
-        pairs = np.stack([bound.best_starts.astype(np.int64), exact_volume(inst)])
+        pairs = np.stack([bound.best_starts.astype(np.int64), exact_volume(on_host(inst))])
         _, rank = np.unique(pairs, axis=1, return_inverse=True)
         return rank.reshape(-1)
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import jax
 import numpy as np
 
+from jaxsched._lib.arrays import refuse_traced
 from jaxsched._lib.errors import InputError, choice, integer
 from jaxsched._lib.progress import progress_bar
 from jaxsched._lib.words import counted
@@ -110,6 +111,7 @@ def plan_capacity(
       >>> plan.bound_capacity, round(plan.saved()["smallest_volume"], 2)
       (9, 0.25)
     """
+    refuse_traced("plan_capacity looks at values", "call it outside", inst)
     goal = _checked_target(target, vary, clock)
     _check_options(vary, bound, tolerance, max_num_seqs)
     inst = jax.tree.map(np.asarray, inst)

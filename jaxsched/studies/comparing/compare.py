@@ -12,12 +12,12 @@ import jax
 import numpy as np
 
 from jaxsched import bounds
+from jaxsched._lib.arrays import on_host, refuse_traced
 from jaxsched._lib.chunks import (
     INSTANCES_PER_HOST_CHUNK,
     REQUESTS_PER_CHUNK,
     filled,
     map_chunks,
-    map_instances,
 )
 from jaxsched._lib.errors import in_instance, wrong_shape
 from jaxsched._lib.progress import progress_bar
@@ -105,6 +105,11 @@ def compare(
       >>> round(comparison.change("mean_latency_rounds")["smallest_volume"].mean, 3)
       -0.167
     """
+    refuse_traced(
+        "compare looks at values",
+        "call it outside, or simulate and js.metrics.summary inside",
+        inst,
+    )
     named = named_rules(rules)
     if baseline is not None and baseline not in named:
         raise not_among_rules(baseline, named)
@@ -226,7 +231,7 @@ def _metrics_of_schedule(
             f"{verdict.first_violated_round[index]}{in_instance(index)}; expected at most the "
             f"capacity of {verdict.kv_capacity[index]}"
         )
-    return map_instances(measure, inst, sched)
+    return on_host(measure(inst, sched))
 
 
 def _chunk_size(rule: Rule, num_instances: int, num_requests: int) -> int:
