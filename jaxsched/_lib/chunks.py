@@ -20,6 +20,7 @@ from jax.core import eval_context
 
 from jaxsched._lib.arrays import in_jax, is_traced, on_host
 from jaxsched._lib.devices import Device, config, is_cpu, local_devices, num_cores
+from jaxsched._lib.instances import on_each_device
 
 # Memory, beside the trees that are given and returned: what a chunk on the host holds at most, a
 # call on each device of a CPU (and as many calls run as there are cores), one on an accelerator.
@@ -164,11 +165,11 @@ def _map_in_jax(
     n: int,
 ) -> Any:
     trees, shared = jax.tree.map(jnp.asarray, (trees, shared))
-    program, size = _keeping_order(function), math.prod(leading)
+    program, size = _program(function), math.prod(leading)
     if not is_traced(trees, shared):
         program = _jitted(function)
         size = max(1, _accelerator_bytes(local_devices()[0]) // (_JAX_BYTES_PER_REQUEST * n))
-    parts = [program(*chunk, *shared) for chunk in _chunks(trees, leading, size)]
+    parts = [program(chunk, shared) for chunk in _chunks(trees, leading, size)]
     whole = parts[0] if len(parts) == 1 else jax.tree.map(lambda *of: jnp.concatenate(of), *parts)
     whole = jax.tree.map(lambda leaf: leaf.reshape(*leading, *leaf.shape[1:]), whole)
     return dict(whole) if isinstance(whole, OrderedDict) else whole
@@ -176,17 +177,15 @@ def _map_in_jax(
 
 @functools.cache
 def _jitted(function: Callable[..., Any]) -> Callable[..., Any]:
-    return jax.jit(_keeping_order(function))
+    return jax.jit(_program(function))
 
 
-def _keeping_order(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Have jax keep the order of a dict, whose keys it would sort."""
-
+def _program(function: Callable[..., Any]) -> Callable[[Any, Any], Any]:
     def ordered(*args: Any) -> Any:
-        result = function(*args)
+        result = function(*args)  # jax would sort the keys of a dict
         return OrderedDict(result) if isinstance(result, dict) else result
 
-    return ordered
+    return functools.partial(on_each_device, ordered, 1)
 
 
 def host_chunk_size(n: int) -> int:

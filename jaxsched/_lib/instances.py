@@ -59,13 +59,7 @@ def over_instances(program: Callable[..., Any]) -> Callable[..., Any]:
         return split, jax.tree.map(lambda _: True, split)
 
     def traced(num_leading: int, *trees: Any) -> Any:
-        placement = _explicit_placement(num_leading, trees)
-        if placement is not None:
-            here = jax.tree.map(lambda leaf: jax.sharding.reshard(leaf, placement), trees)
-            run = functools.partial(flat, num_leading)
-            mesh, spec = placement.mesh, placement.spec
-            return jax.shard_map(run, mesh=mesh, in_specs=spec, out_specs=spec)(*here)
-        return flat(num_leading, *trees)
+        return on_each_device(functools.partial(flat, num_leading), num_leading, trees)
 
     def flat(num_leading: int, *trees: Any) -> Any:
         leading = jax.tree.leaves(trees)[0].shape[:num_leading]
@@ -78,6 +72,33 @@ def over_instances(program: Callable[..., Any]) -> Callable[..., Any]:
             return jax.tree.map(lambda leaf: leaf.reshape(*leading, *leaf.shape[1:]), result)
 
     return jax.jit(traced, static_argnums=0)
+
+
+def on_each_device(
+    program: Callable[..., Any], num_leading: int, trees: Any, shared: Any = ()
+) -> Any:
+    """Call a traced program; if types say where instances are, on each device with its own.
+
+    Args:
+      program: of the trees and then of what is shared.
+      num_leading: axes of the instances.
+      trees: a tuple of pytrees with these axes.
+      shared: a tuple of pytrees that every device gets whole.
+
+    Returns:
+      What the program returns, with the instances' axes.
+    """
+
+    def here(trees: Any, shared: Any) -> Any:
+        with varying_like((trees, shared)):
+            return program(*trees, *shared)
+
+    placement = _explicit_placement(num_leading, trees)
+    if placement is None:
+        return here(trees, shared)
+    placed = jax.tree.map(lambda leaf: jax.sharding.reshard(leaf, placement), trees)
+    mesh, spec = placement.mesh, placement.spec
+    return jax.shard_map(here, mesh=mesh, in_specs=(spec, P()), out_specs=spec)(placed, shared)
 
 
 def _as_wide_as(trees: Any) -> Any:

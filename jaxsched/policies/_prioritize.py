@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsched._lib.instances import on_each_device
 from jaxsched.model.instance import Instance
 from jaxsched.policies._rule import (
     HostRule,
@@ -75,7 +77,17 @@ def prioritize(inst: Instance, rule: Rule | str) -> jax.Array:
     return _map_function(rule, inst)
 
 
-def _map_pure(rule: Rule, inst: Instance) -> jax.Array:
+@functools.partial(jax.jit, static_argnums=0)
+def _map_function(rule: Rule, inst: Instance) -> jax.Array:
+    return on_each_device(functools.partial(_mapped, rule=rule), inst.kv_capacity.ndim, (inst,))
+
+
+@jax.jit
+def _map_pytree(rule: Rule, inst: Instance) -> jax.Array:
+    return on_each_device(_mapped, inst.kv_capacity.ndim, (inst,), (rule,))
+
+
+def _mapped(inst: Instance, rule: Rule) -> jax.Array:
     def priorities(one: Instance) -> jax.Array:
         try:
             priority = rule(one)
@@ -91,10 +103,6 @@ def _map_pure(rule: Rule, inst: Instance) -> jax.Array:
     for _ in np.shape(inst.kv_capacity):
         priorities = jax.vmap(priorities)
     return priorities(inst)
-
-
-_map_function = jax.jit(_map_pure, static_argnums=0)
-_map_pytree = jax.jit(_map_pure)
 
 
 def _map_on_host(rule: HostRule, inst: Instance) -> jax.Array:

@@ -147,6 +147,21 @@ def on_accelerators(compute, given):
     return found
 
 
+def rules_and_metrics_on_meshes(compute, given):
+    """A rule, a schedule and its metrics, in one program and one after the other."""
+
+    def total_latency(inst):
+        sched = js.simulate(inst, js.prioritize(inst, "smallest_volume"))
+        return js.metrics.summary(inst, sched)["total_latency_rounds"].astype(np.float32)
+
+    expected = total_latency(INST)
+    for kind in (AxisType.Explicit, AxisType.Auto):
+        (inst,) = placed((INST,), kind)
+        for found in (total_latency(inst), jax.jit(total_latency)(inst)):
+            np.testing.assert_array_equal(np.asarray(found), expected)
+    return compute(*given)
+
+
 def export_to_disk_and_back(compute, given):
     there = jax.export.export(jax.jit(compute))(*given).serialize()
     return jax.export.deserialize(there).call(*given)
@@ -177,6 +192,7 @@ CHECKS = (
     sharded_arrays_of_explicit_axes,
     donated,
     on_accelerators,
+    rules_and_metrics_on_meshes,
     export_to_disk_and_back,
     gradient_is_zero,
 )
