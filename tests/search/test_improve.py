@@ -108,6 +108,7 @@ def test_padding_comes_last_and_changes_nothing(backlogs):
     np.testing.assert_array_equal(alone.history, found.history[1])
 
 
+@pytest.mark.slow
 def test_an_instance_gets_the_same_in_any_batch(backlogs):
     options = {"num_steps": 300, "num_chains": 3, "key": KEY}
     found = improve(backlogs, "fcfs", **options)
@@ -125,7 +126,8 @@ def test_an_instance_gets_the_same_in_any_batch(backlogs):
     np.testing.assert_array_equal(spread.priority.reshape(8, 5, 24)[5], found.priority)
 
 
-@pytest.mark.parametrize("num_chains", [1, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("num_chains", [1, 3])
 def test_a_search_that_goes_on_equals_one_without_a_pause(backlogs, num_chains):
     whole = improve(backlogs, "fcfs", num_steps=8400, num_chains=num_chains, key=KEY)
     part = improve(backlogs, "fcfs", num_steps=4096, num_chains=num_chains, key=KEY)

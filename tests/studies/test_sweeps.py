@@ -154,6 +154,7 @@ def test_another_grid_does_not_mix_with_old_shards(finished):
             js.run_sweep({**GRID, **change}, finished)
 
 
+@pytest.mark.slow
 def test_moments_kept_are_those_of_the_instances(tmp_path):
     # 22,000 instances of 12 requests are two shards.
     grid = {**GRID, "workloads": ["chat"], "kv_capacity": [4200], "num_instances": 22_000}

@@ -141,6 +141,7 @@ def test_takes_any_optimizer(optimizer):
     assert found.history.train[-1] < found.history.train[0]
 
 
+@pytest.mark.slow
 def test_the_default_estimator_tunes_a_linear_rule_to_the_volume_rule():
     rule = toy.Tilted(weights=jnp.array([0.0, -1.0]))
     found = js.tune(rule, TRAIN, HELD_OUT, KEY, steps=60)
