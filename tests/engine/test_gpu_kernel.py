@@ -138,7 +138,7 @@ def test_long_backlogs_in_the_form_that_a_gpu_runs(rule):
 def test_instances_that_run_more_than_fit_the_slots_are_scheduled_all_the_same():
     inst, priority = random_instances(np.random.default_rng(3), 64, 24)
     queues, order = queued(inst, priority)
-    exact = functools.partial(exact_start_rounds, "look_ahead", compiler="interpreter")
+    exact = functools.partial(exact_start_rounds, "interpreter", "look_ahead")
     start = jax.jit(functools.partial(exact, most_slots=8))(queues)
     sched = js.simulate(inst, priority)
     assert (most_running(sched, inst) > 8).any()

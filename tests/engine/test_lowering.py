@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jaxsched as js
-from jaxsched.engine.offline.gpu import dispatch
+from jaxsched.engine.gpu import operation
 from jaxsched.engine.order import order_by_digits, order_by_pairs
 from tests.house.test_lazy_names import printed
 
@@ -98,8 +98,8 @@ def test_gradients_pass_a_simulation_by(backlogs):
 
 
 def test_a_version_that_was_not_tested_has_no_kernel_and_says_so(backlogs, monkeypatch):
-    monkeypatch.setattr(dispatch, "version", lambda name: "0.99.1")
-    with pytest.warns(UserWarning, match=r"jax 0.99.1 was not tested with jaxsched's GPU kernel"):
+    monkeypatch.setattr(operation, "version", lambda name: "0.99.1")
+    with pytest.warns(UserWarning, match=r"jax 0.99.1 was not tested with jaxsched's GPU kernels"):
         assert custom_calls(simulated(), backlogs, ("cuda",)) == set()
 
 

@@ -14,8 +14,9 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 
 from jaxsched.engine.contract import Queues
+from jaxsched.engine.gpu.operation import Compiler
 from jaxsched.engine.offline.gpu.body import Form, place_requests
-from jaxsched.engine.offline.gpu.refs import Compiler, Limits, Refs
+from jaxsched.engine.offline.gpu.refs import Limits, Refs
 
 
 def start_rounds(

@@ -7,12 +7,9 @@ whole arrays. Nothing else differs for the body.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
-
-#: Who takes the body of the kernel.
-Compiler = Literal["triton", "mosaic_gpu", "interpreter"]
 
 
 class Limits(NamedTuple):

@@ -1,0 +1,1 @@
+"""Operations of jax that are one kernel on an NVIDIA GPU."""
