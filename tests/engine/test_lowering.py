@@ -71,20 +71,35 @@ def test_one_module_for_several_platforms(backlogs):
     assert custom_calls(simulated(), backlogs, ("cpu", *ACCELERATORS)) == {TRITON}
 
 
+@pytest.fixture(scope="module")
+def streams():
+    return js.Requests.from_arrays(np.zeros((2, 8)), np.ones((2, 8)), np.ones((2, 8)))
+
+
+def served(**settings):
+    server = js.servers.get("llama3.1_8b_h100").replace(**settings)
+    return lambda reqs: js.serve(reqs, server).completion
+
+
 @pytest.mark.parametrize("platform", ACCELERATORS)
 @pytest.mark.parametrize(
-    "settings",
+    ("settings", "has_kernel"),
     [
-        pytest.param({}, id="quick"),
-        pytest.param({"victim": "longest_remaining"}, id="general", marks=pytest.mark.slow),
+        pytest.param({}, True, id="quick"),
+        pytest.param({"policy": "priority"}, True, id="by rank", marks=pytest.mark.slow),
+        pytest.param({"victim": "longest_remaining"}, False, id="general", marks=pytest.mark.slow),
     ],
 )
-def test_serving(platform, settings):
-    reqs = js.Requests.from_arrays(np.zeros((2, 8)), np.ones((2, 8)), np.ones((2, 8)))
-    server = js.servers.get("llama3.1_8b_h100").replace(**settings)
-    assert (
-        custom_calls(lambda reqs: js.serve(reqs, server).completion, (reqs,), (platform,)) == set()
-    )
+def test_serving(streams, platform, settings, has_kernel):
+    calls = custom_calls(served(**settings), (streams,), (platform,))
+    assert calls == ({TRITON} if has_kernel and platform == "cuda" else set())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compiler", ["mosaic_gpu", "off"])
+def test_serving_has_no_kernel_but_by_triton(streams, monkeypatch, compiler):
+    monkeypatch.setenv("JAXSCHED_GPU_KERNEL", compiler)
+    assert custom_calls(served(), (streams,), ("cuda",)) == set()
 
 
 def test_gradients_pass_a_simulation_by(backlogs):
@@ -114,6 +129,7 @@ def test_no_cpu_imports_pallas():
 import sys, jax, jax.numpy as jnp, jaxsched as js
 inst = js.Instance.from_lengths([1, 2], [2, 1], kv_capacity=4)
 jax.jit(js.simulate).lower(inst, jnp.zeros(2))
+js.serve(js.Requests.from_arrays([0], [1], [1]), js.servers.get("llama3.1_8b_h100"))
 print([name for name in sys.modules if name.startswith("jax.experimental.pallas")])
 """
     assert printed(code) == "[]\n"

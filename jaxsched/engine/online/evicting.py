@@ -12,9 +12,9 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jaxsched.engine.online.lanes import choose, num_rows, put, take
+from jaxsched.engine.online.lanes import choose, put, take
 from jaxsched.engine.online.queue import set_bit
-from jaxsched.engine.online.seats import NEVER, worst
+from jaxsched.engine.online.seats import NEVER, nowhere, worst
 from jaxsched.engine.online.state import Head, Kernel, blocks_of
 from jaxsched.engine.online.together import Filling, State
 
@@ -40,7 +40,6 @@ def evict(kernel: Kernel, state: State, short: jax.Array) -> State:
     """Evict one victim in every stream that is ``short [B]``."""
     records, seats, filling = state.records, state.seats, state.filling
     size = kernel.limits.block_size
-    nowhere = num_rows(seats.end, size) - 1
     chunk, _ = chunk_of(kernel, state)
     # Those that decode have asked before.
     is_settled = state.asked <= state.free
@@ -53,7 +52,7 @@ def evict(kernel: Kernel, state: State, short: jax.Array) -> State:
     own_tier = take(kernel.streams.tier, filling.request) if kernel.is_ranked else NEVER
     goes_filling = short & (filling.known > 0) & (own_tier > key)
     goes_seat = short & ~goes_filling
-    seat = choose(goes_seat, seat, nowhere)
+    seat = choose(goes_seat, seat, nowhere(seats, size))
     request = choose(goes_filling, filling.request, take(seats.request, seat))
     request = choose(short, request, kernel.nobody)
     cached = take(kernel.streams.final, request) - take(seats.end, seat) + state.tick

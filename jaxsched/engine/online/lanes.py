@@ -4,10 +4,15 @@ Arrays are ``[rows B]``: rows of streams, flat, because the CPU compiler unrolls
 before it would vectorise them. Two ways to write: a loop over the streams, which is a handful of
 instructions each inside one compiled CPU function, and a scatter, which is one call for all
 streams everywhere else.
+
+A program of its own may also serve each stream, on a GPU. There what is ``[B]`` elsewhere is a
+scalar. Rows are a :class:`Memory`, of which single ones are loaded and stored, or slots of a vector
+in the registers of the program.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -16,8 +21,25 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxsched._lib.loops import while_loop
+from jaxsched.engine.offline.slots import take_rows
 
-Writing = Literal["loop", "scatter"]
+Writing = Literal["loop", "scatter", "store"]
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True, eq=False)
+class Memory:
+    """Rows of the one stream that a program serves; a pytree without leaves.
+
+    Stores happen where they are called, so that what is loaded afterwards is new.
+
+    Attributes:
+      ref: reference to the rows.
+      fence: called after stores, for all lanes of the warp to see what one of them has stored.
+    """
+
+    ref: Any
+    fence: Callable[[], None]
 
 
 def choose(flag: jax.Array, yes: Any, no: Any) -> Any:
@@ -34,7 +56,7 @@ def choose(flag: jax.Array, yes: Any, no: Any) -> Any:
 
 def any_of(flags: jax.Array) -> jax.Array:
     """Whether one of ``flags [B]`` holds, as a scalar."""
-    return jnp.max(flags.astype(jnp.int32)) > 0
+    return flags if flags.ndim == 0 else jnp.max(flags.astype(jnp.int32)) > 0
 
 
 def across(
@@ -51,24 +73,37 @@ def across(
     return block
 
 
-def num_rows(array: jax.Array, lanes: jax.Array) -> int:
+def num_rows(array: Any, lanes: jax.Array) -> int:
     """Rows of a flat array, given anything ``[B]``."""
-    return array.shape[0] // lanes.shape[0]
+    if isinstance(array, Memory):
+        return array.ref.shape[0]
+    return array.shape[0] // lanes.size
 
 
-def take(array: jax.Array, row: jax.Array) -> jax.Array:
+def take(array: Any, row: jax.Array) -> jax.Array:
     """``array[row[l], l]`` for every stream l, ``[B]``."""
+    if isinstance(array, Memory):
+        return array.ref[row]
+    if row.ndim == 0:
+        return jnp.sum(choose(_slots(array) == row, array, 0), dtype=array.dtype)
     return look_up(array, _flat(row))
 
 
-def look_up(array: jax.Array, places: jax.Array) -> jax.Array:
+def row_of(array: jax.Array, row: jax.Array, lanes: jax.Array) -> jax.Array:
+    """One row of all streams, ``[B]``."""
+    if lanes.ndim == 0:
+        return take(array, row)
+    return take_rows(array, row * lanes.shape[0], lanes.shape[0])
+
+
+def look_up(array: Any, places: jax.Array) -> jax.Array:
     """``array[places]``, all of which there are."""
+    if isinstance(array, Memory):
+        return array.ref[places]
     return array.at[places].get(mode="promise_in_bounds", wrap_negative_indices=False)
 
 
-def put(
-    writing: Writing, here: jax.Array, *writes: tuple[jax.Array, jax.Array, jax.Array]
-) -> list[jax.Array]:
+def put(writing: Writing, here: jax.Array, *writes: tuple[Any, jax.Array, jax.Array]) -> list[Any]:
     """Each array with ``array[row[l], l] = value[l]`` for every stream l that is ``here``.
 
     Args:
@@ -76,6 +111,11 @@ def put(
       here: bool ``[B]``. Other streams may write, too, and therefore where it does no harm.
       writes: an array, rows ``[B]`` and values ``[B]`` each; no array twice.
     """
+    if writing == "store":
+        stored = [_stored(*write) for write in writes]
+        for fence in {array.fence for array in stored if isinstance(array, Memory)}:
+            fence()
+        return stored
     places = [_flat(row) for _, row, _ in writes]
     if writing == "scatter":
         return [
@@ -105,22 +145,35 @@ def put(
     return while_loop(lambda carry: carry[0] != 0, one_stream, carry)[1]
 
 
-def once(one: jax.Array, compute: Callable[[], Any]) -> Any:
+def once(one: jax.Array | None, compute: Callable[[], Any]) -> Any:
     """Return ``compute()``, computed at this place and once.
 
     XLA would copy the computation into everything that uses a result of it, ten times over in a
     step of this engine. A loop, of which XLA cannot know that it makes one turn, keeps it whole.
 
     Args:
-      one: int32 ``[]``, 1, but no constant.
+      one: int32 ``[]``, 1, but no constant; None where another compiler is at work.
       compute: of arrays of the caller.
     """
+    if one is None:
+        return compute()
     shapes = jax.eval_shape(compute)
     start = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
     turns = jnp.zeros_like(one)
     return while_loop(
         lambda carry: carry[0] < one, lambda carry: (carry[0] + 1, compute()), (turns, start)
     )[1]
+
+
+def _stored(array: Any, row: jax.Array, value: jax.Array) -> Any:
+    if isinstance(array, Memory):
+        array.ref[row] = value
+        return array
+    return choose(_slots(array) == row, value, array)
+
+
+def _slots(vector: jax.Array) -> jax.Array:
+    return lax.iota(jnp.int32, vector.shape[0])
 
 
 def _flat(row: jax.Array) -> jax.Array:

@@ -17,14 +17,10 @@ from jax.core import Tracer
 
 from jaxsched._lib.instances import over_instances
 from jaxsched.engine.offline import one_kernel
-from jaxsched.engine.online import quick, together
 from jaxsched.engine.online.arrivals import Arrivals, Checked, checked, streams_of
-from jaxsched.engine.online.in_order import kernel as in_order
-from jaxsched.engine.online.in_order import state as in_order_state
-from jaxsched.engine.online.intervals import NUM_BUCKETS
-from jaxsched.engine.online.lanes import Writing
-from jaxsched.engine.online.queue import Waiting
-from jaxsched.engine.online.state import Choices, Kernel, Limits, Records, Streams, Totals
+from jaxsched.engine.online.gpu.dispatch import one_program_a_stream
+from jaxsched.engine.online.in_step import serve_in_step, streams_first, wide
+from jaxsched.engine.online.state import Choices, Limits, Records, Totals
 from jaxsched.model.itl import ITL_EDGES_S
 from jaxsched.model.schedule import Status
 
@@ -72,13 +68,6 @@ def serve_streams(
         return _serve(*given, choices)
 
 
-def is_quick(choices: Choices) -> bool:
-    """Whether the quick kernel serves these choices."""
-    is_vllm = choices.preemption == "recompute" and choices.victim == "by_policy"
-    is_simple = choices.is_plain and not choices.prefill_first
-    return is_vllm and is_simple and choices.admission in ("prompt", "chunk")
-
-
 @functools.cache
 def by_stream(choices: Choices) -> Callable[..., Served]:
     """Make :func:`_serve` a program of streams, with any leading axes."""
@@ -88,11 +77,11 @@ def by_stream(choices: Choices) -> Callable[..., Served]:
 @functools.partial(jax.jit, static_argnames=("choices",))
 def _serve(arrivals: Arrivals, limits: Limits, until: jax.Array, choices: Choices) -> Served:
     given = checked(arrivals, limits)
-    form = _in_groups if one_kernel.is_available else _wide
+    on_cpu = _in_groups if one_kernel.is_available else wide
     records, totals = lax.platform_dependent(
         *(given, limits, until),
-        cpu=functools.partial(form, choices),
-        default=functools.partial(_wide, choices),
+        cpu=functools.partial(on_cpu, choices),
+        default=functools.partial(one_program_a_stream, choices),
     )
     status = jnp.where(jnp.isnan(records.completion), totals.status[:, None], int(Status.OK))
     status = jnp.where(given.has_nan[:, None], int(Status.NAN_PRIORITY), status)
@@ -113,16 +102,6 @@ def _serve(arrivals: Arrivals, limits: Limits, until: jax.Array, choices: Choice
     )
 
 
-def _wide(
-    choices: Choices, given: Checked, limits: Limits, until: jax.Array
-) -> tuple[Records, Totals]:
-    """All streams in step, one call an operation."""
-    laid_out = streams_of(choices, given, limits)
-    one = jnp.minimum(jnp.max(limits.block_size), 1)
-    edges = jnp.asarray(ITL_EDGES_S)
-    return _by_stream(*_run(choices, "scatter", one, *laid_out, limits, until, edges))
-
-
 def _in_groups(
     choices: Choices, given: Checked, limits: Limits, until: jax.Array
 ) -> tuple[Records, Totals]:
@@ -138,57 +117,9 @@ def _in_groups(
         given, limits, until = part
         laid_out = streams_of(choices, given, limits)
         one = jnp.minimum(laid_out[0].prompt[0], 1)
-        run = functools.partial(_run, choices, "loop")
+        run = functools.partial(serve_in_step, choices, "loop")
         edges = jnp.asarray(ITL_EDGES_S)
-        return _by_stream(*one_kernel.as_one_kernel(run, one, *laid_out, limits, until, edges))
+        return streams_first(*one_kernel.as_one_kernel(run, one, *laid_out, limits, until, edges))
 
     parts = lax.map(group, jax.tree.map(grouped, (given, limits, until)))
     return jax.tree.map(lambda part: part.reshape(-1, *part.shape[2:])[:num_streams], parts)
-
-
-def _by_stream(records: Records, totals: Totals) -> tuple[Records, Totals]:
-    """Flat rows of streams, ``[(n + 1) B]``, to ``[B, n]``."""
-    num_streams = totals.steps.shape[0]
-
-    def back(array: jax.Array) -> jax.Array:
-        return array.reshape(-1, num_streams).T
-
-    records = jax.tree.map(lambda array: back(array)[:, :-1], records)
-    return records, totals._replace(histogram=jax.tree.map(back, totals.histogram))
-
-
-def _run(
-    choices: Choices,
-    writing: Writing,
-    one: jax.Array,
-    streams: Streams,
-    order: jax.Array,
-    waiting: Waiting | None,
-    limits: Limits,
-    until: jax.Array,
-    edges: jax.Array,
-) -> tuple[Records, Totals]:
-    """Serve to the end; to tell which tokens restarts lose, twice."""
-    num_buckets = NUM_BUCKETS if choices.has_histogram else None
-
-    def with_quick() -> together.State:
-        kernel = Kernel(streams, limits, choices, writing, edges, one)
-        state = together.initial(streams, order, waiting, limits, choices, num_buckets)
-        return quick.with_open_records(kernel, quick.advance(kernel, state, until))
-
-    def with_in_order(choices: Choices, final_run: jax.Array | None) -> in_order_state.State:
-        num_buckets = NUM_BUCKETS if choices.has_histogram else None
-        kernel = Kernel(streams, limits, choices, writing, edges, one, final_run)
-        state = in_order_state.initial(streams, order, waiting, limits, choices, num_buckets)
-        return in_order.with_open_records(kernel, in_order.advance(kernel, state, until))
-
-    if is_quick(choices):
-        state = with_quick()
-    else:
-        final_run = None
-        if choices.preemption == "restart" and choices.has_histogram:
-            first = with_in_order(choices._replace(has_histogram=False), None)
-            final_run = first.records.preemptions
-        state = with_in_order(choices, final_run)
-    busy = state.totals.busy + (state.now - state.origin)
-    return state.records, state.totals._replace(busy=busy)

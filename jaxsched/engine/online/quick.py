@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from jaxsched._lib.loops import fori_loop, while_loop
 from jaxsched.engine.online.ending import end
-from jaxsched.engine.online.lanes import any_of, choose, num_rows, put
+from jaxsched.engine.online.lanes import any_of, choose, put, row_of
+from jaxsched.engine.online.seats import NEVER, nowhere
 from jaxsched.engine.online.settling import settle
 from jaxsched.engine.online.state import Kernel
 from jaxsched.engine.online.stepping import admit, begin
@@ -39,15 +41,13 @@ def iterate(kernel: Kernel, state: State, until: jax.Array) -> State:
 def with_open_records(kernel: Kernel, state: State) -> State:
     """Write down what is known of those that have not ended, which their seats hold."""
     seats, zero = state.seats, jnp.zeros_like(state.head)
-    num_seats = num_rows(seats.end, zero) - 1
+    num_seats = nowhere(seats, zero)
 
-    def one_seat(row: jax.Array, itls: jax.Array) -> jax.Array:
-        num_streams = zero.shape[0]
+    def one_seat(row: jax.Array, itls: Any) -> Any:
         request, end, itl = (
-            lax.dynamic_slice(array, (row * num_streams,), (num_streams,))
-            for array in (seats.request, seats.end, seats.max_itl)
+            row_of(array, row, zero) for array in (seats.request, seats.end, seats.max_itl)
         )
-        is_free = end == 2**31 - 1
+        is_free = end == NEVER
         request = choose(is_free, kernel.nobody, request)
         itl = jnp.maximum(itl, state.pause)
         return put(kernel.writing, ~is_free, (itls, request, itl))[0]

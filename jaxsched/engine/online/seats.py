@@ -12,6 +12,7 @@ next block was due at :math:`u \le D` has taken :math:`\lfloor (D - u) / \text{b
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -20,7 +21,7 @@ from jax import lax
 
 from jaxsched._lib.loops import fori_loop
 from jaxsched.engine.offline.slots import set_rows, take_rows
-from jaxsched.engine.online.lanes import across, choose, num_rows
+from jaxsched.engine.online.lanes import Memory, across, choose, num_rows
 
 NEVER = 2**31 - 1
 ROWS = 8  # seats in a block of the pass
@@ -28,11 +29,15 @@ LONGEST_SKIP = 2**20  # steps; float32 divides what lies within it exactly
 
 
 class Seats(NamedTuple):
-    """``[(seats + 1) B]``; the last row takes the writes of streams that have none to make."""
+    """``[(seats + 1) B]``; the last row takes the writes of streams that have none to make.
 
-    request: jax.Array  # int32
-    admission: jax.Array  # int32, ascending in the order of admission
-    tier: jax.Array  # int32, larger is evicted first
+    A program of one stream keeps in registers what the pass looks at: there a row is a slot of a
+    vector ``[seats]``, and the first three are in memory.
+    """
+
+    request: Any  # int32
+    admission: Any  # int32, ascending in the order of admission
+    tier: Any  # int32, larger is evicted first
     end: jax.Array  # int32, D at which it has had its last token
     block: jax.Array  # int32, D at which it needs its next block
     max_itl: jax.Array  # float64, longest time between two of its tokens, seconds
@@ -58,7 +63,12 @@ def empty_seats(num_seats: int, num_streams: int) -> Seats:
 
 def seat_bits(seats: Seats, lanes: jax.Array) -> int:
     """How many bits the number of a seat has; two to that power is the stride of a survey."""
-    return (num_rows(seats.end, lanes) - 1).bit_length()
+    return nowhere(seats, lanes).bit_length()
+
+
+def nowhere(seats: Seats, lanes: jax.Array) -> int:
+    """Say which row takes the writes of streams that have none to make; no slot does."""
+    return num_rows(seats.end, lanes) - (lanes.ndim > 0)
 
 
 def survey(
@@ -76,6 +86,8 @@ def survey(
     Returns:
       Seats with ``block > tick``, and what was learnt.
     """
+    if tick.ndim == 0:
+        return _survey_slots(seats, tick, block_size, pause)
     num_streams = tick.shape[0]
     width = ROWS * num_streams
     own_row = _own_row(num_streams)
@@ -84,23 +96,18 @@ def survey(
 
     per_block = 1.0 / block_size.astype(jnp.float32)
     tick_rows, size, scale, pauses = map(_spread, (tick, block_size, per_block, pause))
-
-    # Selects between loads keep the compiler from vectorising; minima and maxima do not.
-    def blocks_taken(end: jax.Array, due: jax.Array) -> jax.Array:
-        late = jnp.maximum(jnp.minimum(tick_rows, end - 1) - due + size, 0)
-        return ((late.astype(jnp.float32) + jnp.float32(0.5)) * scale).astype(jnp.int32)
+    blocks_taken = functools.partial(_blocks_taken, tick_rows, size, scale)
 
     def look(block: jax.Array, known: Survey) -> Survey:
         row = block * ROWS + own_row
         end, due = (take_rows(array, block * width, width) for array in (seats.end, seats.block))
-        is_free = (end == NEVER).astype(jnp.int32)
-        steps = jnp.minimum(end - tick_rows, NEVER // stride)
+        seen = _seen(tick_rows, end, row, limit, stride, blocks_taken(end, due))
         return Survey(
-            ending=jnp.minimum(known.ending, steps * stride + row),
-            num_ending=known.num_ending + (end == tick_rows).astype(jnp.int32),
-            free_seat=jnp.minimum(known.free_seat, limit - (limit - row) * is_free),
-            last_seat=jnp.maximum(known.last_seat, row - (row + 1) * is_free),
-            blocks=known.blocks + blocks_taken(end, due),
+            ending=jnp.minimum(known.ending, seen.ending),
+            num_ending=known.num_ending + seen.num_ending,
+            free_seat=jnp.minimum(known.free_seat, seen.free_seat),
+            last_seat=jnp.maximum(known.last_seat, seen.last_seat),
+            blocks=known.blocks + seen.blocks,
         )
 
     def catch_up(block: jax.Array, written: tuple[jax.Array, jax.Array]) -> Any:
@@ -128,13 +135,57 @@ def survey(
     )
 
 
+def _survey_slots(
+    seats: Seats, tick: jax.Array, block_size: jax.Array, pause: jax.Array
+) -> tuple[Seats, Survey]:
+    """Survey one stream, whose seats are slots of a vector."""
+    num_slots, stride = seats.end.shape[0], 1 << seat_bits(seats, tick)
+    slot, limit = lax.iota(jnp.int32, num_slots), jnp.int32(num_slots)
+    scale = 1.0 / block_size.astype(jnp.float32)
+    blocks = _blocks_taken(tick, block_size, scale, seats.end, seats.block)
+    seen = _seen(tick, seats.end, slot, limit, stride, blocks)
+    seats = seats._replace(
+        block=seats.block + blocks * block_size, max_itl=jnp.maximum(seats.max_itl, pause)
+    )
+    return seats, Survey(
+        ending=jnp.min(seen.ending),
+        num_ending=jnp.sum(seen.num_ending, dtype=jnp.int32),
+        free_seat=jnp.min(seen.free_seat),
+        last_seat=jnp.max(seen.last_seat),
+        blocks=jnp.sum(seen.blocks, dtype=jnp.int32),
+    )
+
+
+def _seen(
+    tick: jax.Array, end: jax.Array, seat: jax.Array, limit: jax.Array, stride: int, blocks: Any
+) -> Survey:
+    """Say what each seat adds to a survey."""
+    is_free = (end == NEVER).astype(jnp.int32)
+    return Survey(
+        ending=jnp.minimum(end - tick, NEVER // stride) * stride + seat,
+        num_ending=(end == tick).astype(jnp.int32),
+        free_seat=limit - (limit - seat) * is_free,
+        last_seat=seat - (seat + 1) * is_free,
+        blocks=blocks,
+    )
+
+
+def _blocks_taken(
+    tick: jax.Array, size: jax.Array, scale: jax.Array, end: jax.Array, due: jax.Array
+) -> jax.Array:
+    # Selects between loads keep the compiler from vectorising; minima and maxima do not.
+    late = jnp.maximum(jnp.minimum(tick, end - 1) - due + size, 0)
+    return ((late.astype(jnp.float32) + jnp.float32(0.5)) * scale).astype(jnp.int32)
+
+
 def blocks_in_use(last_seat: jax.Array) -> jax.Array:
     """Blocks of rows up to the last seat taken in any stream, int32 ``[]``."""
-    return lax.div(jnp.max(last_seat) + ROWS, jnp.int32(ROWS))
+    last = last_seat if last_seat.ndim == 0 else jnp.max(last_seat)
+    return lax.div(last + ROWS, jnp.int32(ROWS))
 
 
 def worst(
-    seats: Seats, key: jax.Array, num_blocks: jax.Array, lanes: jax.Array
+    seats: Seats, key: Any, num_blocks: jax.Array, lanes: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Find the seat taken with the largest key, of equals the one admitted first.
 
@@ -147,6 +198,8 @@ def worst(
     Returns:
       The seat, int32 ``[B]``, and its key, -1 if no seat is taken.
     """
+    if lanes.ndim == 0:
+        return _worst_slot(seats, key)
     num_streams = lanes.shape[0]
     width = ROWS * num_streams
     own_row = _own_row(num_streams)
@@ -168,6 +221,16 @@ def worst(
     first = choose(most == _spread(top), first, NEVER)
     earliest = across(jnp.minimum, first, num_streams)
     return across(jnp.maximum, choose(first == _spread(earliest), seat, 0), num_streams), top
+
+
+def _worst_slot(seats: Seats, key: Memory) -> tuple[jax.Array, jax.Array]:
+    """Find it among the slots of one stream."""
+    num_slots = seats.end.shape[0]
+    keys = choose(seats.end == NEVER, -1, key.ref[:num_slots])
+    top = jnp.max(keys)
+    first = choose(keys == top, seats.admission.ref[:num_slots], NEVER)
+    slot = lax.iota(jnp.int32, num_slots)
+    return jnp.max(choose(first == jnp.min(first), slot, 0)), top
 
 
 def _spread(lanes: jax.Array) -> jax.Array:

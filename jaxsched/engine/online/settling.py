@@ -10,8 +10,8 @@ from jax import lax
 
 from jaxsched._lib.loops import while_loop
 from jaxsched.engine.online.intervals import bucket_of, count
-from jaxsched.engine.online.lanes import any_of, choose, num_rows, once, put, take
-from jaxsched.engine.online.seats import NEVER, Survey, blocks_in_use, seat_bits, survey
+from jaxsched.engine.online.lanes import any_of, choose, once, put, take
+from jaxsched.engine.online.seats import NEVER, Survey, blocks_in_use, nowhere, seat_bits, survey
 from jaxsched.engine.online.state import Kernel, blocks_of
 from jaxsched.engine.online.together import State
 
@@ -81,7 +81,7 @@ def settle(kernel: Kernel, state: State) -> tuple[State, Settled]:
                     *(kernel, carry[0], bucket_of(kernel, move.itl)),
                     carry[1].astype(jnp.int32),
                 ),
-                jnp.zeros_like(carry[1]),
+                carry[1] ^ carry[1],  # Pallas takes no constant here
             ),
             (totals, move.resumes),
         )[0]
@@ -112,11 +112,11 @@ def _move(kernel: Kernel, state: State, seen: Survey) -> _Move:
     streams, records, size = kernel.streams, state.records, kernel.limits.block_size
     is_between = ~state.step.is_open
     nobody = kernel.nobody
-    nowhere = num_rows(state.seats.end, size) - 1
+    no_seat = nowhere(state.seats, size)
 
     leaves = is_between & (seen.num_ending > 0)
     stride = 1 << seat_bits(state.seats, size)
-    seat_left = choose(leaves, seen.ending & (stride - 1), nowhere)
+    seat_left = choose(leaves, seen.ending & (stride - 1), no_seat)
     left = choose(leaves, take(state.seats.request, seat_left), nobody)
 
     is_partial = (state.filling.known > 0).astype(jnp.int32)
@@ -135,7 +135,7 @@ def _move(kernel: Kernel, state: State, seen: Survey) -> _Move:
         left=left,
         cached_left=choose(leaves, take(streams.final, left), 0),
         enters=enters,
-        seat=choose(enters, seen.free_seat, nowhere),
+        seat=choose(enters, seen.free_seat, no_seat),
         request=request,
         known=known,
         end=end,

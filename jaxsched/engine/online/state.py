@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jaxsched.engine.online.lanes import Writing, choose
+from jaxsched.engine.online.lanes import Writing, choose, num_rows
 from jaxsched.engine.online.sums import Cost
 from jaxsched.model.server import Admission, Policy, Preemption, Victim
 
@@ -97,14 +97,14 @@ class Kernel(NamedTuple):
     choices: Choices
     writing: Writing
     edges: jax.Array  # float64 [buckets + 1], of the times between tokens
-    one: jax.Array  # int32 [], 1, but no constant
+    one: jax.Array | None  # int32 [], 1, but no constant; see ``once``
     #: int32 [(n + 1) B], where restarts lose tokens: count times after so many restarts only.
     final_run: jax.Array | None = None
 
     @property
     def nobody(self) -> jax.Array:
         """The row of requests that stands for none."""
-        return jnp.int32(self.streams.prompt.shape[0] // self.limits.block_size.shape[0] - 1)
+        return jnp.int32(num_rows(self.streams.prompt, self.limits.block_size) - 1)
 
     @property
     def is_ranked(self) -> bool:
@@ -133,9 +133,12 @@ def no_records(prompt: jax.Array) -> Records:
     return Records(nan, nan, nan, jnp.zeros(prompt.shape, jnp.float64), zero, prompt, nan)
 
 
-def no_totals(num_streams: int, num_buckets: int | None) -> Totals:
-    """Before the first step; None for no histogram."""
-    zero, none = jnp.zeros(num_streams, jnp.int32), jnp.zeros(num_streams, jnp.float64)
-    long = jnp.zeros(num_streams, jnp.int64)
-    counts = None if num_buckets is None else jnp.zeros(num_buckets * num_streams, jnp.int32)
-    return Totals(long, none, long, zero, none, zero, counts)
+def no_totals(lanes: jax.Array, histogram: Any) -> Totals:
+    """Before the first step; ``lanes`` is anything ``[B]``."""
+    zero, long, none = (jnp.zeros_like(lanes, t) for t in (jnp.int32, jnp.int64, jnp.float64))
+    return Totals(long, none, long, zero, none, zero, histogram)
+
+
+def no_counts(num_buckets: int | None, num_streams: int) -> jax.Array | None:
+    """Of an empty histogram; None for no histogram."""
+    return None if num_buckets is None else jnp.zeros(num_buckets * num_streams, jnp.int32)

@@ -46,9 +46,9 @@ class Work(NamedTuple):
         return Work(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
 
 
-def no_work(num_streams: int) -> Work:
-    """Make the work of no step."""
-    zero = jnp.zeros(num_streams, jnp.float64)
+def no_work(lanes: jax.Array) -> Work:
+    """Make the work of no step; ``lanes`` is anything ``[B]``."""
+    zero = jnp.zeros_like(lanes, jnp.float64)
     return Work(zero, zero, zero, zero, zero, zero)
 
 

@@ -12,12 +12,12 @@ step ends. Streams are at different times, and none waits for another.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jaxsched.engine.online.lanes import take
+from jaxsched.engine.online.lanes import num_rows, take
 from jaxsched.engine.online.queue import Waiting
 from jaxsched.engine.online.seats import Seats, empty_seats
 from jaxsched.engine.online.state import (
@@ -27,6 +27,7 @@ from jaxsched.engine.online.state import (
     Records,
     Streams,
     Totals,
+    no_counts,
     no_records,
     no_totals,
 )
@@ -102,15 +103,30 @@ def initial(
       num_buckets: of the histogram of times between tokens; None for no histogram.
     """
     num_streams = limits.block_size.shape[0]
-    zero = jnp.zeros(num_streams, jnp.int32)
-    none = jnp.zeros(num_streams, jnp.float64)
-    no = jnp.zeros(num_streams, bool)
-    nobody = jnp.full_like(zero, streams.prompt.shape[0] // num_streams - 1)
+    seats = empty_seats(choices.slots, num_streams)
+    counts = no_counts(num_buckets, num_streams)
+    return begun(streams, order, waiting, limits, seats, no_records(streams.prompt), counts)
+
+
+def begun(
+    streams: Streams,
+    order: Any,
+    waiting: Waiting | None,
+    limits: Limits,
+    seats: Seats,
+    records: Records,
+    histogram: Any,
+) -> State:
+    """:func:`initial`, given where to keep seats, records and counts."""
+    zero = jnp.zeros_like(limits.block_size)
+    none = jnp.zeros_like(zero, jnp.float64)
+    no = jnp.zeros_like(zero, bool)
+    nobody = jnp.full_like(zero, num_rows(streams.prompt, zero) - 1)
     first = take(order, zero) if waiting is None else nobody
     return State(
         is_live=no,
         origin=none,
-        work=no_work(num_streams),
+        work=no_work(zero),
         now=none,
         pause=none,
         tick=zero,
@@ -119,7 +135,7 @@ def initial(
         free=limits.usable_blocks,
         asked=zero,
         admitted=zero,
-        seats=empty_seats(choices.slots, num_streams),
+        seats=seats,
         seat_blocks=jnp.int32(0),
         order=order,
         head=zero,
@@ -129,6 +145,6 @@ def initial(
         filling=Filling(nobody, zero, zero),
         filled=zero,
         step=Step(no, zero, zero, zero, none, no),
-        records=no_records(streams.prompt),
-        totals=no_totals(num_streams, num_buckets),
+        records=records,
+        totals=no_totals(zero, histogram),
     )

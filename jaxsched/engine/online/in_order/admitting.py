@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxsched._lib.loops import fori_loop, while_loop
-from jaxsched.engine.online.in_order.rows import ROWS, Rows, fold, row_of, spread, total
+from jaxsched.engine.online.in_order.rows import ROWS, Rows, fold, spread, total
 from jaxsched.engine.online.in_order.running import capped
 from jaxsched.engine.online.in_order.state import State
-from jaxsched.engine.online.lanes import any_of, choose, num_rows, put, take
+from jaxsched.engine.online.lanes import any_of, choose, num_rows, put, row_of, take
 from jaxsched.engine.online.queue import clear_bit, least
 from jaxsched.engine.online.state import Head, Kernel, blocks_of
 

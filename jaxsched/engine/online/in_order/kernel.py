@@ -9,10 +9,10 @@ from jax import lax
 from jaxsched._lib.loops import fori_loop, while_loop
 from jaxsched.engine.online.in_order.admitting import admit_all
 from jaxsched.engine.online.in_order.ending import end
-from jaxsched.engine.online.in_order.rows import Rows, fold, row_of, spread, total, without_grants
+from jaxsched.engine.online.in_order.rows import Rows, fold, spread, total, without_grants
 from jaxsched.engine.online.in_order.running import serve_running
 from jaxsched.engine.online.in_order.state import State, no_step
-from jaxsched.engine.online.lanes import any_of, choose, put, take
+from jaxsched.engine.online.lanes import any_of, choose, put, row_of, take
 from jaxsched.engine.online.queue import arrive
 from jaxsched.engine.online.state import Kernel
 from jaxsched.model.schedule import Status

@@ -61,11 +61,6 @@ def without_grants(rows: Rows, num_blocks: jax.Array, lanes: jax.Array) -> Rows:
     return rows._replace(granted=granted)
 
 
-def row_of(array: jax.Array, row: jax.Array, lanes: jax.Array) -> jax.Array:
-    """One row of all streams, ``[B]``."""
-    return take_rows(array, row * lanes.shape[0], lanes.shape[0])
-
-
 def with_row(array: jax.Array, row: jax.Array, values: jax.Array) -> jax.Array:
     """``array`` with one row of all streams set."""
     return set_rows(array, row * values.shape[0], values)

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxsched._lib.loops import fori_loop, while_loop
-from jaxsched.engine.online.in_order.rows import NONE, Rows, best_row, row_of, with_row
+from jaxsched.engine.online.in_order.rows import NONE, Rows, best_row, with_row
 from jaxsched.engine.online.in_order.state import State
-from jaxsched.engine.online.lanes import any_of, choose, num_rows, put, take
+from jaxsched.engine.online.lanes import any_of, choose, num_rows, put, row_of, take
 from jaxsched.engine.online.queue import set_bit
 from jaxsched.engine.online.state import Kernel, blocks_of
 

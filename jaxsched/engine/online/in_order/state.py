@@ -17,6 +17,7 @@ from jaxsched.engine.online.state import (
     Records,
     Streams,
     Totals,
+    no_counts,
     no_records,
     no_totals,
 )
@@ -108,7 +109,7 @@ def initial(
     return State(
         is_live=no,
         origin=none,
-        work=no_work(num_streams),
+        work=no_work(zero),
         now=none,
         free=limits.usable_blocks,
         count=zero,
@@ -127,5 +128,5 @@ def initial(
         step=no_step(zero),
         records=no_records(streams.prompt),
         kept=Kept(0 * ones, ones),
-        totals=no_totals(num_streams, num_buckets),
+        totals=no_totals(zero, no_counts(num_buckets, num_streams)),
     )
