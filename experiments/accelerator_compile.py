@@ -1,8 +1,8 @@
 """What do simulations become that are compiled for a GPU? Asked on a machine without one.
 
 Whole programs are compiled for an H100: what the host has left to do in a call, and the registers
-and spills of the kernel. Its PTX then runs in an interpreter, and its starts must be those of
-``js.simulate``. Nothing is timed, and nothing runs on a GPU.
+and spills of the kernel. The PTX of strict order then runs in an interpreter, and its starts must
+be those of ``js.simulate``. Nothing is timed, and nothing runs on a GPU.
 """
 
 import os
@@ -21,11 +21,18 @@ import numpy as np
 import jaxsched as js
 from jaxsched.engine.offline.gpu.dispatch import form_of
 from jaxsched.engine.offline.programs import from_priority
+from jaxsched.engine.online.arrivals import Arrivals
+from jaxsched.engine.online.gpu.dispatch import slots_for
+from jaxsched.engine.online.program import serve_streams
+from jaxsched.engine.online.state import Choices, Limits
+from jaxsched.engine.online.sums import Cost
 
 SEED = 0
 NUM_INSTANCES = 64  # of a compiled program: the size of its grid, and nothing else
 SIZES = 40, 100, 200, 1000
 MOST_REGISTERS = {64: 48, 128: 64, 256: 80, 512: 128}  # a thread, by slots
+SERVED = (40, 256), (100, 256), (1000, 256), (1000, 512)  # requests, and seats of the server
+MOST_REGISTERS_SERVING = {64: 160, 128: 168, 256: 176, 512: 255}
 
 
 def compiled(n, admission, is_capped):
@@ -44,30 +51,54 @@ def compiled(n, admission, is_capped):
     return _gpu_compile.compiled(from_priority, shapes, "strict", admission)
 
 
-def checked(program, form):
+def compiled_serving(n, choices):
+    """Compile the service of streams of ``n`` requests."""
+
+    def like(dtype, *shape):
+        return jax.ShapeDtypeStruct((NUM_INSTANCES, *shape), dtype)
+
+    with jax.enable_x64(True):
+        tokens, number, seconds = like(jnp.int32, n), like(jnp.int32), like(jnp.float64)
+        arrivals = Arrivals(like(jnp.float64, n), tokens, tokens, tokens, like(jnp.float32, n))
+        kinds = {"is_chunked": like(jnp.bool_), "is_adaptive": like(jnp.bool_)}
+        kinds |= {"max_steps": like(jnp.int64), "cost": Cost(*[seconds] * len(Cost._fields))}
+        limits = Limits(**{name: kinds.get(name, number) for name in Limits._fields})
+        program = jax.jit(lambda *given: serve_streams(*given, choices))
+        return _gpu_compile.compiled(program, (arrivals, limits))
+
+
+def checked(program, kernel, **most):
     """Describe a compiled program; stop where it is not what it should be."""
     found = {
-        "slots": form.num_slots,
-        "blocks": form.num_blocks,
         "host_steps": len(program.steps),
         "host_loops": program.steps.count("kWhile"),
         "host_branches": program.steps.count("kConditional"),
     }
-    if "strict" in program.ptx:
-        found |= _gpu_compile.resources(program.ptx["strict"])
-    may_overflow = form.num_requests > form.num_slots
-    limits = {
-        "host_loops": 0,
-        "host_branches": int(may_overflow),
-        "registers": MOST_REGISTERS[form.num_slots],
-        "spill_bytes": 0,
-        "stack_bytes": 0,
-        "shared_bytes": 0,
-    }
-    for name, most in limits.items():
-        if found.get(name, 0) > most:
-            sys.exit(f"{form}: {name} is {found[name]}; expected at most {most}")
+    if kernel in program.ptx:
+        found |= _gpu_compile.resources(program.ptx[kernel])
+    nothing = ("host_loops", "host_branches", "spill_bytes", "stack_bytes", "shared_bytes")
+    for name, limit in (dict.fromkeys(nothing, 0) | most).items():
+        if found.get(name, 0) > limit:
+            sys.exit(f"{kernel}: {name} is {found[name]}; expected at most {limit}")
     return found
+
+
+def checked_strict(program, form):
+    may_overflow = form.num_requests > form.num_slots
+    most = MOST_REGISTERS[form.num_slots]
+    found = checked(program, "strict", registers=most, host_branches=int(may_overflow))
+    return {"slots": form.num_slots, "blocks": form.num_blocks} | found
+
+
+def serving(sizes):
+    """Compile the service of streams, by arrival and by rank; a row each."""
+    for n, seats in sizes:
+        for policy in ("fcfs", "priority"):
+            choices = Choices(seats, policy=policy)
+            slots = slots_for(n, choices)
+            program = compiled_serving(n, choices)
+            found = checked(program, "serve", registers=MOST_REGISTERS_SERVING[slots])
+            yield {"requests": n, "policy": policy, "slots": slots} | found
 
 
 def random_instances(rng, num_instances, n):
@@ -149,7 +180,7 @@ def main(is_smoke):
             for is_capped in (False, True):
                 program, form = compiled(n, admission, is_capped), form_of(n, admission)
                 case = {"requests": n, "admission": admission, "is_capped": is_capped}
-                rows.append(case | checked(program, form))
+                rows.append(case | checked_strict(program, form))
                 print(rows[-1])
                 if "strict" not in program.ptx:
                     continue
@@ -161,10 +192,12 @@ def main(is_smoke):
                     print(runs[-1])
                     if found["right"] < found["instances"]:
                         sys.exit("the compiled kernel and js.simulate differ")
+    served = list(serving(SERVED[:1] if is_smoke else SERVED))
+    print(*served, sep="\n")
     if not runs:
         print("No PTX was interpreted and no registers counted: this version of XLA writes no PTX.")
     tools = {name: version(name) for name in ("jax-cuda13-plugin", "nvidia-cuda-nvcc")}
-    parts = {"interpreted": runs} if runs else {}
+    parts = {"serving": served} | ({"interpreted": runs} if runs else {})
     _common.write_results("accelerator_compile", rows, SEED, parts, target="H100", tools=tools)
 
 

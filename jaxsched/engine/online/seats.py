@@ -141,7 +141,8 @@ def _survey_slots(
     """Survey one stream, whose seats are slots of a vector."""
     num_slots, stride = seats.end.shape[0], 1 << seat_bits(seats, tick)
     slot, limit = lax.iota(jnp.int32, num_slots), jnp.int32(num_slots)
-    scale = 1.0 / block_size.astype(jnp.float32)
+    # A GPU divides float32 quickly, and off by two units.
+    scale = (1.0 / block_size.astype(jnp.float64)).astype(jnp.float32)
     blocks = _blocks_taken(tick, block_size, scale, seats.end, seats.block)
     seen = _seen(tick, seats.end, slot, limit, stride, blocks)
     seats = seats._replace(
