@@ -41,9 +41,8 @@ def simulated(discipline="strict", admission="look_ahead", is_capped=True):
 @pytest.mark.parametrize("platform", ACCELERATORS)
 @pytest.mark.parametrize("discipline", ["strict", "earliest_fit"])
 def test_backlogs(backlogs, discipline, platform):
-    has_kernel = platform == "cuda" and discipline == "strict"
     calls = custom_calls(simulated(discipline), backlogs, (platform,))
-    assert calls == ({TRITON} if has_kernel else set())
+    assert calls == ({TRITON} if platform == "cuda" else set())
 
 
 @pytest.mark.parametrize("admission", ["look_ahead", "peak"])
@@ -56,7 +55,7 @@ def test_backlogs(backlogs, discipline, platform):
         ("off", None),
     ],
 )
-def test_both_compilers_take_every_form_of_the_kernel(
+def test_both_compilers_take_every_form_of_strict_order(
     backlogs, monkeypatch, admission, is_capped, compiler, call
 ):
     monkeypatch.setenv("JAXSCHED_GPU_KERNEL", compiler)
@@ -66,9 +65,24 @@ def test_both_compilers_take_every_form_of_the_kernel(
     assert all(name.startswith(call) for name in calls)
 
 
+@pytest.mark.parametrize("admission", ["look_ahead", "peak"])
+@pytest.mark.parametrize("is_capped", [False, True])
+def test_triton_takes_every_form_of_earliest_fit(backlogs, admission, is_capped):
+    function = simulated("earliest_fit", admission, is_capped)
+    assert custom_calls(function, backlogs, ("cuda",)) == {TRITON}
+
+
+@pytest.mark.parametrize("compiler", ["mosaic_gpu", "off"])
+def test_earliest_fit_is_without_a_kernel_elsewhere(backlogs, monkeypatch, compiler):
+    monkeypatch.setenv("JAXSCHED_GPU_KERNEL", compiler)
+    assert custom_calls(simulated("earliest_fit"), backlogs, ("cuda",)) == set()
+
+
 @pytest.mark.usefixtures("x64")
-def test_one_module_for_several_platforms(backlogs):
-    assert custom_calls(simulated(), backlogs, ("cpu", *ACCELERATORS)) == {TRITON}
+@pytest.mark.parametrize("discipline", ["strict", "earliest_fit"])
+def test_one_module_for_several_platforms(backlogs, discipline):
+    calls = custom_calls(simulated(discipline), backlogs, ("cpu", *ACCELERATORS))
+    assert calls == {TRITON}
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,7 @@ The discipline on this problem and the single pass are ours.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import jax
@@ -31,10 +32,10 @@ from jax import lax
 
 from jaxsched._lib.loops import fori_loop, while_loop
 from jaxsched.engine.contract import Admission, Queues
-from jaxsched.engine.offline.slots import END, NEVER, any_of, set_rows, take_rows
+from jaxsched.engine.offline.slots import END, NEVER, Block, any_of, set_rows, take_rows
 
 _FIELDS = 3  # of a segment: its last round, y, and the number of active requests
-_MARGIN = 2  # rows that end at 0, so that each segment has two before it
+MARGIN = 2  # rows that end at 0, so that each segment has two before it
 
 
 class _Carry(NamedTuple):
@@ -46,11 +47,11 @@ class _Carry(NamedTuple):
 def empty_slots(shape: tuple[int, int], rows: int) -> jax.Array:
     """Room for the segments of ``shape = [n, B]`` requests, in blocks of ``rows``."""
     num_requests, num_instances = shape
-    num_slots = _MARGIN + -(-2 * num_requests // rows) * rows
+    num_slots = MARGIN + -(-2 * num_requests // rows) * rows
     full = (num_slots, _FIELDS, num_instances)
     row = lax.broadcasted_iota(jnp.int32, full, 0)
     is_end = lax.broadcasted_iota(jnp.int32, full, 1) == END
-    return jnp.where(is_end, jnp.where(row < _MARGIN, 0, NEVER), 0).astype(jnp.int32)
+    return jnp.where(is_end, jnp.where(row < MARGIN, 0, NEVER), 0).astype(jnp.int32)
 
 
 def start_rounds(
@@ -79,7 +80,7 @@ def start_rounds(
 
         def over_block(block: jax.Array, now: jax.Array) -> jax.Array:
             # Row by row: a block taken whole would be copied first.
-            begin = _MARGIN + block * rows
+            begin = MARGIN + block * rows
             segment = take_rows(slots, begin - 1, 1)[0]
             for k in range(rows):
                 before, segment = segment[END], take_rows(slots, begin + k, 1)[0]
@@ -103,25 +104,15 @@ def start_rounds(
         def over_block(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
             block, slots = state
             begin = block * rows
-            window = take_rows(slots, begin, rows + _MARGIN)
-            two_before, one_before, here = (window[k : k + rows] for k in range(_MARGIN + 1))
-            (end_2, held_2, count_2), (end_1, held_1, count_1), (end_0, held_0, count_0) = (
-                jnp.moveaxis(segments, 1, 0) for segments in (two_before, one_before, here)
-            )
-            first, second = (jnp.broadcast_to(t[None], end_0.shape) for t in (now, last))
-            with_first = lax.max(end_1, lax.min(end_0, first))
-            with_first_before = lax.max(end_2, lax.min(end_1, first))
-            end = lax.max(with_first_before, lax.min(with_first, second))
-            # A split segment is there twice: up to the start or end, and after it.
-            is_ahead, is_until_end = end_1 < first, end_2 < second
-            held = lax.select(is_ahead, held_0, lax.select(is_until_end, held_1 + own, held_2))
-            count = lax.select(is_ahead, count_0, lax.select(is_until_end, count_1 + one, count_2))
-            placed = jnp.stack([end, held, count], axis=1)
-            return block - 1, set_rows(slots, begin + _MARGIN, placed)
+            window = take_rows(slots, begin, rows + MARGIN)
+            windows = (window[k : k + rows] for k in range(MARGIN + 1))
+            shifted = (Block(*jnp.moveaxis(segments, 1, 0)) for segments in windows)
+            placed = jnp.stack(with_request(shifted, now, last, own, one), axis=1)
+            return block - 1, set_rows(slots, begin + MARGIN, placed)
 
         def is_reached(state: tuple[jax.Array, jax.Array]) -> jax.Array:
             block, slots = state
-            block_end = take_rows(slots, block * rows + (rows + _MARGIN - 1), 1)[0, END]
+            block_end = take_rows(slots, block * rows + (rows + MARGIN - 1), 1)[0, END]
             return (block >= 0) & any_of(block_end >= now)
 
         last_block = (2 * step + 1) // rows
@@ -137,3 +128,30 @@ def start_rounds(
     num_requests = prompt.shape[0]
     carry = _Carry(jnp.int32(0), slots, start)
     return while_loop(lambda carry: carry.step < num_requests, place, carry).start
+
+
+def with_request(
+    shifted: Iterable[Block], now: jax.Array, last: jax.Array, own: jax.Array, one: jax.Array
+) -> Block:
+    """Count a request that runs in rounds (now, last], which splits the segments of its two ends.
+
+    Args:
+      shifted: what stands two rows before each row, one row before it, and in it.
+      now: the start of the request.
+      last: its last round.
+      own: what it adds to y.
+      one: what it adds to n.
+    """
+    two_before, one_before, here = shifted
+    first, second = (jnp.broadcast_to(t, here.end.shape) for t in (now, last))
+    with_first = lax.max(one_before.end, lax.min(here.end, first))
+    with_first_before = lax.max(two_before.end, lax.min(one_before.end, first))
+    end = lax.max(with_first_before, lax.min(with_first, second))
+    # A split segment is there twice: up to the start or end, and after it.
+    is_ahead, is_until_end = one_before.end < first, two_before.end < second
+    running = one_before.held + own, one_before.count + one
+    held, count = (
+        lax.select(is_ahead, unchanged, lax.select(is_until_end, more, after))
+        for unchanged, more, after in zip(here[1:], running, two_before[1:], strict=True)
+    )
+    return Block(end, held, count)

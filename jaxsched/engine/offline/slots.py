@@ -6,12 +6,25 @@ them, and instances last, where they are contiguous.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 END = 0
 NEVER = 2**31 - 1
+
+
+class Block(NamedTuple):
+    """Consecutive slots by their fields, of one instance or of many in further axes.
+
+    In round t, if it is not after the end, ``held + count * t`` tokens are held.
+    """
+
+    end: jax.Array
+    held: jax.Array
+    count: jax.Array
 
 
 def take_rows(array: jax.Array, begin: jax.Array, count: int) -> jax.Array:

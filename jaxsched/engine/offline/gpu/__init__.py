@@ -1,1 +1,1 @@
-"""Strict order as one GPU kernel: a program an instance, which runs in the registers of a warp."""
+"""Disciplines as GPU kernels: a program an instance, which one warp runs."""

@@ -1,4 +1,4 @@
-r"""The body of the kernel: a program places the requests of one instance, exact to the round.
+r"""The body of strict order: a program places the requests of one instance, exact to the round.
 
 It is the arithmetic of :mod:`jaxsched.engine.offline.strict` with slots in no order. Slot
 :math:`k` holds a running request's end :math:`e_k`, the number :math:`n_k` of placed requests that
@@ -37,7 +37,8 @@ import numpy as np
 from jax import lax
 
 from jaxsched.engine.contract import Admission
-from jaxsched.engine.offline.gpu.refs import Limits, Refs
+from jaxsched.engine.offline.gpu.refs import Limits, Refs, SlotRefs
+from jaxsched.engine.offline.slots import Block
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,8 +47,8 @@ class Form:
 
     Attributes:
       num_requests: of an instance, padding included.
-      num_slots: a power of two.
-      num_blocks: a power of two; the slots are shared out evenly.
+      num_slots: of running requests, a power of two; under earliest fit, of segments.
+      num_blocks: the slots are shared out evenly, a power of two in each.
       admission: what a request counts as holding, see :func:`jaxsched.simulate`.
     """
 
@@ -62,13 +63,9 @@ class Form:
         return self.num_slots // self.num_blocks
 
 
-class _Block(NamedTuple):
-    end: jax.Array  # [size] e_k
-    held: jax.Array  # [size] S_k
-    count: jax.Array  # [size] n_k
+class Request(NamedTuple):
+    """Tokens of the request to be placed."""
 
-
-class _Request(NamedTuple):
     prompt: jax.Array  # []
     output: jax.Array  # []
 
@@ -76,8 +73,8 @@ class _Request(NamedTuple):
 class _Carry(NamedTuple):
     now: jax.Array  # [] start of the last request placed
     overflow: jax.Array  # []
-    following: _Request  # loaded a step ahead, so that no step waits for memory
-    blocks: tuple[_Block, ...]
+    following: Request  # loaded a step ahead, so that no step waits for memory
+    blocks: tuple[Block, ...]
     latest: tuple[jax.Array, ...]  # [] the latest end in each block
 
 
@@ -89,7 +86,7 @@ class _Running(NamedTuple):
     slot: jax.Array  # [] the lowest that is free at the newcomer's start, or all slots
 
 
-def place_requests(form: Form, refs: Refs) -> None:
+def place_requests(form: Form, refs: SlotRefs) -> None:
     """Place every request of one instance, in int32 throughout."""
     place = functools.partial(_place, form, refs, refs.limits())
     vector = jnp.zeros(form.block_size, jnp.int32)
@@ -97,8 +94,8 @@ def place_requests(form: Form, refs: Refs) -> None:
     carry = _Carry(
         now=zero,
         overflow=zero,
-        following=_Request(*refs.request(zero)),
-        blocks=(_Block(vector, vector, vector),) * form.num_blocks,
+        following=Request(*refs.request(zero)),
+        blocks=(Block(vector, vector, vector),) * form.num_blocks,
         latest=(zero,) * form.num_blocks,
     )
     steps = np.int32(0), np.int32(form.num_requests)
@@ -107,7 +104,7 @@ def place_requests(form: Form, refs: Refs) -> None:
 
 def _place(form: Form, refs: Refs, limits: Limits, step: jax.Array, carry: _Carry) -> _Carry:
     request = carry.following
-    following = _Request(*refs.request(jnp.minimum(step + 1, form.num_requests - 1)))
+    following = Request(*refs.request(jnp.minimum(step + 1, form.num_requests - 1)))
     p = _earliest_start(form, limits, carry, request)
     refs.set_start(step, p)
 
@@ -118,7 +115,7 @@ def _place(form: Form, refs: Refs, limits: Limits, step: jax.Array, carry: _Carr
         own, others = request.prompt + request.output, running.used
     else:
         own, others = request.prompt - p, running.used - running.number * end
-    newcomer = _Block(end, others + own, running.number + 1)
+    newcomer = Block(end, others + own, running.number + 1)
     slot = jnp.where(is_real, running.slot, form.num_slots)
     last = jnp.where(is_real, end, -1)  # padding ends before every slot and changes none
 
@@ -134,14 +131,17 @@ def _place(form: Form, refs: Refs, limits: Limits, step: jax.Array, carry: _Carr
     return _Carry(p, overflow, following, tuple(blocks), tuple(latest))
 
 
-def _earliest_start(form: Form, limits: Limits, carry: _Carry, request: _Request) -> jax.Array:
+def _earliest_start(form: Form, limits: Limits, carry: _Carry, request: Request) -> jax.Array:
     """Jump from bound to bound until a start violates none, []."""
 
     def probe(search: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         _, p = search
         bound = p
         for index, (block, top) in enumerate(zip(carry.blocks, carry.latest, strict=True)):
-            raised = functools.partial(_raised, form, limits, block, request, p)
+
+            def raised(bound: jax.Array, block: Block = block) -> jax.Array:
+                return jnp.maximum(bound, jnp.max(violated(form, limits, block, request, p)))
+
             bound = _where_used(index, top > p, raised, bound)
         return p, bound
 
@@ -149,10 +149,8 @@ def _earliest_start(form: Form, limits: Limits, carry: _Carry, request: _Request
     return lax.while_loop(lambda search: search[1] > search[0], probe, (none, carry.now))[1]
 
 
-def _raised(
-    form: Form, limits: Limits, block: _Block, request: _Request, p: jax.Array, bound: jax.Array
-) -> jax.Array:
-    """Raise ``bound`` to the largest r_k of a block that a start at ``p`` violates, []."""
+def violated(form: Form, limits: Limits, block: Block, request: Request, p: jax.Array) -> jax.Array:
+    """Return the bounds r_k of a block that a start at ``p`` violates, [size]; else -1."""
     room = limits.kv_capacity - request.prompt
     if form.admission == "peak":
         is_over = block.held > room - request.output
@@ -162,10 +160,10 @@ def _raised(
         # The sum on the right may wrap, and the difference then wraps back.
         is_over = block.held + block.count * until > (room + p) - until
         lower = block.end + jnp.minimum(block.held + block.count * block.end - room, 0)
-    violated = jnp.where(is_over, lower, -1)
-    if limits.max_num_seqs is not None:
-        violated = jnp.where(block.count >= limits.max_num_seqs, block.end, violated)
-    return jnp.maximum(bound, jnp.max(violated))
+    bounds = jnp.where(is_over, lower, -1)
+    if limits.max_num_seqs is None:
+        return bounds
+    return jnp.where(block.count >= limits.max_num_seqs, block.end, bounds)
 
 
 def _running(form: Form, carry: _Carry, p: jax.Array, end: jax.Array) -> _Running:
@@ -175,7 +173,7 @@ def _running(form: Form, carry: _Carry, p: jax.Array, end: jax.Array) -> _Runnin
     for index, (block, top) in enumerate(zip(carry.blocks, carry.latest, strict=True)):
         first = index * form.block_size
 
-        def look(found: _Running, block: _Block = block, first: int = first) -> _Running:
+        def look(found: _Running, block: Block = block, first: int = first) -> _Running:
             runs = block.end >= end
             used = block.held if form.admission == "peak" else block.held + block.count * end
             slot = lax.broadcasted_iota(jnp.int32, block.end.shape, 0) + first
@@ -193,19 +191,17 @@ def _running(form: Form, carry: _Carry, p: jax.Array, end: jax.Array) -> _Runnin
 
 
 def _inserted(
-    block: _Block, newcomer: _Block, own: jax.Array, last: jax.Array, here: jax.Array
-) -> _Block:
+    block: Block, newcomer: Block, own: jax.Array, last: jax.Array, here: jax.Array
+) -> Block:
     """Count the newcomer in a block, and put it at the slot ``here`` if that is in it."""
     is_suffix = block.end <= last
-    counted = _Block(
+    counted = Block(
         block.end,
         jnp.where(is_suffix, block.held + own, block.held),
         jnp.where(is_suffix, block.count + 1, block.count),
     )
     is_own = lax.broadcasted_iota(jnp.int32, block.end.shape, 0) == here
-    return _Block(
-        *(jnp.where(is_own, new, old) for new, old in zip(newcomer, counted, strict=True))
-    )
+    return Block(*(jnp.where(is_own, new, old) for new, old in zip(newcomer, counted, strict=True)))
 
 
 def _where_used(index: int, is_used: jax.Array, function: Callable[[Any], Any], value: Any) -> Any:

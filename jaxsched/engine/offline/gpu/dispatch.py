@@ -1,7 +1,8 @@
-"""When the kernel places requests, and with how many slots."""
+"""When kernels place requests, and with how much room for those that are placed."""
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ from jax import lax
 
 from jaxsched.engine.contract import Admission, Placement, Queues
 from jaxsched.engine.gpu.operation import Compiler, operation
-from jaxsched.engine.offline import strict
+from jaxsched.engine.offline import earliest_fit, strict
 from jaxsched.engine.offline.gpu.body import Form
 from jaxsched.engine.offline.kernels import wide
 
@@ -23,22 +24,27 @@ _LEAST_SLOTS, _MOST_SLOTS, _BLOCK_SIZE = 32, 512, 128
 def one_program_an_instance(
     placement: Placement, admission: Admission, queues: Queues
 ) -> jax.Array:
-    """Place by the kernel where there is one: strict order on an NVIDIA GPU; else all in step."""
-    if placement is not strict:
-        return wide(placement, admission, queues)
-    return _start_rounds(admission, queues)
+    """Place by the kernel where there is one, on an NVIDIA GPU; else all in step."""
+    place = _start_rounds if placement is strict else _earliest_fit_start_rounds
+    return place(admission, queues)
 
 
 def form_of(n: int, admission: Admission, most_slots: int = _MOST_SLOTS) -> Form:
-    """Choose slots and blocks for instances of ``n`` requests."""
+    """Choose slots and blocks of strict order for instances of ``n`` requests."""
     num_slots = min(max(_LEAST_SLOTS, 1 << (n - 1).bit_length()), most_slots)
     return Form(n, num_slots, max(1, num_slots // _BLOCK_SIZE), admission)
+
+
+def earliest_fit_form_of(n: int, admission: Admission, block_size: int = _BLOCK_SIZE) -> Form:
+    """Choose segments and blocks of earliest fit: a request adds two segments at most."""
+    num_blocks = -(-2 * n // block_size)
+    return Form(n, num_blocks * block_size, num_blocks, admission)
 
 
 def exact_start_rounds(
     compiler: Compiler, admission: Admission, queues: Queues, *, most_slots: int = _MOST_SLOTS
 ) -> jax.Array:
-    """Place by the kernel, and all anew in the wide form where its slots did not suffice.
+    """Place in strict order, and all anew in the wide form where the slots did not suffice.
 
     Args:
       compiler: see :func:`jaxsched.engine.offline.gpu.kernel.start_rounds`.
@@ -57,11 +63,17 @@ def exact_start_rounds(
     if form.num_requests <= form.num_slots:
         return start
     is_over = jnp.any(overflows)
-    return lax.cond(is_over, lambda: _in_step(admission, queues), lambda: start)
+    return lax.cond(is_over, lambda: wide(strict, admission, queues), lambda: start)
 
 
-def _in_step(admission: Admission, queues: Queues) -> jax.Array:
-    return wide(strict, admission, queues)
+def _earliest_fit(compiler: Compiler, admission: Admission, queues: Queues) -> jax.Array:
+    if compiler == "mosaic_gpu":  # of which the kernel asks too much
+        return wide(earliest_fit, admission, queues)
+
+    from jaxsched.engine.offline.gpu import kernel
+
+    form = earliest_fit_form_of(queues.prompt.shape[0], admission)
+    return kernel.earliest_fit_start_rounds(form, compiler, queues)
 
 
 def _like_prompts(admission: Admission, queues: Queues) -> Any:
@@ -69,4 +81,12 @@ def _like_prompts(admission: Admission, queues: Queues) -> Any:
     return queues.prompt
 
 
-_start_rounds = operation("strict_start_rounds", _in_step, exact_start_rounds, _like_prompts)
+_start_rounds = operation(
+    "strict_start_rounds", functools.partial(wide, strict), exact_start_rounds, _like_prompts
+)
+_earliest_fit_start_rounds = operation(
+    "earliest_fit_start_rounds",
+    functools.partial(wide, earliest_fit),
+    _earliest_fit,
+    _like_prompts,
+)

@@ -1,10 +1,11 @@
-"""The kernel, built for each compiler: Triton, Mosaic GPU, and the interpreter of Pallas.
+"""The kernels, built for each compiler: Triton, Mosaic GPU, and the interpreter of Pallas.
 
 This module imports Pallas, so it is imported by those who lower for a GPU, and by tests.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,14 +16,16 @@ from jax.experimental.pallas import triton
 
 from jaxsched.engine.contract import Queues
 from jaxsched.engine.gpu.operation import Compiler
-from jaxsched.engine.offline.gpu.body import Form, place_requests
-from jaxsched.engine.offline.gpu.refs import Limits, Refs
+from jaxsched.engine.offline.gpu import body, segments
+from jaxsched.engine.offline.gpu.body import Form
+from jaxsched.engine.offline.gpu.refs import Limits, SlotRefs
+from jaxsched.engine.offline.gpu.segments import SegmentRefs
 
 
 def start_rounds(
     form: Form, compiler: Compiler, queues: Queues, *, num_warps: int = 1
 ) -> tuple[jax.Array, jax.Array]:
-    """Place all requests, each instance by a program of its own.
+    """Place all requests in strict order, each instance by a program of its own.
 
     Args:
       form: what is compiled in.
@@ -34,43 +37,82 @@ def start_rounds(
       Start rounds int32 ``[n, B]`` in serving order, and ``[B]`` whether the slots did not
       suffice; then the starts of that instance are wrong.
     """
-    caps = [] if queues.max_num_seqs is None else [queues.max_num_seqs]
-    arrays = [queues.prompt.T, queues.output.T, queues.kv_capacity, *caps]
+    arrays = _arrays(queues)
+    num_instances = arrays[0].shape[0]
+    results = [_int32(*arrays[0].shape), _int32(num_instances)]
+
+    def strict(*refs: Any, at: tuple[jax.Array, ...] = ()) -> None:
+        *shared, overflow = refs
+        body.place_requests(form, SlotRefs(**_named(shared), overflow=overflow, at=at))
+
     if compiler == "mosaic_gpu":
-        start, overflow = _in_whole_arrays(form, arrays)
+        start, overflow = _in_whole_arrays(strict, arrays, results)
     else:
-        start, overflow = _in_rows(form, compiler, num_warps, arrays)
+        start, overflow = _in_rows(strict, arrays, results, compiler, num_warps)
     return start.T, overflow > 0
 
 
-def _in_rows(form: Form, compiler: Compiler, num_warps: int, arrays: list[Any]) -> list[jax.Array]:
-    row = pl.BlockSpec((None, form.num_requests), lambda instance: (instance, 0))
-    one = pl.BlockSpec((None,), lambda instance: (instance,))
+def earliest_fit_start_rounds(
+    form: Form, compiler: Compiler, queues: Queues, *, num_warps: int = 1
+) -> jax.Array:
+    """Place all requests by earliest fit, each instance by a program of its own.
 
-    def strict(*refs: Any) -> None:
-        place_requests(form, _refs(refs))
+    Args:
+      form: what is compiled in.
+      compiler: who compiles it; not Mosaic GPU, of which it asks too much.
+      queues: the requests.
+      num_warps: of a program.
+
+    Returns:
+      Start rounds int32 ``[n, B]`` in serving order.
+    """
+    arrays = _arrays(queues)
+    num_instances = arrays[0].shape[0]
+    results = [_int32(*arrays[0].shape), _int32(num_instances, *segments.shape_of(form))]
+    # The interpreter has no lanes that could wait.
+    wait = triton.debug_barrier if compiler == "triton" else lambda: None
+
+    def earliest_fit(*refs: Any) -> None:
+        *shared, memory = refs
+        segments.place_requests(form, SegmentRefs(**_named(shared), segments=memory, wait=wait))
+
+    return _in_rows(earliest_fit, arrays, results, compiler, num_warps)[0].T
+
+
+def _in_rows(
+    place: Callable[..., None],
+    arrays: list[Any],
+    results: list[Any],
+    compiler: Compiler,
+    num_warps: int,
+) -> list[jax.Array]:
+    def of_one(array: Any) -> pl.BlockSpec:
+        rest = array.shape[1:]
+        return pl.BlockSpec((None, *rest), lambda instance: (instance, *(0 for _ in rest)))
 
     return pl.pallas_call(
-        strict,
+        place,
         grid=(arrays[0].shape[0],),
-        in_specs=[row, row, *([one] * (len(arrays) - 2))],
-        out_specs=[row, one],
-        out_shape=_results(arrays),
+        in_specs=[of_one(array) for array in arrays],
+        out_specs=[of_one(array) for array in results],
+        out_shape=results,
         compiler_params=triton.CompilerParams(num_warps=num_warps, num_stages=1),
         interpret=compiler == "interpreter",
-        name="strict",
+        name=place.__name__,
     )(*arrays)
 
 
-def _in_whole_arrays(form: Form, arrays: list[Any]) -> list[jax.Array]:
+def _in_whole_arrays(
+    place: Callable[..., None], arrays: list[Any], results: list[Any]
+) -> list[jax.Array]:
     from jax.experimental.pallas import mosaic_gpu
 
-    def strict(*refs: Any) -> None:
-        place_requests(form, _refs(refs, lax.axis_index("instance")))
+    def place_one(*refs: Any) -> None:
+        place(*refs, at=(lax.axis_index("instance"),))
 
     return mosaic_gpu.kernel(
-        strict,
-        out_type=_results(arrays),
+        place_one,
+        out_type=results,
         grid=(arrays[0].shape[0],),
         grid_names=("instance",),
         compiler_params=mosaic_gpu.CompilerParams(
@@ -79,12 +121,18 @@ def _in_whole_arrays(form: Form, arrays: list[Any]) -> list[jax.Array]:
     )(*arrays)
 
 
-def _refs(refs: tuple[Any, ...], *at: jax.Array) -> Refs:
-    prompt, output, kv_capacity, *caps, start, overflow = refs
+def _arrays(queues: Queues) -> list[jax.Array]:
+    """Lay out what every kernel is given, instances first."""
+    caps = [] if queues.max_num_seqs is None else [queues.max_num_seqs]
+    return [queues.prompt.T, queues.output.T, queues.kv_capacity, *caps]
+
+
+def _named(refs: list[Any]) -> dict[str, Any]:
+    """Name the references to those arrays, and to the starts."""
+    prompt, output, kv_capacity, *caps, start = refs
     limits = Limits(kv_capacity, caps[0] if caps else None)
-    return Refs(prompt, output, limits, start, overflow, at)
+    return {"prompt": prompt, "output": output, "limits_of": limits, "start": start}
 
 
-def _results(arrays: list[Any]) -> list[jax.ShapeDtypeStruct]:
-    num_instances = arrays[0].shape[:1]
-    return [jax.ShapeDtypeStruct(shape, jnp.int32) for shape in (arrays[0].shape, num_instances)]
+def _int32(*shape: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, jnp.int32)

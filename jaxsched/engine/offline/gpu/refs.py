@@ -19,9 +19,9 @@ class Limits(NamedTuple):
     max_num_seqs: Any
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Refs:
-    """The memory of one program.
+    """The memory of one program, whatever it keeps of placed requests.
 
     Attributes:
       prompt: int32 reference to the prompt tokens in serving order, 0 for padding; with the axes
@@ -29,7 +29,6 @@ class Refs:
       output: likewise, output tokens.
       limits_of: references with the axes of ``at``.
       start: written; start rounds by serving order, as ``prompt``.
-      overflow: written; 1 if the slots did not suffice, else 0; with the axes of ``at``.
       at: where this program's instance lies in the references: ``()`` or ``(instance,)``.
     """
 
@@ -37,7 +36,6 @@ class Refs:
     output: Any
     limits_of: Limits
     start: Any
-    overflow: Any
     at: tuple[jax.Array, ...] = ()
 
     def request(self, step: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -51,6 +49,17 @@ class Refs:
     def set_start(self, step: jax.Array, p: jax.Array) -> None:
         """Store the start of the request placed at ``step``."""
         self.start[(*self.at, step)] = p
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SlotRefs(Refs):
+    """The memory of a program that keeps its slots in registers.
+
+    Attributes:
+      overflow: written; 1 if the slots did not suffice, else 0; with the axes of ``at``.
+    """
+
+    overflow: Any
 
     def set_overflow(self, overflow: jax.Array) -> None:
         """Store whether the slots did not suffice."""
