@@ -1,8 +1,9 @@
 """A warp that runs PTX without a GPU: the integer instructions that the kernel is made of.
 
 Its 32 lanes run in step; a branch or an end that not all of them take is an error, as is an
-instruction that is not known here. A register in which all lanes agree holds an int, others an
-array of 32: int32, bool for predicates, int64 for addresses.
+instruction that is not known here. So is a lane that loads what another has stored, or replaces
+what another has used, with no barrier in between. A register in which all lanes agree holds an
+int, others an array of 32: int32, bool for predicates, int64 for addresses.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ _ARITHMETIC = {
 }
 _EXTREMES = {"max": (max, np.maximum), "min": (min, np.minimum)}
 _WITHOUT_EFFECT = {"griddepcontrol"}
+_LANE = 1 << np.arange(LANES)  # sets of lanes are numbers, a bit a lane
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,10 +111,49 @@ def run(program: Program, block: int, arrays: list[np.ndarray], most_steps: int 
     raise RuntimeError(f"the kernel has not ended after {most_steps} instructions")
 
 
+class _Memory:
+    """Arrays, and the lanes that have loaded or stored each word since the last barrier."""
+
+    def __init__(self, arrays: list[np.ndarray]):
+        self.arrays = [array.reshape(-1) for array in arrays]
+        self.loaded, self.stored = (
+            [np.zeros(array.shape, int) for array in self.arrays] for _ in range(2)
+        )
+
+    def wait(self) -> None:
+        """Let every lane see what the others have stored."""
+        for lanes in (*self.loaded, *self.stored):
+            lanes.fill(0)
+
+    def load(self, which: int, word: Any) -> Any:
+        """Load a word for all lanes, or one a lane."""
+        words = np.broadcast_to(word, LANES)
+        _check(self.stored[which][words], _LANE, "loads what another has stored")
+        np.bitwise_or.at(self.loaded[which], words, _LANE)
+        values = self.arrays[which][word]
+        return values if isinstance(word, np.ndarray) else int(values)
+
+    def store(self, which: int, word: Any, value: Any, is_active: Any) -> None:
+        """Store a number for all lanes, or one a lane."""
+        active = np.flatnonzero(np.broadcast_to(is_active, LANES))
+        words, values = (np.broadcast_to(each, LANES)[active] for each in (word, value))
+        for lanes in (self.loaded, self.stored):
+            _check(lanes[which][words], _LANE[active], "replaces what another has used")
+        np.bitwise_or.at(self.stored[which], words, _LANE[active])
+        self.arrays[which][words] = values
+        if np.any(self.arrays[which][words] != values):
+            raise NotImplementedError("lanes store several numbers in one word")
+
+
+def _check(users: np.ndarray, lane: np.ndarray, what: str) -> None:
+    if np.any(users & ~lane):
+        raise RuntimeError(f"a lane {what}, and no barrier is in between")
+
+
 class _Warp:
     def __init__(self, program: Program, block: int, arrays: list[np.ndarray]):
         self.program = program
-        self.arrays = [array.reshape(-1) for array in arrays]
+        self.memory = _Memory(arrays)
         self.next = 0
         self.registers: dict[Any, Any] = {
             name: (index + 1) << _ADDRESS_BITS for index, name in enumerate(program.parameters)
@@ -128,14 +169,18 @@ class _Warp:
             guard = self.registers[it.guard]
             is_active = np.logical_not(guard) if it.is_negated else guard
         if isinstance(is_active, np.ndarray):
-            if it.kind in ("bra", "ret", "redux"):
+            if it.kind in ("bra", "ret", "redux", "bar", "ld"):
                 raise NotImplementedError(f"lanes part at {it.kind}")
         elif not is_active:
             return False
         if it.kind == "bra":
             self.next = self.program.labels[it.target]
+        elif it.kind == "bar":
+            self.memory.wait()
         elif it.kind == "st":
             self.store(it, is_active)
+        elif it.kind == "ld":
+            self.load(it)
         elif it.kind != "ret" and it.kind not in _WITHOUT_EFFECT:
             result = self.result(it)
             if isinstance(is_active, np.ndarray):
@@ -152,8 +197,6 @@ class _Warp:
     def result(self, it: Instruction) -> Any:
         if it.kind in ("mov", "cvt", "cvta"):
             return _stored(*self.values(it, it.type), it.words[0] if it.kind == "cvt" else it.type)
-        if it.kind == "ld":
-            return self.loaded(it)
         if it.kind == "selp":
             yes, no = self.values(it, it.type)[:2]
             predicate = self.registers[it.sources[2]]
@@ -190,29 +233,29 @@ class _Warp:
         # A sum of two numbers of 32 bits must be wrapped in between, or it is none.
         return _stored(_stored(product, type) + (values[2] if it.kind == "mad" else 0), type)
 
-    def address(self, operand: Any) -> tuple[Any, Any]:
+    def address(self, operand: Any) -> tuple[int, Any]:
         """Split an address into the number of an array and an index."""
         match = _ADDRESS.fullmatch(operand)
         if match is None:
             raise NotImplementedError(f"address {operand}")
         address = self.registers[match[1]] + int(match[2] or 0)
-        return (address >> _ADDRESS_BITS) - 1, (address & ((1 << _ADDRESS_BITS) - 1)) // 4
+        (which,) = np.unique(address >> _ADDRESS_BITS)
+        return int(which) - 1, (address & ((1 << _ADDRESS_BITS) - 1)) // 4
 
-    def loaded(self, it: Instruction) -> Any:
+    def load(self, it: Instruction) -> None:
+        """Load into the registers of a list that ends with the address."""
+        *others, place = it.sources
         if it.words[0] == "param":
-            return self.registers[it.sources[0].strip("[] ")]
-        which, index = self.address(it.sources[0])
-        if isinstance(index, np.ndarray):
-            raise NotImplementedError("lanes load from several places")
-        return int(self.arrays[which][index])
+            self.registers[it.target] = self.registers[place.strip("[] ")]
+            return
+        which, word = self.address(place)
+        for offset, target in enumerate((it.target, *others)):
+            self.registers[target] = self.memory.load(which, word + offset)
 
     def store(self, it: Instruction, is_active: Any) -> None:
-        which, index = self.address(it.target)
-        (value,) = self.values(it, "s32")
-        if any(isinstance(each, np.ndarray) for each in (index, value)):
-            raise NotImplementedError("lanes store several numbers")
-        if np.any(is_active):
-            self.arrays[which][index] = value
+        which, word = self.address(it.target)
+        for offset, value in enumerate(self.values(it, "s32")):
+            self.memory.store(which, word + offset, value, is_active)
 
 
 def _typed(value: Any, type: str) -> Any:

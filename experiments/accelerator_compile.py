@@ -1,10 +1,11 @@
 """What do simulations become that are compiled for a GPU? Asked on a machine without one.
 
 Whole programs are compiled for an H100: what the host has left to do in a call, and the registers
-and spills of the kernel. The PTX of strict order then runs in an interpreter, and its starts must
-be those of ``js.simulate``. Nothing is timed, and nothing runs on a GPU.
+and spills of the kernels. The PTX of backlogs' kernels then runs in an interpreter, and its starts
+must be those of ``js.simulate``. Nothing is timed, and nothing runs on a GPU.
 """
 
+import itertools
 import os
 import sys
 from importlib.metadata import version
@@ -19,7 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxsched as js
-from jaxsched.engine.offline.gpu.dispatch import form_of
+from jaxsched.engine.offline.gpu.dispatch import earliest_fit_form_of, form_of
+from jaxsched.engine.offline.gpu.segments import shape_of
 from jaxsched.engine.offline.programs import from_priority
 from jaxsched.engine.online.arrivals import Arrivals
 from jaxsched.engine.online.gpu.dispatch import slots_for
@@ -30,12 +32,15 @@ from jaxsched.engine.online.sums import Cost
 SEED = 0
 NUM_INSTANCES = 64  # of a compiled program: the size of its grid, and nothing else
 SIZES = 40, 100, 200, 1000
-MOST_REGISTERS = {64: 48, 128: 64, 256: 80, 512: 128}  # a thread, by slots
 SERVED = (40, 256), (100, 256), (1000, 256), (1000, 512)  # requests, and seats of the server
+NUM_INTERPRETED = {"strict": 100, "earliest_fit": 5}  # which takes twenty times as long
+FORMS = {"strict": form_of, "earliest_fit": earliest_fit_form_of}
+MOST_REGISTERS = {64: 48, 128: 64, 256: 80, 512: 128}  # a thread, by slots of strict order
+MOST_REGISTERS_OF_EARLIEST_FIT = 64
 MOST_REGISTERS_SERVING = {64: 160, 128: 168, 256: 176, 512: 255}
 
 
-def compiled(n, admission, is_capped):
+def compiled(n, discipline, admission, is_capped):
     """Compile simulations of ``n`` requests from priorities to schedules."""
 
     def like(dtype, *shape):
@@ -48,7 +53,7 @@ def compiled(n, admission, is_capped):
         kv_capacity=like(jnp.int32),
     )
     shapes = inst, like(jnp.float32, n), like(jnp.int32) if is_capped else None
-    return _gpu_compile.compiled(from_priority, shapes, "strict", admission)
+    return _gpu_compile.compiled(from_priority, shapes, discipline, admission)
 
 
 def compiled_serving(n, choices):
@@ -83,10 +88,16 @@ def checked(program, kernel, **most):
     return found
 
 
-def checked_strict(program, form):
-    may_overflow = form.num_requests > form.num_slots
-    most = MOST_REGISTERS[form.num_slots]
-    found = checked(program, "strict", registers=most, host_branches=int(may_overflow))
+def checked_backlogs(program, discipline, form):
+    """Describe a compiled simulation; strict order may need a second form, by one branch."""
+    is_strict = discipline == "strict"
+    most = {
+        "registers": MOST_REGISTERS[form.num_slots]
+        if is_strict
+        else MOST_REGISTERS_OF_EARLIEST_FIT,
+        "host_branches": int(is_strict and form.num_requests > form.num_slots),
+    }
+    found = checked(program, discipline, **most)
     return {"slots": form.num_slots, "blocks": form.num_blocks} | found
 
 
@@ -114,7 +125,7 @@ def random_instances(rng, num_instances, n):
     return inst, rng.integers(0, n, (num_instances, n))
 
 
-def interpreted(program, form, inst, priority, max_num_seqs):
+def interpreted(program, discipline, form, inst, priority, max_num_seqs):
     """Run the kernel's PTX on every instance; equal ones, and instructions a request."""
     order = np.argsort(priority, axis=-1, kind="stable")
 
@@ -125,14 +136,17 @@ def interpreted(program, form, inst, priority, max_num_seqs):
     arrays += [np.asarray(inst.kv_capacity), *([] if max_num_seqs is None else [max_num_seqs])]
     arrays = [np.array(array, np.int32, order="C") for array in arrays]
     start, overflows = np.full_like(arrays[0], -1), np.full_like(arrays[2], -1)
-    executed = [
-        _ptx.run(program, block, [*arrays, start, overflows]) for block in range(len(order))
-    ]
-    options = {"admission": form.admission, "max_num_seqs": max_num_seqs}
+    segments = np.full((len(order), *shape_of(form)), -1, np.int32)
+    arrays += [start, overflows if discipline == "strict" else segments]
+    executed = [_ptx.run(program, block, arrays) for block in range(len(order))]
+
+    options = {"discipline": discipline, "admission": form.admission, "max_num_seqs": max_num_seqs}
     sched = js.simulate(inst, priority, **options)
-    is_over = most_running(inst, sched) > form.num_slots
-    is_equal = (in_order(sched.start) == np.where(in_order(inst.is_real), start, 0)).all(axis=-1)
-    is_right = np.where(is_over, overflows == 1, is_equal & (overflows == 0))
+    is_right = (in_order(sched.start) == np.where(in_order(inst.is_real), start, 0)).all(axis=-1)
+    is_over = np.zeros(len(order), bool)
+    if discipline == "strict":
+        is_over = most_running(inst, sched) > form.num_slots
+        is_right = np.where(is_over, overflows == 1, is_right & (overflows == 0))
     return {
         "instances": len(order),
         "overflows": int(is_over.sum()),
@@ -153,11 +167,16 @@ def most_running(inst, sched):
     return np.array([of_one(*each) for each in zip(*parts, strict=True)])
 
 
-def backlogs(n, num_instances):
-    """Name, instances and priorities: random ones, or long ones and some that overflow."""
+def backlogs(n, discipline, num_instances):
+    """Name, instances and priorities: random ones, or long ones and some that overflow.
+
+    Of earliest fit there are no long ones, for which the interpreter would take too long.
+    """
     rng = np.random.default_rng(SEED)
     if n < 1000:
         yield "random", *random_instances(rng, num_instances, n)
+        return
+    if discipline == "earliest_fit":
         return
     inst = js.workloads.mixed(jax.random.key(SEED), num_requests=n, batch=2)
     inst = jax.tree.map(np.asarray, inst)
@@ -175,23 +194,30 @@ def main(is_smoke):
         print(f"Nothing was compiled for a GPU: {sentence}")
         return
     rows, runs, rng = [], [], np.random.default_rng(SEED)
-    for n in SIZES[:1] if is_smoke else SIZES:
-        for admission in ("look_ahead", "peak"):
-            for is_capped in (False, True):
-                program, form = compiled(n, admission, is_capped), form_of(n, admission)
-                case = {"requests": n, "admission": admission, "is_capped": is_capped}
-                rows.append(case | checked_strict(program, form))
-                print(rows[-1])
-                if "strict" not in program.ptx:
-                    continue
-                kernel = _ptx.parsed(program.ptx["strict"])
-                for name, inst, priority in backlogs(n, 10 if is_smoke else 100):
-                    cap = rng.integers(1, n, len(priority), np.int32) if is_capped else None
-                    found = interpreted(kernel, form, inst, priority, cap)
-                    runs.append(case | {"backlogs": name} | found)
-                    print(runs[-1])
-                    if found["right"] < found["instances"]:
-                        sys.exit("the compiled kernel and js.simulate differ")
+    sizes = SIZES[:1] if is_smoke else SIZES
+    cases = itertools.product(FORMS, sizes, ("look_ahead", "peak"), (False, True))
+    for discipline, n, admission, is_capped in cases:
+        case = {
+            "discipline": discipline,
+            "requests": n,
+            "admission": admission,
+            "is_capped": is_capped,
+        }
+        program = compiled(n, discipline, admission, is_capped)
+        form = FORMS[discipline](n, admission)
+        rows.append(case | checked_backlogs(program, discipline, form))
+        print(rows[-1])
+        if discipline not in program.ptx:
+            continue
+        kernel = _ptx.parsed(program.ptx[discipline])
+        num_instances = 5 if is_smoke else NUM_INTERPRETED[discipline]
+        for name, inst, priority in backlogs(n, discipline, num_instances):
+            cap = rng.integers(1, n, len(priority), np.int32) if is_capped else None
+            found = interpreted(kernel, discipline, form, inst, priority, cap)
+            runs.append(case | {"backlogs": name} | found)
+            print(runs[-1])
+            if found["right"] < found["instances"]:
+                sys.exit("the compiled kernel and js.simulate differ")
     served = list(serving(SERVED[:1] if is_smoke else SERVED))
     print(*served, sep="\n")
     if not runs:
