@@ -8,6 +8,7 @@ both parts, at small sizes, and the kernel is interpreted.
 """
 
 import functools
+import itertools
 import statistics
 import time
 
@@ -25,6 +26,7 @@ from jaxsched.engine.offline.gpu.kernel import start_rounds
 
 SEED = 0
 RULES = ("fcfs", "shortest_output", "smallest_volume")
+DISCIPLINES = ("strict", "earliest_fit")
 HOST = jax.local_devices(backend="cpu")[0]
 DEVICE = jax.local_devices()[0]
 IS_CPU = DEVICE.platform == "cpu"
@@ -81,14 +83,16 @@ def check_exactness(is_small):
     long, priorities = backlogs(40 if is_small else 1000, 4 if is_small else 64)
     cases |= {("mixed", rule, False): (long, priorities[rule]) for rule in RULES}
     for (workload, rule, capped), (inst, priority) in cases.items():
-        for admission in ("look_ahead", "peak"):
-            options = {"admission": admission, "max_num_seqs": cap if capped else None}
+        for discipline, admission in itertools.product(DISCIPLINES, ("look_ahead", "peak")):
+            options = {"discipline": discipline, "admission": admission}
+            options["max_num_seqs"] = cap if capped else None
             here = js.simulate(inst, priority, **options)
             there = on_host(js.simulate)(inst, priority, **options)
             num_equal = int((np.asarray(here.start) == np.asarray(there.start)).all(axis=-1).sum())
             row = {
                 "workload": workload,
                 "rule": rule,
+                "discipline": discipline,
                 "admission": admission,
                 "capped": capped,
             }
@@ -105,8 +109,9 @@ def check_flags(inst, priority):
     most_running = ((begin <= starts) & (end > starts)).sum(axis=-1).max(axis=-1)
     _, flagged = kernel(form, 1)(queues(inst, priority))
     right = np.asarray(flagged) == (most_running > form.num_slots)
-    row = {"workload": "random", "rule": "flags of 32 slots", "admission": "look_ahead"}
-    return row | {"capped": False, "instances": len(right), "equal": int(right.sum())}
+    row = {"workload": "random", "rule": "flags of 32 slots", "discipline": "strict"}
+    row |= {"admission": "look_ahead", "capped": False}
+    return row | {"instances": len(right), "equal": int(right.sum())}
 
 
 def queues(inst, priority):
