@@ -33,25 +33,25 @@ def test_interpreted_it_gives_what_simulate_gives(block_size, admission, is_capp
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("block_size", [1, 4, 32, 128])
+@pytest.mark.parametrize("block_size", [8, 32])
 @pytest.mark.parametrize("admission", ["look_ahead", "peak"])
-@pytest.mark.parametrize("cap", [None, 1, 7, "each"])
+@pytest.mark.parametrize("cap", [None, 1, 5, "each"])
 def test_interpreted_it_gives_what_simulate_gives_on_thousands(block_size, admission, cap):
     rng = np.random.default_rng(block_size)
-    inst, priority = random_instances(rng, 512, 60)
-    cap = rng.integers(1, 70, 512) if cap == "each" else cap
-    caps = None if cap is None else np.broadcast_to(cap, 512)
+    inst, priority = random_instances(rng, 256, 32)
+    cap = rng.integers(1, 40, 256) if cap == "each" else cap
+    caps = None if cap is None else np.broadcast_to(cap, 256)
     check(inst, priority, block_size, admission, caps)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("admission", ["look_ahead", "peak"])
 @pytest.mark.parametrize("is_capped", [False, True])
-@pytest.mark.parametrize("block_size", [4, 32])
+@pytest.mark.parametrize("block_size", [8, 32])
 def test_sums_stay_exact_at_the_limits_of_int32(admission, is_capped, block_size):
     rng = np.random.default_rng(7)
-    inst, priority = extreme_instances(rng, 1024, 12)
-    caps = rng.integers(1, 14, 1024) if is_capped else None
+    inst, priority = extreme_instances(rng, 512, 12)
+    caps = rng.integers(1, 14, 512) if is_capped else None
     check(inst, priority, block_size, admission, caps)
 
 
@@ -59,6 +59,6 @@ def test_sums_stay_exact_at_the_limits_of_int32(admission, is_capped, block_size
 @pytest.mark.parametrize("rule", ["fcfs", "shortest_output", "smallest_volume"])
 def test_long_backlogs_in_the_form_that_a_gpu_runs(rule):
     inst = jax.tree.map(
-        np.asarray, js.workloads.mixed(jax.random.key(0), num_requests=700, batch=6)
+        np.asarray, js.workloads.mixed(jax.random.key(0), num_requests=400, batch=2)
     )
     check(inst, np.asarray(js.prioritize(inst, rule)), 128, "look_ahead")
