@@ -35,7 +35,7 @@ OPTIMIZED := XLA_FLAGS=--xla_backend_optimization_level=3
 
 .PHONY: test-slow
 test-slow: $(VENV)/.installed-test  ## Run the slow tests, the engine's tests and every notebook, compiled as for users
-	$(OPTIMIZED) $(BIN)/python -m pytest -m slow
+	$(OPTIMIZED) $(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 	$(OPTIMIZED) $(BIN)/python -m pytest -n 2 --dist loadfile tests/engine
 
 .PHONY: lint
