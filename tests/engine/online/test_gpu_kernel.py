@@ -26,16 +26,16 @@ from tests.reference.online_settings import Settings
 pytestmark = pytest.mark.jax_defaults
 
 QUICK = VLLM_OPTIONS | {"long_prefill_token_threshold": 0, "prefill_schedule_interval": 1}
-# As many run at once as there are slots, one a lane.
+# As many run at once as there are slots.
 CROWD = Scenario(
-    settings=Settings(num_gpu_blocks=200, block_size=4, max_num_seqs=32),
+    settings=Settings(num_gpu_blocks=400, block_size=4, max_num_seqs=64),
     clock=(2.0**-9, 2.0**-9, 2.0**-9, 0.0, 0.0),
-    arrival_s=[0.0] * 32,
-    prompt=[3] * 32,
-    output=[5 + r % 7 for r in range(32)],
-    priority=[0.0] * 32,
-    predicted=[1] * 32,
-    victim_rank=[0.0] * 32,
+    arrival_s=[0.0] * 64,
+    prompt=[3] * 64,
+    output=[5 + r % 7 for r in range(64)],
+    priority=[0.0] * 64,
+    predicted=[1] * 64,
+    victim_rank=[0.0] * 64,
 )
 
 
@@ -104,7 +104,7 @@ def test_interpreted_it_decides_as_the_oracle_does():
     settings = [each.settings for each in scenarios]
     out = assert_equal_to_the_oracle(scenarios)
     assert (out.first_scheduled[0] == 0).all()
-    assert (out.completion[0] > out.first_token[0].max()).all()  # all 32 run at once
+    assert (out.completion[0] > out.first_token[0].max()).all()  # all 64 run at once
     assert (out.num_preemptions.max(axis=-1) > 1).any()
     assert {js.Status.OK, js.Status.REFUSED} <= set(out.status[out.is_real])
     arrivals = [each.arrival_s for each in scenarios]
@@ -165,7 +165,7 @@ def test_slots_are_as_many_as_may_be_needed_or_the_kernel_does_not_serve():
         server = js.servers.get("llama3.1_8b_h100").replace(**settings)
         return given_to_kernel(server, reqs, None, None)[2]
 
-    assert slots_for(1, choices()) == 32
+    assert slots_for(1, choices()) == 64
     assert slots_for(100, choices()) == 128
     assert slots_for(10_000, choices()) == 256
     assert slots_for(10_000, choices()._replace(slots=1024)) is None

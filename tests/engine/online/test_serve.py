@@ -280,7 +280,8 @@ def test_victims_by_a_rule_equal_the_oracle(policy):
 
 @pytest.mark.slow
 def test_victims_by_numbers_that_are_none():
-    reqs = streams(batch=1).replace(priority=np.full((1, 20), np.nan))
+    reqs = streams(batch=1)
+    reqs = reqs.replace(priority=np.full(reqs.is_real.shape, np.nan))
     out = js.serve(reqs, SERVER, victim_rule="priority")
     assert (out.status == js.Status.NAN_PRIORITY).all()
     assert (js.serve(reqs, SERVER).status == js.Status.OK).all()

@@ -43,7 +43,7 @@ def serve(
     Returns:
       Records ``[B, n]`` and totals ``[B]``, ``busy`` up to the end.
     """
-    reads, kept = _laid_out(choices, given, limits, until)
+    reads, kept = laid_out(choices, given, limits, until)
     edges = jnp.asarray(ITL_EDGES_S)
     num_streams = until.shape[0]
     of_seats = jax.ShapeDtypeStruct((num_streams, choices.slots + 1), jnp.int32)
@@ -75,10 +75,10 @@ def serve(
     return records, totals._replace(histogram=kept.histogram)
 
 
-def _laid_out(
+def laid_out(
     choices: Choices, given: Checked, limits: Limits, until: jax.Array
 ) -> tuple[Given, Kept]:
-    """Lay out rows ``[B, rows]`` and numbers ``[B]`` for programs."""
+    """Lay out rows ``[B, rows]`` and numbers ``[B]``; arguments as for :func:`serve`."""
     streams, order, waiting = streams_of(choices, given, limits)
     num_streams = until.shape[0]
     counts = no_counts(NUM_BUCKETS if choices.has_histogram else None, num_streams)
