@@ -218,6 +218,7 @@ def test_never_above_any_schedule_of_extreme_instances(pairs, slack, horizon):
     assert (found.best_starts >= 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["shortest_output", "fcfs", "total_size"])
 def test_close_to_what_is_attained_in_the_worst_cases_of_simple_rules(rule):
     inst = worst_case(rule, capacity=64)
@@ -307,6 +308,7 @@ def test_an_instance_is_bounded_alike_alone_and_in_a_batch():
     np.testing.assert_array_equal(found.value.reshape(-1), together.value)
 
 
+@pytest.mark.slow
 def test_an_instance_without_requests_is_bounded_by_nothing():
     inst = random_instances(seed=9)
     inst = inst.replace(is_real=inst.is_real.at[0].set(False))
@@ -352,6 +354,7 @@ def test_bad_arguments_are_named(options, message):
         bounds.price(inst, **options)
 
 
+@pytest.mark.slow
 def test_progress_is_shown_when_asked_for(capsys):
     inst = random_instances(seed=11)
     bounds.price(inst, num_blocks=BLOCKS, num_steps=100, progress=True)

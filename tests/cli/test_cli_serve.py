@@ -58,6 +58,7 @@ def agree(found, expected):
         np.testing.assert_allclose(found[metric], values.mean(), rtol=1e-12, err_msg=metric)
 
 
+@pytest.mark.slow
 def test_prints_and_saves_what_the_library_measures(run, tmp_path):
     files = [tmp_path / name for name in ("out.json", "out.csv", "out.png")]
     flags = ["--json", files[0], "--csv", files[1], "--plot", files[2], "--seed", 5]

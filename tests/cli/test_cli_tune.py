@@ -85,6 +85,7 @@ def test_counts_seconds_on_a_server(run, tmp_path):
     np.testing.assert_allclose(saved["validation"][0], expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_says_how_many_steps_ran_and_which_was_best(run, tuned, tmp_path):
     _, out, saved = tuned
     best = saved["best_step"]

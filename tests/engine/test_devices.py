@@ -46,6 +46,7 @@ print(json.dumps([eval(sys.argv[3]), shapes]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.jax_defaults
 @pytest.mark.parametrize(
     "computed",

@@ -65,6 +65,7 @@ def test_64_bit_priorities_keep_their_order_inside_jit(dtype):
         assert js.simulate(inst, priority).start.tolist() == [2, 1, 0]
 
 
+@pytest.mark.slow
 def test_more_requests_than_sixteen_bits_number():
     n = 70_000
     inst = js.Instance.from_lengths([1] * n, [1] * n, kv_capacity=2)

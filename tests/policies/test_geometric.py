@@ -26,6 +26,7 @@ def place_in_order(pair):
     return doubling, 2 * prompt * output + output * (output + 1)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(lengths, lengths), min_size=8, max_size=8))
 def test_order_is_by_class_then_exact_volume_then_index(pairs):
     prompt, output = zip(*pairs, strict=True)

@@ -121,6 +121,7 @@ lengths = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(lengths, lengths), min_size=NUM_REQUESTS, max_size=NUM_REQUESTS))
 def test_any_volumes_are_ordered_as_python_integers_are(pairs):
     assert_exact(pairs, prioritize(instance(pairs), smallest_volume))

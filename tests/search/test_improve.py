@@ -149,6 +149,7 @@ def test_other_keys_and_chains_search_elsewhere(backlogs):
     assert (one.chains.order[:, 0] != one.chains.order[:, 1]).any()
 
 
+@pytest.mark.slow
 def test_a_lone_request_and_equal_requests_have_nothing_to_gain():
     for n, capacity in ((1, 5), (4, 100), (4, 5)):
         inst = js.Instance.from_lengths([2] * n, [3] * n, kv_capacity=capacity)

@@ -198,6 +198,7 @@ def test_other_versions_do_not_mix(tmp_path, finished, name):
         js.run_sweep(GRID, tmp_path)
 
 
+@pytest.mark.slow
 def test_workloads_that_settle_axes_themselves(tmp_path):
     worst = {"name": "worst_case", "rule": "fcfs"}
     grid = {**GRID, "workloads": ["uniform", worst], "kv_capacity": [16, 64], "num_instances": 2}

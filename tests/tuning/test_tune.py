@@ -168,6 +168,7 @@ def test_evaluate_takes_the_old_order_with_a_warning():
     np.testing.assert_array_equal(old, js.tuning.evaluate(HELD_OUT, "fcfs"))
 
 
+@pytest.mark.slow
 def test_the_default_estimator_compiles_nothing_anew(compiled):
     """For other numbers: key, lengths, the rule's parameters, and the noise from step to step."""
     optimizer = optax.adam(0.01)
