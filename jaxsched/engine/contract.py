@@ -14,6 +14,8 @@ from jaxsched.model.server import Discipline, Preemption, Victim
 __all__ = [
     "Admission",
     "Discipline",
+    "DynamicRule",
+    "Events",
     "Kernel",
     "Observation",
     "Placement",
@@ -106,6 +108,9 @@ class Observation:
       kv_capacity: int32 ``[]`` tokens.
       arrival_s: float32 ``[n]``, when the request reached the server.
       priority: float32 ``[n]``, the request's own, lower first.
+      client: int32 ``[n]``, who sent it; 0 where requests name nobody.
+      ttft_slo_s: float32 ``[n]``, target for the time to first token; infinite for none.
+      tpot_slo_s: float32 ``[n]``, target for the time per output token; infinite for none.
       now_s: float32 ``[]``, when the step begins.
       waited_s: float32 ``[n]``, how long ago the request arrived.
       generated_tokens: int32 ``[n]``, output tokens so far.
@@ -119,6 +124,9 @@ class Observation:
     kv_capacity: jax.Array
     arrival_s: jax.Array
     priority: jax.Array
+    client: jax.Array
+    ttft_slo_s: jax.Array
+    tpot_slo_s: jax.Array
     now_s: jax.Array
     waited_s: jax.Array
     generated_tokens: jax.Array
@@ -136,6 +144,29 @@ class Observation:
     def num_requests(self) -> jax.Array:
         """Rows that hold a request, int32 ``[]``."""
         return jnp.sum(self.is_real, axis=-1, dtype=jnp.int32)
+
+
+@pytree
+class Events:
+    """What has happened at a server since a dynamic rule's state was last brought up to date.
+
+    Attributes:
+      arrived: bool ``[n]``, joined the queue for the first time.
+      admitted: bool ``[n]``, began to run.
+      evicted: bool ``[n]``, went back to the queue.
+      computed_tokens: int32 ``[n]``, tokens of prompt and output that the step computed.
+      new_tokens: int32 ``[n]``, output tokens that it gave, 0 or 1.
+      completed: bool ``[n]``, gave the last token.
+      step_s: float32 ``[]``, how long the step took.
+    """
+
+    arrived: jax.Array
+    admitted: jax.Array
+    evicted: jax.Array
+    computed_tokens: jax.Array
+    new_tokens: jax.Array
+    completed: jax.Array
+    step_s: jax.Array
 
 
 class Rule(Protocol):
@@ -156,4 +187,35 @@ class Rule(Protocol):
 
     def __call__(self, inst: Instance, /) -> Any:
         """Return one priority for each request of ``inst``, ``[n]``."""
+        ...
+
+
+class DynamicRule(Protocol):
+    """A rule that looks at the requests at a server anew in every step.
+
+    It is a pytree, whose leaves are its parameters, and runs inside ``jit`` and ``vmap``. Rows of
+    an :class:`Observation` that are not ``is_real`` are not at the server: they have not arrived,
+    or have left.
+
+    The rule is asked in a step in which somebody waits, or in which memory may run out, once the
+    arrivals have joined: its numbers order the queue, ties by arrival, and choose victims.
+
+    Attributes:
+      evicts: whether requests that wait push out running ones of larger numbers.
+      has_state: whether there is a state to bring up to date.
+    """
+
+    evicts: bool
+    has_state: bool
+
+    def init(self, obs: Observation, /) -> Any:
+        """Return the state, a pytree of arrays, of an empty server; of ``obs`` only shapes."""
+        ...
+
+    def update(self, state: Any, obs: Observation, events: Events, /) -> Any:
+        """Return the state after arrivals have joined, or after a step has given its tokens."""
+        ...
+
+    def numbers(self, obs: Observation, state: Any, /) -> jax.Array:
+        """Return a number for each request, ``[n]``, lower first."""
         ...

@@ -1,5 +1,6 @@
 """Rules that order a backlog: ready-made ones, a registry, and the mapping over instances."""
 
+from jaxsched.policies._dynamic import DynamicRule, dynamic
 from jaxsched.policies._prioritize import prioritize
 from jaxsched.policies._rule import HostRule, Rule, host_rule, rule_name
 from jaxsched.policies._rule_files import load, save, tuned_on
@@ -41,12 +42,14 @@ register("aged_shortest_first", factory=aged_shortest_first)
 register("length_weighted", factory=length_weighted)
 
 __all__ = [
+    "DynamicRule",
     "HostRule",
     "LinearScore",
     "MLPScore",
     "PolicyInfo",
     "Rule",
     "aged_shortest_first",
+    "dynamic",
     "fcfs",
     "geometric",
     "host_rule",

@@ -14,6 +14,7 @@ from jaxsched.engine.online.serve import predicted_tokens, record_on, serve_on
 from jaxsched.model.outcome import Outcome
 from jaxsched.model.requests import Requests
 from jaxsched.model.server import Server
+from jaxsched.policies._dynamic import DynamicRule
 from jaxsched.policies._prioritize import prioritize
 from jaxsched.policies.registry import resolve
 from jaxsched.policies.scores.index import fcfs
@@ -110,8 +111,12 @@ def serve(
     """
     rule = server.policy if rule is None else rule
     is_fcfs = rule is fcfs or (isinstance(rule, str) and rule == "fcfs")
-    priority = None if is_fcfs else _numbers(reqs, server, rule)
+    rule = rule if is_fcfs or rule == "priority" else resolve(rule)
+    dynamic = rule if isinstance(rule, DynamicRule) else None
+    priority = None if is_fcfs or dynamic is not None else _numbers(reqs, server, rule)
     victim_number = None if victim_rule is None else _numbers(reqs, server, victim_rule)
+    if dynamic is not None and dynamic.evicts:
+        _require_room_can_be_made(dynamic, server)
     if victim_number is not None and server.victim != "by_policy":
         raise InputError(
             "victim_rule",
@@ -119,14 +124,35 @@ def serve(
             'give one of the two, or leave the server\'s victim "by_policy"',
             finding=f"goes with a server whose victim is {server.victim!r}",
         )
-    out = serve_on(server, reqs, priority, max_steps, victim_number)
-    return (out, record_on(server, reqs, priority, max_steps, victim_number)) if record else out
+    given = server, reqs, priority, max_steps, victim_number, dynamic
+    out = serve_on(*given)
+    return (out, record_on(*given)) if record else out
+
+
+def _require_room_can_be_made(rule: DynamicRule, server: Server) -> None:
+    """Raise where nobody can be pushed out, or it is not known what that would free."""
+    if server.admission not in ("prompt", "chunk") or server.preemption == "never":
+        raise InputError(
+            "rule",
+            rule.name,
+            'expected a server whose admission is "prompt" or "chunk", and whose preemption is '
+            'not "never"',
+            finding=f"evicts, on a server whose admission is {server.admission!r} and whose "
+            f"preemption is {server.preemption!r}",
+        )
 
 
 def _numbers(reqs: Requests, server: Server, rule: Rule | str) -> Any:
     """Numbers ``[.., n]`` that a static rule gives requests when they arrive."""
     if isinstance(rule, str) and rule == "priority":
         return _own_priority(reqs)
+    if isinstance(rule := resolve(rule), DynamicRule):
+        raise InputError(
+            "victim_rule",
+            rule.name,
+            "expected a static rule; a dynamic one that orders the queue chooses victims as well",
+            finding="is dynamic",
+        )
     return prioritize(_on_arrival(reqs, server), resolve(rule))  # pyright: ignore[reportArgumentType]
 
 
@@ -138,7 +164,7 @@ def _on_arrival(reqs: Requests, server: Server) -> Observation:
     """Show a static rule what is known of the requests when they arrive."""
     leading = np.broadcast_shapes(reqs.is_real.shape[:-1], np.shape(server.kv_capacity))
     shape = (*leading, reqs.is_real.shape[-1])
-    none = jnp.zeros(shape, jnp.int32)
+    none, real = jnp.zeros(shape, jnp.int32), jnp.float32
 
     def of_requests(values: Any, dtype: Any) -> jax.Array:
         return jnp.broadcast_to(jnp.asarray(values).astype(dtype), shape)
@@ -150,6 +176,9 @@ def _on_arrival(reqs: Requests, server: Server) -> Observation:
         kv_capacity=jnp.broadcast_to(jnp.asarray(server.kv_capacity, jnp.int32), leading),
         arrival_s=of_requests(reqs.arrival_s, jnp.float32),
         priority=of_requests(_own_priority(reqs), jnp.float32),
+        client=of_requests(0 if reqs.client is None else reqs.client, jnp.int32),
+        ttft_slo_s=of_requests(jnp.inf if reqs.ttft_slo_s is None else reqs.ttft_slo_s, real),
+        tpot_slo_s=of_requests(jnp.inf if reqs.tpot_slo_s is None else reqs.tpot_slo_s, real),
         now_s=jnp.zeros(leading, jnp.float32),
         waited_s=jnp.zeros(shape, jnp.float32),
         generated_tokens=none,

@@ -76,6 +76,7 @@ def serve(
     predicted: Sequence[int] | None = None,
     victim_rank: Sequence[float] | None = None,
     max_steps: int = 10_000,
+    kind: type[Stream] | Callable[..., Stream] | None = None,
 ) -> Log:
     """Serve one stream.
 
@@ -88,11 +89,12 @@ def serve(
       predicted: output tokens that admission and victims believe in; the true ones by default.
       victim_rank: for victim "rule", the largest first; all 0 by default.
       max_steps: most steps.
+      kind: another kind of stream, such as one ordered by a dynamic rule.
     """
     n = len(prompt)
     if any(later < earlier for earlier, later in itertools.pairwise(arrival_s)):
         raise ValueError("arrival_s does not ascend")
-    stream = _Stream(
+    stream = (kind or Stream)(
         [float(t) for t in arrival_s],
         [int(s) for s in prompt],
         [int(o) for o in output],
@@ -109,7 +111,9 @@ def _linear(a: float, b: float, c: float, d: float, e: float) -> Duration:
     return lambda P, B, KV, A: a + b * P + c * B + d * KV + e * A
 
 
-class _Stream:
+class Stream:
+    """One stream on one server; what happens to it is in ``log``."""
+
     def __init__(self, arrival, prompt, output, settings, clock, priority, predicted, rank):
         room = [settings.max_model_len - s for s in prompt]
         self.settings = settings
@@ -177,11 +181,12 @@ class _Stream:
     def _arrivals(self) -> int:
         if not (self.running or self.waiting):
             self.clock = max(self.clock, self.arrival[self.to_come[0]])
-        arrived = 0
+        arrived = []
         while self.to_come and self.arrival[self.to_come[0]] <= self.clock:
-            self._enqueue(self.to_come.popleft(), is_evicted=False)
-            arrived += 1
-        return arrived
+            self._enqueue(self.to_come[0], is_evicted=False)
+            arrived.append(self.to_come.popleft())
+        self._note_arrivals(arrived)
+        return len(arrived)
 
     # ---- the waiting queue ----
 
@@ -195,6 +200,26 @@ class _Stream:
 
     def _head(self) -> int:
         return self.waiting[0][2] if self.settings.policy == "priority" else self.waiting[0]
+
+    def _may_start(self, r: int) -> bool:
+        """Whether the order lets the head r of the queue start in this step."""
+        return True
+
+    def _note_arrivals(self, arrived: list[int]) -> None:
+        """Whatever follows from arrivals."""
+
+    def _begin_step(self) -> None:
+        """Whatever comes before pass 1."""
+
+    def _end_step(self, duration: float) -> None:
+        """Whatever comes after the last token of the step."""
+
+    def _is_short(self) -> bool:
+        """Whether memory is short in this step, so that nobody is admitted."""
+        return bool(self.evicted) or self.lacks_blocks
+
+    def _choose_victim(self) -> int:
+        return choose_victim(self)
 
     def _dequeue(self) -> int:
         if self.settings.policy == "priority":
@@ -222,6 +247,7 @@ class _Stream:
             and any(not self.filling[r] for r in self.running)
         )
 
+        self._begin_step()
         if settings.prefill_first:
             self._serve_running(only_filling=True)
             self._admit()
@@ -269,7 +295,7 @@ class _Stream:
             need = self.blocks(self.computed[r] + tokens) - self.held[r]
             if self.settings.preemption != "never":
                 while need > self.free and r in self.running:
-                    victim = choose_victim(self)
+                    victim = self._choose_victim()
                     i -= self.running.index(victim) < i
                     self._evict(victim)
             if r not in self.running:
@@ -282,7 +308,7 @@ class _Stream:
 
     def _admit(self) -> None:
         """Pass 2: the queue from its head, only while memory is not short."""
-        if self.evicted or self.lacks_blocks:
+        if self._is_short():
             return
         while self.budget > 0 and self.waiting and len(self.running) < self.settings.most_running:
             r = self._head()
@@ -292,7 +318,7 @@ class _Stream:
             if tokens > self.budget and not self.settings.enable_chunked_prefill:
                 break
             tokens = min(tokens, self.budget)
-            if not fits(self, r, tokens):
+            if not fits(self, r, tokens) or not self._may_start(r):
                 break
             self._dequeue()
             self.swapped += self.computed[r]
@@ -365,6 +391,7 @@ class _Stream:
             if samples:
                 self._sample(r, end)
         self.log.step_free_end.append(self.free)
+        self._end_step(end - self.clock)
         self.clock = end
         self.step += 1
 

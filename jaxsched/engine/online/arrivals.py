@@ -8,8 +8,33 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxsched.engine.online.by_rule.crowd import Crowd, Seen, nobody_is_there, num_padded
+from jaxsched.engine.online.by_rule.remembering import empty_memory
+from jaxsched.engine.online.lanes import Writing
 from jaxsched.engine.online.queue import Waiting, nobody_waits
 from jaxsched.engine.online.state import Choices, Limits, Streams
+
+
+class Watched(NamedTuple):
+    """What a dynamic rule sees of requests ``[B, n]``, and the rule itself.
+
+    Attributes:
+      output_tokens: int32, predicted.
+      priority: float32.
+      client: int32.
+      ttft_slo_s: float32, infinite for none.
+      tpot_slo_s: float32, likewise.
+      kv_capacity: int32 ``[B]``.
+      leaves: of the rule, ``[B, ...]`` each.
+    """
+
+    output_tokens: Any
+    priority: Any
+    client: Any
+    ttft_slo_s: Any
+    tpot_slo_s: Any
+    kv_capacity: Any
+    leaves: tuple[Any, ...]
 
 
 class Arrivals(NamedTuple):
@@ -24,6 +49,7 @@ class Arrivals(NamedTuple):
         "priority", and must nowhere be NaN.
       victim_number: likewise, larger is evicted first, where the choice of victims is
         "by_number"; otherwise None.
+      watched: what a dynamic rule sees, and its numbers; otherwise None.
     """
 
     arrival: Any
@@ -32,6 +58,7 @@ class Arrivals(NamedTuple):
     predicted: Any
     priority: Any
     victim_number: Any = None
+    watched: Watched | None = None
 
 
 class Checked(NamedTuple):
@@ -52,6 +79,7 @@ def checked(arrivals: Arrivals, limits: Limits) -> Checked:
         predicted=jnp.asarray(arrivals.predicted, jnp.int32),
         priority=jnp.asarray(arrivals.priority),
         victim_number=jax.tree.map(jnp.asarray, arrivals.victim_number),
+        watched=jax.tree.map(jnp.asarray, arrivals.watched),
     )
     room = limits.max_model_len[:, None] - arrivals.prompt
     most = arrivals.prompt + jnp.minimum(arrivals.output, room) - 1
@@ -68,13 +96,13 @@ def checked(arrivals: Arrivals, limits: Limits) -> Checked:
 
 
 def streams_of(
-    choices: Choices, given: Checked, limits: Limits
-) -> tuple[Streams, jax.Array, Waiting | None]:
+    choices: Choices, given: Checked, limits: Limits, writing: Writing
+) -> tuple[Streams, jax.Array, Waiting | Crowd | None]:
     """Lay requests out as kernels take them.
 
     Returns:
       The streams; the order of the queue, int32 ``[(n + 1) B]``; and those that wait, which is
-      nobody yet, where the queue is by rank.
+      nobody yet, where the queue is by rank or by a dynamic rule.
     """
     arrivals, limit = given.arrivals, limits.max_model_len[:, None]
     n = given.is_served.shape[1]
@@ -105,7 +133,31 @@ def streams_of(
         predicted=flat(arrivals.prompt + jnp.maximum(jnp.minimum(arrivals.predicted, room), 1), 1),
         tier=tier,
     )
+    if arrivals.watched is not None:
+        waiting = _crowd(choices, arrivals, writing)
     return streams, order, waiting
+
+
+def _crowd(choices: Choices, arrivals: Arrivals, writing: Writing) -> Crowd:
+    """Lay out what a dynamic rule sees."""
+    n, watched = arrivals.prompt.shape[1], arrivals.watched
+    assert watched is not None and choices.dynamic is not None
+    rows = num_padded(n, writing)
+
+    def flat(array: jax.Array) -> jax.Array:
+        return jnp.pad(array.T, ((0, rows - n), (0, 0))).reshape(-1)
+
+    seen = Seen(
+        prompt_tokens=flat(arrivals.prompt),
+        output_tokens=flat(watched.output_tokens),
+        arrival=flat(arrivals.arrival),
+        priority=flat(watched.priority),
+        client=flat(watched.client),
+        ttft_slo_s=flat(watched.ttft_slo_s),
+        tpot_slo_s=flat(watched.tpot_slo_s),
+    )
+    crowd = nobody_is_there(seen, watched.kv_capacity, watched.leaves)
+    return empty_memory(choices.dynamic, crowd, n)
 
 
 def _positions(flags: jax.Array) -> jax.Array:

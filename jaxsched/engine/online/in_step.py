@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from jaxsched.engine.online import quick, together
 from jaxsched.engine.online.arrivals import Checked, streams_of
+from jaxsched.engine.online.by_rule.crowd import Crowd
 from jaxsched.engine.online.in_order import kernel as in_order
 from jaxsched.engine.online.in_order import state as in_order_state
 from jaxsched.engine.online.intervals import NUM_BUCKETS
@@ -19,7 +20,7 @@ from jaxsched.model.itl import ITL_EDGES_S
 def is_quick(choices: Choices) -> bool:
     """Whether the quick kernel serves these choices."""
     is_vllm = choices.preemption == "recompute" and choices.victim == "by_policy"
-    is_simple = choices.is_plain and not choices.prefill_first
+    is_simple = choices.is_plain and not choices.prefill_first and choices.dynamic is None
     return is_vllm and is_simple and choices.admission in ("prompt", "chunk")
 
 
@@ -37,7 +38,7 @@ def wide(
     Returns:
       Records ``[B, n]`` and totals ``[B]``, ``busy`` up to the end.
     """
-    laid_out = streams_of(choices, given, limits)
+    laid_out = streams_of(choices, given, limits, "scatter")
     one = jnp.minimum(jnp.max(limits.block_size), 1)
     edges = jnp.asarray(ITL_EDGES_S)
     return streams_first(*serve_in_step(choices, "scatter", one, *laid_out, limits, until, edges))
@@ -49,7 +50,7 @@ def serve_in_step(
     one: jax.Array,
     streams: Streams,
     order: jax.Array,
-    waiting: Waiting | None,
+    waiting: Waiting | Crowd | None,
     limits: Limits,
     until: jax.Array,
     edges: jax.Array,

@@ -18,6 +18,7 @@ from jax.core import Tracer
 from jaxsched._lib.instances import over_instances
 from jaxsched.engine.offline import one_kernel
 from jaxsched.engine.online.arrivals import Arrivals, Checked, checked, streams_of
+from jaxsched.engine.online.by_rule.asking import is_by_row
 from jaxsched.engine.online.gpu.dispatch import one_program_a_stream
 from jaxsched.engine.online.in_step import serve_in_step, streams_first, wide
 from jaxsched.engine.online.state import Choices, Limits, Records, Totals
@@ -77,7 +78,7 @@ def by_stream(choices: Choices) -> Callable[..., Served]:
 @functools.partial(jax.jit, static_argnames=("choices",))
 def _serve(arrivals: Arrivals, limits: Limits, until: jax.Array, choices: Choices) -> Served:
     given = checked(arrivals, limits)
-    on_cpu = _in_groups if one_kernel.is_available else wide
+    on_cpu = _in_groups if one_kernel.is_available and _is_compiled(choices, given) else wide
     records, totals = lax.platform_dependent(
         *(given, limits, until),
         cpu=functools.partial(on_cpu, choices),
@@ -102,6 +103,12 @@ def _serve(arrivals: Arrivals, limits: Limits, until: jax.Array, choices: Choice
     )
 
 
+def _is_compiled(choices: Choices, given: Checked) -> bool:
+    """Whether one compiled function can hold it all, the caller's rule too."""
+    watched, n = given.arrivals.watched, given.is_served.shape[1]
+    return choices.dynamic is None or is_by_row(choices.dynamic, watched.leaves, n)
+
+
 def _in_groups(
     choices: Choices, given: Checked, limits: Limits, until: jax.Array
 ) -> tuple[Records, Totals]:
@@ -115,7 +122,7 @@ def _in_groups(
 
     def group(part: Any) -> tuple[Records, Totals]:
         given, limits, until = part
-        laid_out = streams_of(choices, given, limits)
+        laid_out = streams_of(choices, given, limits, "loop")
         one = jnp.minimum(laid_out[0].prompt[0], 1)
         run = functools.partial(serve_in_step, choices, "loop")
         edges = jnp.asarray(ITL_EDGES_S)

@@ -77,7 +77,7 @@ def record_stream(
 @functools.partial(jax.jit, static_argnames=("choices",))
 def _begin(arrivals: Arrivals, limits: Limits, choices: Choices) -> tuple[Streams, State]:
     given = checked(arrivals, limits)
-    streams, order, waiting = streams_of(choices, given, limits)
+    streams, order, waiting = streams_of(choices, given, limits, "scatter")
     state = initial(streams, order, waiting, limits, choices, None)
     return streams, state._replace(is_live=jnp.ones_like(given.has_nan))
 

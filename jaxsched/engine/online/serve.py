@@ -16,7 +16,9 @@ from jaxsched._lib.chunks import map_device_chunks
 from jaxsched._lib.devices import Device, MappedProgram, local_devices, num_cores
 from jaxsched._lib.errors import InputError
 from jaxsched._lib.resident import is_resident, on_devices
-from jaxsched.engine.online.arrivals import Arrivals
+from jaxsched.engine.contract import DynamicRule
+from jaxsched.engine.online.arrivals import Arrivals, Watched
+from jaxsched.engine.online.by_rule.crowd import RuleKind
 from jaxsched.engine.online.program import KERNEL_WIDTH, Served, by_stream, serve_streams
 from jaxsched.engine.online.record import record_stream
 from jaxsched.engine.online.state import Choices, Limits
@@ -38,6 +40,7 @@ def serve_on(
     priority: Any = None,
     max_steps: int | None = None,
     victim_number: Any = None,
+    dynamic: DynamicRule | None = None,
 ) -> Outcome:
     """Serve streams ``[.., n]`` on servers ``[..]``, each by itself.
 
@@ -49,13 +52,14 @@ def serve_on(
       max_steps: a stream ends after so many steps, with the status ``STEP_LIMIT``; None for
         twice its tokens.
       victim_number: ``[.., n]``, larger is evicted first; None for the server's ``victim``.
+      dynamic: orders the queue anew in every step, instead of priorities.
 
     Returns:
       The outcome in seconds, with the leading axes of both.
     """
     with jax.enable_x64(True):
         arrivals, limits, choices = given_to_kernel(
-            server, reqs, priority, max_steps, victim_number
+            server, reqs, priority, max_steps, victim_number, dynamic
         )
         if is_traced(arrivals, limits):
             served = serve_streams(*lax.stop_gradient((arrivals, limits)), choices)
@@ -74,6 +78,7 @@ def record_on(
     priority: Any = None,
     max_steps: int | None = None,
     victim_number: Any = None,
+    dynamic: DynamicRule | None = None,
 ) -> dict[str, np.ndarray]:
     """Write down every decision of :func:`serve_on`, for one stream on one server.
 
@@ -85,7 +90,7 @@ def record_on(
     """
     with jax.enable_x64(True):
         arrivals, limits, choices = given_to_kernel(
-            server, reqs, priority, max_steps, victim_number
+            server, reqs, priority, max_steps, victim_number, dynamic
         )
         if is_traced(arrivals) or limits.block_size.shape:
             raise InputError(
@@ -104,6 +109,7 @@ def given_to_kernel(
     priority: Any,
     max_steps: int | None,
     victim_number: Any = None,
+    dynamic: DynamicRule | None = None,
 ) -> tuple[Arrivals, Limits, Choices]:
     """Make what the kernel is given, with the leading axes of both; numpy's for a CPU."""
     require_numbers(server)
@@ -116,11 +122,50 @@ def given_to_kernel(
     choices = _choices(server, "fcfs" if priority is None else "priority", n)
     if victim_number is not None:
         choices = choices._replace(victim="by_number")
-    array = jnp if is_traced(arrivals, limits) or is_resident(reqs) else np
+    watched = None
+    if dynamic is not None:
+        leaves, structure = jax.tree.flatten(dynamic)
+        kind = RuleKind(structure, dynamic.evicts, dynamic.has_state)
+        choices = choices._replace(dynamic=kind)
+        watched = _watched(server, reqs, leaves)
+    array = jnp if is_traced(arrivals, limits, watched) or is_resident(reqs) else np
     limits = jax.tree.map(lambda leaf: array.broadcast_to(leaf, leading), limits)
     most_running = array.minimum(limits.most_running, array.int32(choices.slots))
     arrivals = jax.tree.map(lambda leaf: array.broadcast_to(leaf, (*leading, n)), arrivals)
+    if watched is not None:
+        arrivals = arrivals._replace(watched=_spread(watched, leading, n, array))
     return arrivals, limits._replace(most_running=most_running), choices
+
+
+def _watched(server: Server, reqs: Requests, leaves: list[Any]) -> Watched:
+    """Hand over what a dynamic rule sees, and its numbers, in 32 bits, not yet broadcast."""
+    with jax.enable_x64(False):
+        return Watched(
+            output_tokens=predicted_tokens(reqs),
+            priority=_or_all(reqs.priority, 0.0),
+            client=jnp.int32(0) if reqs.client is None else reqs.client,
+            ttft_slo_s=_or_all(reqs.ttft_slo_s, jnp.inf),
+            tpot_slo_s=_or_all(reqs.tpot_slo_s, jnp.inf),
+            kv_capacity=jnp.asarray(server.kv_capacity, jnp.int32),
+            leaves=tuple(jnp.asarray(leaf) for leaf in leaves),
+        )
+
+
+def _or_all(values: Any, otherwise: float) -> jax.Array:
+    return jnp.asarray(otherwise if values is None else values).astype(jnp.float32)
+
+
+def _spread(watched: Watched, leading: tuple[int, ...], n: int, array: Any) -> Watched:
+    whole = {
+        name: array.broadcast_to(values, (*leading, n))
+        for name, values in watched._asdict().items()
+        if name not in ("kv_capacity", "leaves")
+    }
+    return Watched(
+        **whole,
+        kv_capacity=array.broadcast_to(watched.kv_capacity, leading),
+        leaves=tuple(array.broadcast_to(leaf, (*leading, *leaf.shape)) for leaf in watched.leaves),
+    )
 
 
 def _limits(server: Server, reqs: Requests, max_steps: int | None) -> Limits:

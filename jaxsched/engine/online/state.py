@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxsched.engine.online.by_rule.crowd import RuleKind
 from jaxsched.engine.online.lanes import Writing, choose, num_rows
 from jaxsched.engine.online.sums import Cost
 from jaxsched.model.server import Admission, Policy, Preemption, Victim
@@ -18,6 +19,7 @@ class Choices(NamedTuple):
     Attributes:
       slots: no stream has a larger ``most_running``.
       policy: whether the queue is in order of arrival, or by rank.
+      dynamic: the rule that orders the queue anew in every step, instead; or None.
       admission: what must fit before a request starts.
       preemption: what becomes of an evicted request.
       victim: who is evicted; "by_number" the largest of numbers given, one a request.
@@ -36,6 +38,7 @@ class Choices(NamedTuple):
     is_plain: bool = True
     can_skip: bool = True
     has_histogram: bool = True
+    dynamic: RuleKind | None = None
 
 
 class Limits(NamedTuple):

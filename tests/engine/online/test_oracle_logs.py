@@ -86,8 +86,8 @@ MUTATIONS = {
     "one more may run": (online, "len(self.running) < self", "len(self.running) <= self"),
     "admissions follow evictions": (
         online,
-        "if self.evicted or self.lacks_blocks",
-        "if self.lacks_blocks",
+        "bool(self.evicted) or self.lacks_blocks",
+        "self.lacks_blocks",
     ),
     "the evicted go to the back": (online, "self.waiting.appendleft(r)", "self.waiting.append(r)"),
     "a victim's tokens are not returned": (
@@ -139,7 +139,7 @@ def mutant_of(module, old, new):
     exec(source.replace(old, new), changed.__dict__)
     if module is online:
         return changed.serve
-    loop = mutant_of(online, "class _Stream:", "class _Stream:")
+    loop = mutant_of(online, "class Stream:", "class Stream:")
     loop.__globals__.update(fits=changed.fits, choose_victim=changed.choose_victim)
     return loop
 

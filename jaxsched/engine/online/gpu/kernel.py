@@ -79,7 +79,7 @@ def laid_out(
     choices: Choices, given: Checked, limits: Limits, until: jax.Array
 ) -> tuple[Given, Kept]:
     """Lay out rows ``[B, rows]`` and numbers ``[B]``; arguments as for :func:`serve`."""
-    streams, order, waiting = streams_of(choices, given, limits)
+    streams, order, waiting = streams_of(choices, given, limits, "store")
     num_streams = until.shape[0]
     counts = no_counts(NUM_BUCKETS if choices.has_histogram else None, num_streams)
     ranks, levels = None, ()

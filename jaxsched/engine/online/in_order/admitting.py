@@ -8,12 +8,13 @@ import jax
 import jax.numpy as jnp
 
 from jaxsched._lib.loops import fori_loop, while_loop
+from jaxsched.engine.online.by_rule.crowd import Crowd
+from jaxsched.engine.online.in_order.line import look_up, with_start
 from jaxsched.engine.online.in_order.rows import ROWS, Rows, fold, spread, total
 from jaxsched.engine.online.in_order.running import capped
 from jaxsched.engine.online.in_order.state import State
 from jaxsched.engine.online.lanes import any_of, choose, num_rows, put, row_of, take
-from jaxsched.engine.online.queue import clear_bit, least
-from jaxsched.engine.online.state import Head, Kernel, blocks_of
+from jaxsched.engine.online.state import Kernel, blocks_of
 
 
 class _Offer(NamedTuple):
@@ -26,7 +27,7 @@ class _Offer(NamedTuple):
 def admit_all(kernel: Kernel, state: State, here: jax.Array) -> State:
     """Admit while requests may start, in the streams ``here [B]``."""
     step = state.step
-    here = here & (step.evictions == 0) & ~step.lacks_blocks
+    here = here & (step.evictions == step.pushed) & ~step.lacks_blocks
     state = look_up(kernel, state)
     state, _ = while_loop(
         lambda carry: any_of(carry[1].may),
@@ -35,16 +36,6 @@ def admit_all(kernel: Kernel, state: State, here: jax.Array) -> State:
     )
     is_saturated = choose(here & ~step.holds_prefills, state.queued > 0, state.is_saturated)
     return state._replace(is_saturated=is_saturated)
-
-
-def look_up(kernel: Kernel, state: State) -> State:
-    """See who is next in line."""
-    if state.waiting is None:
-        request = choose(state.queued > 0, take(state.order, state.head), kernel.nobody)
-    else:
-        request = least(state.waiting, state.head)
-    known = take(state.records.known, request)
-    return state._replace(next=Head(request, known, take(kernel.streams.arrival, request)))
 
 
 def _with_offer(kernel: Kernel, state: State, here: jax.Array) -> tuple[State, _Offer]:
@@ -71,6 +62,10 @@ def _with_offer(kernel: Kernel, state: State, here: jax.Array) -> tuple[State, _
         demand = _peak if kernel.choices.admission == "peak" else _look_ahead
         fits = demand(kernel, state) + extra <= limits.usable_blocks
         may &= fits | (state.running == 0)
+    if isinstance(state.waiting, Crowd):
+        # Those pushed out in this step do not come back in it, nor does anybody behind them.
+        is_before = take(state.waiting.number, head.request) < state.waiting.bar
+        may &= (step.pushed == 0) | is_before
     return state, _Offer(may, choose(may, chunk, 0), choose(may, blocks, 0), left)
 
 
@@ -107,9 +102,7 @@ def _admit(kernel: Kernel, state: State, offer: _Offer) -> State:
         *((array, row, value) for array, value in zip(rows, entry, strict=True)),
         (records.first_scheduled, request, scheduled),
     )
-    waiting = state.waiting
-    if waiting is not None:
-        waiting = clear_bit(waiting, request, may, kernel.writing)
+    state = with_start(kernel, state, request, may)
     return look_up(
         kernel,
         state._replace(
@@ -117,8 +110,6 @@ def _admit(kernel: Kernel, state: State, offer: _Offer) -> State:
             count=state.count + one,
             running=state.running + one,
             rows=Rows(*written),
-            head=state.head + one,
-            waiting=waiting,
             step=step._replace(
                 budget=step.budget - chunk,
                 grants=step.grants + one,

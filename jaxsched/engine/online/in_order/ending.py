@@ -10,6 +10,8 @@ from jax import lax
 
 from jaxsched._lib.loops import fori_loop, while_loop
 from jaxsched.engine.offline.slots import set_rows, take_rows
+from jaxsched.engine.online.in_order.line import with_end
+from jaxsched.engine.online.in_order.ordering import remember
 from jaxsched.engine.online.in_order.rows import (
     NONE,
     ROWS,
@@ -80,6 +82,7 @@ def end(kernel: Kernel, state: State, before: jax.Array) -> State:
         totals=totals,
     )
     state = _sample(state._replace(now=choose(closes, now, state.now)), closes)
+    state = remember(kernel, state, before, closes, duration)
     if kernel.choices.has_histogram:
         state = _count_times(kernel, state, duration)
     state = _let_end(kernel, state)
@@ -230,6 +233,7 @@ def _let_end(kernel: Kernel, state: State) -> State:
             (records.first_token, request, take(rows.first_token, row)),
             (records.max_itl, request, take(rows.max_itl, row)),
         )
+        state = with_end(kernel, state, request, here)
         state = state._replace(
             free=state.free + choose(here, take(rows.held, row), 0),
             running=state.running - here.astype(jnp.int32),

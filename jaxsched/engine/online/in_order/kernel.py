@@ -9,11 +9,13 @@ from jax import lax
 from jaxsched._lib.loops import fori_loop, while_loop
 from jaxsched.engine.online.in_order.admitting import admit_all
 from jaxsched.engine.online.in_order.ending import end
+from jaxsched.engine.online.in_order.line import upto, with_arrival
+from jaxsched.engine.online.in_order.ordering import order_anew
 from jaxsched.engine.online.in_order.rows import Rows, fold, spread, total, without_grants
 from jaxsched.engine.online.in_order.running import serve_running
 from jaxsched.engine.online.in_order.state import State, no_step
 from jaxsched.engine.online.lanes import any_of, choose, put, row_of, take
-from jaxsched.engine.online.queue import arrive
+from jaxsched.engine.online.queue import Waiting, arrive
 from jaxsched.engine.online.state import Kernel
 from jaxsched.model.schedule import Status
 
@@ -38,7 +40,8 @@ def schedule(kernel: Kernel, state: State, until: jax.Array) -> tuple[State, jax
     Returns:
       The state, and int32 ``[B]``, the rows that were in use before anybody was admitted.
     """
-    state = _begin(kernel, state, until)
+    former = upto(kernel, state)
+    state = order_anew(kernel, _begin(kernel, state, until), former)
     here, before = state.step.is_open, state.count
     if not kernel.choices.prefill_first:
         state = serve_running(kernel, state, here, "all")
@@ -92,7 +95,7 @@ def _begin(kernel: Kernel, state: State, until: jax.Array) -> State:
 def _arrive(kernel: Kernel, state: State, here: jax.Array) -> State:
     """Let all wait that have arrived."""
     arrival = kernel.streams.arrival
-    if state.waiting is not None:
+    if isinstance(state.waiting, Waiting):
         waiting = arrive(state.waiting, arrival, state.now, here, kernel.writing)
         return state._replace(
             waiting=waiting, arrived=waiting.arrived, next_arrival=waiting.next_arrival
@@ -102,7 +105,9 @@ def _arrive(kernel: Kernel, state: State, here: jax.Array) -> State:
         return here & (state.next_arrival <= state.now)
 
     def one_each(state: State) -> State:
-        arrived = state.arrived + due(state).astype(jnp.int32)
+        joins = due(state)
+        state = with_arrival(kernel, state, take(state.order, state.arrived), joins)
+        arrived = state.arrived + joins.astype(jnp.int32)
         upcoming = take(arrival, take(state.order, arrived))
         return state._replace(arrived=arrived, next_arrival=upcoming)
 

@@ -8,10 +8,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxsched._lib.loops import fori_loop, while_loop
+from jaxsched.engine.online.by_rule.crowd import Crowd
+from jaxsched.engine.online.in_order.behind import behind
+from jaxsched.engine.online.in_order.line import with_return
 from jaxsched.engine.online.in_order.rows import NONE, Rows, best_row, with_row
 from jaxsched.engine.online.in_order.state import State
 from jaxsched.engine.online.lanes import any_of, choose, num_rows, put, row_of, take
-from jaxsched.engine.online.queue import set_bit
 from jaxsched.engine.online.state import Kernel, blocks_of
 
 Who = Literal["all", "filling", "decoding"]
@@ -44,7 +46,9 @@ def serve_running(kernel: Kernel, state: State, here: jax.Array, who: Who) -> St
         if kernel.choices.preemption != "never":
             state = while_loop(
                 lambda state: any_of(lacks(state)),
-                lambda state: evict(kernel, state, lacks(state)),
+                lambda state: evict(
+                    kernel, state, lacks(state), victim(kernel, state, lacks(state))
+                ),
                 state,
             )
         gets = is_here(state) & (need <= state.free)
@@ -73,11 +77,10 @@ def capped(threshold: jax.Array, tokens: jax.Array) -> jax.Array:
     return choose(threshold > 0, jnp.minimum(tokens, threshold), tokens)
 
 
-def evict(kernel: Kernel, state: State, here: jax.Array) -> State:
-    """Evict one request in every stream ``here [B]``."""
+def evict(kernel: Kernel, state: State, here: jax.Array, row: jax.Array) -> State:
+    """Evict the request of ``row [B]`` in every stream ``here [B]``."""
     choices, rows, records = kernel.choices, state.rows, state.records
     nowhere = num_rows(rows.request, here) - 1
-    row = best_row(_victim_key(kernel), rows, state.num_blocks, here)
     row = choose(here, row, nowhere)
     request = choose(here, take(rows.request, row), kernel.nobody)
     known, computed = take(rows.known, row), choose(here, take(rows.computed, row), 0)
@@ -112,9 +115,7 @@ def evict(kernel: Kernel, state: State, here: jax.Array) -> State:
         (state.kept.computed, request, kept),
         (state.kept.is_filling, request, is_filling),
     )
-    waiting = state.waiting
-    if waiting is not None:
-        waiting = set_bit(waiting, request, here, kernel.writing)
+    state = with_return(kernel, state, request, here, known, kept)
     step, totals = state.step, state.totals
     return state._replace(
         free=state.free + choose(here, take(rows.held, row), 0),
@@ -123,7 +124,6 @@ def evict(kernel: Kernel, state: State, here: jax.Array) -> State:
         victims=victims,
         order=order,
         head=head,
-        waiting=waiting,
         step=step._replace(
             budget=step.budget + granted,
             grants=step.grants - (granted > 0).astype(jnp.int32),
@@ -140,6 +140,13 @@ def evict(kernel: Kernel, state: State, here: jax.Array) -> State:
         kept=state.kept._replace(computed=computeds, is_filling=fillings),
         totals=totals._replace(recomputed=totals.recomputed + thrown.astype(jnp.int64)),
     )
+
+
+def victim(kernel: Kernel, state: State, here: jax.Array) -> jax.Array:
+    """Choose the row, int32 ``[B]``, of who is evicted for want of memory."""
+    if isinstance(state.waiting, Crowd) and kernel.choices.victim == "by_policy":
+        return behind(state, state.waiting).row
+    return best_row(_victim_key(kernel), state.rows, state.num_blocks, here)
 
 
 def _victim_key(kernel: Kernel) -> Any:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxsched.engine.online.by_rule.crowd import Crowd
 from jaxsched.engine.online.in_order.rows import Rows, blocks_for, no_rows
 from jaxsched.engine.online.lanes import take
 from jaxsched.engine.online.queue import Waiting
@@ -42,6 +43,7 @@ class Step(NamedTuple):
     prefills: jax.Array  # bool, whether a prompt longer than a token was admitted
     swapped: jax.Array  # tokens
     evictions: jax.Array
+    pushed: jax.Array  # those of them that made room for who waited
     lacks_blocks: jax.Array  # bool, a request went without because nobody is evicted
 
 
@@ -62,7 +64,7 @@ class State(NamedTuple):
     arrived: jax.Array
     next_arrival: jax.Array  # float64
     next: Head
-    waiting: Waiting | None
+    waiting: Waiting | Crowd | None  # by rank, or by a dynamic rule
     # for prefill_schedule_interval
     executed: jax.Array
     last_prefill: jax.Array
@@ -86,13 +88,13 @@ class State(NamedTuple):
 def no_step(lanes: jax.Array) -> Step:
     """No step is open."""
     zero, no = jnp.zeros_like(lanes), jnp.zeros(lanes.shape, bool)
-    return Step(no, zero, zero, no, zero, no, zero, zero, no)
+    return Step(no, zero, zero, no, zero, no, zero, zero, zero, no)
 
 
 def initial(
     streams: Streams,
     order: jax.Array,
-    waiting: Waiting | None,
+    waiting: Waiting | Crowd | None,
     limits: Limits,
     choices: Choices,
     num_buckets: int | None,
@@ -103,7 +105,7 @@ def initial(
     none = jnp.zeros(num_streams, jnp.float64)
     no = jnp.zeros(num_streams, bool)
     nobody = jnp.full_like(zero, streams.prompt.shape[0] // num_streams - 1)
-    arrivals = order if waiting is None else waiting.arrivals
+    arrivals = waiting.arrivals if isinstance(waiting, Waiting) else order
     rows = no_rows(choices.slots, num_streams)
     ones = jnp.ones(streams.prompt.shape, jnp.int32)
     return State(

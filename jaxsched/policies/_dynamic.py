@@ -1,0 +1,148 @@
+"""Rules that look at a server anew in every step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, overload
+
+import jax
+
+from jaxsched.engine.contract import Events, Observation
+from jaxsched.policies._rule import require_priorities, rule_name
+
+
+@jax.tree_util.register_pytree_node_class
+class DynamicRule:
+    """A rule that :func:`dynamic` marked; it orders the queue of :func:`jaxsched.serve`.
+
+    Attributes:
+      name: what tables and errors call it.
+      evicts: whether requests that wait push out running ones of larger numbers.
+      has_state: whether it keeps a state.
+    """
+
+    def __init__(
+        self,
+        rule: Any,
+        init: Callable[..., Any] | None = None,
+        update: Callable[..., Any] | None = None,
+        evicts: bool = False,
+        name: str | None = None,
+    ):
+        self._rule, self._init, self._update = rule, init, update
+        self.evicts, self.has_state = evicts, init is not None
+        self.name = rule_name(rule) if name is None else name
+
+    def __call__(self, obs: Observation, state: Any = None) -> jax.Array:
+        """Return a number for each request, ``[n]``, lower first; see :meth:`numbers`."""
+        return self.numbers(obs, state)
+
+    def numbers(self, obs: Observation, state: Any) -> jax.Array:
+        """Return a number for each request of one server, ``[n]``, lower first."""
+        if not isinstance(obs, Observation):
+            raise TypeError(
+                f"rule {self.name!r} is dynamic: it looks at a server in every step, and was given "
+                f"{type(obs).__name__}; use it with js.serve(reqs, server, rule)"
+            )
+        numbers = self._rule(obs, state) if self.has_state else self._rule(obs)
+        require_priorities(self.name, numbers, obs.prompt_tokens.shape[-1])
+        return numbers
+
+    def init(self, obs: Observation) -> Any:
+        """Return the state of an empty server."""
+        return None if self._init is None else self._init(obs)
+
+    def update(self, state: Any, obs: Observation, events: Events) -> Any:
+        """Return the state after arrivals have joined, or after a step."""
+        return state if self._update is None else self._update(state, obs, events)
+
+    def __repr__(self) -> str:
+        return f"dynamic({self.name})"
+
+    def tree_flatten(self) -> tuple[tuple[Any, ...], Any]:
+        """Split into the rule, if it has numbers, and all that is static."""
+        rest = self._init, self._update, self.evicts, self.name
+        if jax.tree_util.all_leaves([self._rule]):
+            return (), (self._rule, *rest)
+        return (self._rule,), (None, *rest)
+
+    @classmethod
+    def tree_unflatten(cls, static: Any, children: tuple[Any, ...]) -> DynamicRule:
+        """Put together what :meth:`tree_flatten` split."""
+        function, *rest = static
+        return cls(children[0] if children else function, *rest)
+
+
+@overload
+def dynamic(
+    rule: Any,
+    *,
+    init: Callable[..., Any] | None = None,
+    update: Callable[..., Any] | None = None,
+    evicts: bool = False,
+) -> DynamicRule: ...
+
+
+@overload
+def dynamic(
+    *,
+    init: Callable[..., Any] | None = None,
+    update: Callable[..., Any] | None = None,
+    evicts: bool = False,
+) -> Callable[[Any], DynamicRule]: ...
+
+
+def dynamic(
+    rule: Any = None,
+    *,
+    init: Callable[..., Any] | None = None,
+    update: Callable[..., Any] | None = None,
+    evicts: bool = False,
+) -> Any:
+    """Mark a rule as dynamic: it looks at the requests at a server anew in every step.
+
+    It is asked in steps in which somebody waits or memory may run out, after the arrivals have
+    joined. Its numbers order the queue, ties by arrival, and unless the server's ``victim`` says
+    otherwise the running request with the largest (number, arrival) is evicted. Rules see an
+    :class:`~jaxsched.engine.contract.Observation`, with output lengths only as predicted.
+
+    A rule that treats every request alike, by arithmetic on its own row and on scalars, is
+    compiled into the engine. Any other, and any with a state, is slower: it is asked for all
+    requests of a stream at once, between the parts of a step.
+
+    Args:
+      rule: takes an observation ``[n]``, and the state if there is one, and returns ``[n]``
+        numbers, lower first. Written with ``jax.numpy``. A pytree with ``__call__`` has its leaves
+        as parameters.
+      init: takes an observation, of which only shapes count, and returns the state of an empty
+        server: a pytree of arrays.
+      update: takes the state, an observation and :class:`~jaxsched.engine.contract.Events`, and
+        returns the new state. It is called when arrivals have joined, before the rule is asked,
+        and when a step has given its tokens, while those that completed still run.
+      evicts: let those that wait push out those that run. Before anybody gets tokens, while the
+        first in line cannot start, whoever runs with the largest number is evicted, if that number
+        is larger than the first's, and if without all such requests the first could start.
+
+    Returns:
+      The rule, for :func:`jaxsched.serve` and everything that takes one together with a server.
+      Without ``rule``, a decorator.
+
+    Example:
+      >>> import jaxsched as js
+      >>> @js.policies.dynamic
+      ... def longest_wait_a_token(obs):
+      ...     return -obs.waited_s / (obs.prompt_tokens + obs.output_tokens)
+      >>> reqs = js.Requests.from_arrays([0.0, 0.0, 1.0], [60, 40, 20], [3, 3, 3])
+      >>> server = js.Server(kv_capacity=96)
+      >>> js.serve(reqs, server, longest_wait_a_token).completion_s.tolist()
+      [3.0, 6.0, 6.0]
+    """
+    if rule is None:
+        return lambda rule: dynamic(rule, init=init, update=update, evicts=evicts)
+    if not callable(rule):
+        raise TypeError(f"a dynamic rule is a callable, not {type(rule).__name__}: {rule!r}")
+    if (init is None) != (update is None):
+        raise TypeError(
+            f"dynamic rule {rule_name(rule)!r}: give both init and update for a state, or neither"
+        )
+    return DynamicRule(rule, init, update, evicts)
