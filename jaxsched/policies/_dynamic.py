@@ -11,7 +11,6 @@ from jaxsched.engine.contract import Events, Observation
 from jaxsched.policies._rule import require_priorities, rule_name
 
 
-@jax.tree_util.register_pytree_node_class
 class DynamicRule:
     """A rule that :func:`dynamic` marked; it orders the queue of :func:`jaxsched.serve`.
 
@@ -38,7 +37,18 @@ class DynamicRule:
         return self.numbers(obs, state)
 
     def numbers(self, obs: Observation, state: Any) -> jax.Array:
-        """Return a number for each request of one server, ``[n]``, lower first."""
+        """Return a number for each request of one server, lower first.
+
+        Args:
+          obs: what the server shows, ``[n]``.
+          state: the rule's, or None for one that keeps none.
+
+        Returns:
+          Numbers ``[n]``.
+
+        Raises:
+          TypeError: ``obs`` is not an observation, or the numbers are not real numbers ``[n]``.
+        """
         if not isinstance(obs, Observation):
             raise TypeError(
                 f"rule {self.name!r} is dynamic: it looks at a server in every step, and was given "
@@ -49,28 +59,45 @@ class DynamicRule:
         return numbers
 
     def init(self, obs: Observation) -> Any:
-        """Return the state of an empty server."""
+        """Return the state of an empty server.
+
+        Args:
+          obs: of which only shapes count.
+
+        Returns:
+          A pytree of arrays, or None.
+        """
         return None if self._init is None else self._init(obs)
 
     def update(self, state: Any, obs: Observation, events: Events) -> Any:
-        """Return the state after arrivals have joined, or after a step."""
+        """Return the state after arrivals have joined, or after a step.
+
+        Args:
+          state: the rule's.
+          obs: what the server shows, ``[n]``.
+          events: what has happened, ``[n]``.
+
+        Returns:
+          The new state.
+        """
         return state if self._update is None else self._update(state, obs, events)
 
     def __repr__(self) -> str:
         return f"dynamic({self.name})"
 
-    def tree_flatten(self) -> tuple[tuple[Any, ...], Any]:
-        """Split into the rule, if it has numbers, and all that is static."""
-        rest = self._init, self._update, self.evicts, self.name
-        if jax.tree_util.all_leaves([self._rule]):
-            return (), (self._rule, *rest)
-        return (self._rule,), (None, *rest)
 
-    @classmethod
-    def tree_unflatten(cls, static: Any, children: tuple[Any, ...]) -> DynamicRule:
-        """Put together what :meth:`tree_flatten` split."""
-        function, *rest = static
-        return cls(children[0] if children else function, *rest)
+def _split(rule: DynamicRule) -> tuple[tuple[Any, ...], Any]:
+    """Take the rule apart into what has leaves, if it does, and all that is static."""
+    given, rest = rule._rule, (rule._init, rule._update, rule.evicts, rule.name)
+    return ((), (given, *rest)) if jax.tree_util.all_leaves([given]) else ((given,), (None, *rest))
+
+
+def _joined(static: Any, children: tuple[Any, ...]) -> DynamicRule:
+    function, *rest = static
+    return DynamicRule(children[0] if children else function, *rest)
+
+
+jax.tree_util.register_pytree_node(DynamicRule, _split, _joined)
 
 
 @overload

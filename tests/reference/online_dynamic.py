@@ -64,6 +64,7 @@ class DynamicStream(Stream):
         self.believed = given[6]  # predicted outputs, not yet cut to the model's length
         self.rule, self.numbers, self.pushed = rule, {}, []
         self.waiting = []
+        self.sampled: list[int] = []
         self.ended: list[int] = []
         rule.begin(self)
 
@@ -104,7 +105,7 @@ class DynamicStream(Stream):
     # ---- a step ----
 
     def _begin_step(self) -> None:
-        self.pushed, self.ended = [], []
+        self.pushed, self.sampled, self.ended = [], [], []
         spare = len(self.running) + self.blocks(self.budget)
         if self.waiting or self.free < spare:
             at_server = [*self.running, *self.waiting]
@@ -159,11 +160,11 @@ class DynamicStream(Stream):
 
     def _sample(self, r: int, end: float) -> None:
         super()._sample(r, end)
+        self.sampled.append(r)
         if self.log.out_status[r] == "finished":
             self.ended.append(r)
 
     def _end_step(self, duration: float) -> None:
-        self.sampled = [r for r in self.grants if self.computed[r] == self.known[r] - 1]
         self.rule.end_step(self, duration)
 
 

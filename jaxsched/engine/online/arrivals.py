@@ -141,7 +141,8 @@ def streams_of(
 def _crowd(choices: Choices, arrivals: Arrivals, writing: Writing) -> Crowd:
     """Lay out what a dynamic rule sees."""
     n, watched = arrivals.prompt.shape[1], arrivals.watched
-    assert watched is not None and choices.dynamic is not None
+    assert watched is not None
+    assert choices.dynamic is not None
     rows = num_padded(n, writing)
 
     def flat(array: jax.Array) -> jax.Array:

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+import numpy as np
 from jax.extend.core import jaxpr_as_fun
 
 from jaxsched.engine.contract import Events
@@ -73,11 +73,11 @@ def after_step(
       evictions: int32 ``[B]``, how many of them there are.
     """
     num_streams = now.shape[0]
-    places = lax.iota(jnp.int32, rows.request.shape[0])
-    row, lane = lax.div(places, num_streams), lax.rem(places, num_streams)
+    places = np.arange(rows.request.shape[0], dtype=np.int32)
+    row, lane = np.divmod(places, np.int32(num_streams))
 
     def of_requests(request: jax.Array, counts: jax.Array, values: jax.Array) -> jax.Array:
-        """What happened to requests, ``[B, n]``, from rows."""
+        """Give requests ``[B, n]`` what happened in their rows."""
         nobody = num_rows(crowd.place, now) - 1
         place = jnp.where(counts, request, nobody) * num_streams + lane
         whole = jnp.zeros(crowd.place.shape, values.dtype).at[place].set(values)
