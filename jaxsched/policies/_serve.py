@@ -137,8 +137,8 @@ def _require_room_can_be_made(rule: DynamicRule, server: Server) -> None:
             rule.name,
             'expected a server whose admission is "prompt" or "chunk", and whose preemption is '
             'not "never"',
-            finding=f"evicts, on a server whose admission is {server.admission!r} and whose "
-            f"preemption is {server.preemption!r}",
+            finding=f"is {rule.name!r}, which evicts, on a server whose admission is "
+            f"{server.admission!r} and whose preemption is {server.preemption!r}",
         )
 
 
@@ -151,7 +151,7 @@ def _numbers(reqs: Requests, server: Server, rule: Rule | str) -> Any:
             "victim_rule",
             rule.name,
             "expected a static rule; a dynamic one that orders the queue chooses victims as well",
-            finding="is dynamic",
+            finding=f"is the dynamic {rule.name!r}",
         )
     return prioritize(_on_arrival(reqs, server), resolve(rule))  # pyright: ignore[reportArgumentType]
 

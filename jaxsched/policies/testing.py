@@ -8,6 +8,8 @@ import numpy as np
 from jaxsched.model.instance import Instance
 from jaxsched.model.stack import stack
 from jaxsched.policies import HostRule, Rule, prioritize, rule_name
+from jaxsched.policies._check_dynamic import check_dynamic
+from jaxsched.policies._dynamic import DynamicRule
 from jaxsched.policies.registry import resolve
 
 MAX_TOKENS = 2**31 - 1
@@ -15,7 +17,7 @@ _ROUNDING = 1e-5  # of the largest priority: jit, vmap and padding may round flo
 
 
 def check_policy(
-    rule: Rule | str, *, uses_row_order: bool = False, max_tokens: int = MAX_TOKENS
+    rule: Rule | DynamicRule | str, *, uses_row_order: bool = False, max_tokens: int = MAX_TOKENS
 ) -> None:
     """Check that a rule keeps the contract of :class:`~jaxsched.policies.Rule`.
 
@@ -25,6 +27,10 @@ def check_policy(
     them, and whatever the order of the rows; and, if pure, do the same run directly, under
     ``jit`` and under ``vmap``, without keeping hold of a tracer. Rows are permuted on distinct
     lengths only, so a rule is free to break ties by index.
+
+    Of a :func:`~jaxsched.policies.dynamic` rule it checks the same, on what a server shows in the
+    course of some steps; that its state keeps shapes and types; and that a server that uses it
+    gets every request done.
 
     Args:
       rule: a rule, or the name of a registered one.
@@ -45,6 +51,9 @@ def check_policy(
       AssertionError: rule 'standardised' gives NaN on one request: [nan]
     """
     rule = resolve(rule)
+    if isinstance(rule, DynamicRule):
+        check_dynamic(rule, uses_row_order=uses_row_order, max_tokens=max_tokens)
+        return
     for what, inst in _extreme_instances(max_tokens).items():
         priority = _priorities(rule, inst, what)
         assert not np.isnan(priority).any(), (

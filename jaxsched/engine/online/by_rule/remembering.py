@@ -119,15 +119,15 @@ def _update(rule: Any, memory: Any, obs: Any, events: Events) -> Any:
 
 
 def _require_same_kind(rule: Any, memory: Any, new: Any) -> None:
-    def kind(tree: Any) -> Any:
-        leaves, structure = jax.tree.flatten(tree)
-        return structure, [(leaf.shape, leaf.dtype) for leaf in leaves]
-
-    if kind(memory) != kind(new):
+    kept, updated = (jax.tree.map(_kind, tree) for tree in (memory, new))
+    if kept != updated:
         raise TypeError(
-            f"dynamic rule {rule.name!r}: update returned {jax.eval_shape(lambda: new)}; expected "
-            f"the shapes and types of its init, {jax.eval_shape(lambda: memory)}"
+            f"dynamic rule {rule.name!r}: update returned {updated}; expected {kept}, as init did"
         )
+
+
+def _kind(leaf: jax.Array) -> str:
+    return f"{leaf.dtype}[{', '.join(map(str, leaf.shape))}]"
 
 
 def _mapped(function: Any, kind: RuleKind, leaves: Any, *given: Any) -> Any:
