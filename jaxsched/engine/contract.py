@@ -108,7 +108,7 @@ class Observation:
       kv_capacity: int32 ``[]`` tokens.
       arrival_s: float32 ``[n]``, when the request reached the server.
       priority: float32 ``[n]``, the request's own, lower first.
-      client: int32 ``[n]``, who sent it; 0 where requests name nobody.
+      client: int32 ``[n]``, who sent it, numbered from 0; 0 where requests name nobody.
       ttft_slo_s: float32 ``[n]``, target for the time to first token; infinite for none.
       tpot_slo_s: float32 ``[n]``, target for the time per output token; infinite for none.
       now_s: float32 ``[]``, when the step begins.

@@ -29,8 +29,8 @@ class DynamicRule:
         name: str | None = None,
     ):
         self._rule, self._init, self._update = rule, init, update
-        self.evicts, self.has_state = evicts, init is not None
-        self.name = rule_name(rule) if name is None else name
+        self.evicts, self.has_state = evicts, init is not None or hasattr(rule, "init")
+        self.name = self.__name__ = rule_name(rule) if name is None else name
 
     def __call__(self, obs: Observation, state: Any = None) -> jax.Array:
         """Return a number for each request, ``[n]``, lower first; see :meth:`numbers`."""
@@ -67,7 +67,9 @@ class DynamicRule:
         Returns:
           A pytree of arrays, or None.
         """
-        return None if self._init is None else self._init(obs)
+        if not self.has_state:
+            return None
+        return (self._rule.init if self._init is None else self._init)(obs)
 
     def update(self, state: Any, obs: Observation, events: Events) -> Any:
         """Return the state after arrivals have joined, or after a step.
@@ -80,7 +82,9 @@ class DynamicRule:
         Returns:
           The new state.
         """
-        return state if self._update is None else self._update(state, obs, events)
+        if not self.has_state:
+            return state
+        return (self._rule.update if self._update is None else self._update)(state, obs, events)
 
     def __repr__(self) -> str:
         return f"dynamic({self.name})"
@@ -140,7 +144,7 @@ def dynamic(
     Args:
       rule: takes an observation ``[n]``, and the state if there is one, and returns ``[n]``
         numbers, lower first. Written with ``jax.numpy``. A pytree with ``__call__`` has its leaves
-        as parameters.
+        as parameters; one with methods ``init`` and ``update`` brings its own.
       init: takes an observation, of which only shapes count, and returns the state of an empty
         server: a pytree of arrays.
       update: takes the state, an observation and :class:`~jaxsched.engine.contract.Events`, and
@@ -168,7 +172,8 @@ def dynamic(
         return lambda rule: dynamic(rule, init=init, update=update, evicts=evicts)
     if not callable(rule):
         raise TypeError(f"a dynamic rule is a callable, not {type(rule).__name__}: {rule!r}")
-    if (init is None) != (update is None):
+    own = [hasattr(rule, "init") or init is not None, hasattr(rule, "update") or update is not None]
+    if own[0] != own[1]:
         raise TypeError(
             f"dynamic rule {rule_name(rule)!r}: give both init and update for a state, or neither"
         )

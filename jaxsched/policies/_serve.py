@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxsched._lib.errors import InputError
 from jaxsched.engine.contract import Observation, Rule
-from jaxsched.engine.online.serve import predicted_tokens, record_on, serve_on
+from jaxsched.engine.online.serve import numbered_clients, predicted_tokens, record_on, serve_on
 from jaxsched.model.outcome import Outcome
 from jaxsched.model.requests import Requests
 from jaxsched.model.server import Server
@@ -176,7 +176,7 @@ def _on_arrival(reqs: Requests, server: Server) -> Observation:
         kv_capacity=jnp.broadcast_to(jnp.asarray(server.kv_capacity, jnp.int32), leading),
         arrival_s=of_requests(reqs.arrival_s, jnp.float32),
         priority=of_requests(_own_priority(reqs), jnp.float32),
-        client=of_requests(0 if reqs.client is None else reqs.client, jnp.int32),
+        client=of_requests(numbered_clients(reqs), jnp.int32),
         ttft_slo_s=of_requests(jnp.inf if reqs.ttft_slo_s is None else reqs.ttft_slo_s, real),
         tpot_slo_s=of_requests(jnp.inf if reqs.tpot_slo_s is None else reqs.tpot_slo_s, real),
         now_s=jnp.zeros(leading, jnp.float32),

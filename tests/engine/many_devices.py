@@ -24,7 +24,6 @@ ORDER = RNG.permuted(np.tile(np.arange(N, dtype=np.int32), (BATCH, 1)), axis=1)
 REQS = js.Requests.from_arrays(np.sort(RNG.uniform(0, 3, (BATCH, N))), *LENGTHS)
 SERVER = js.servers.get("llama3.1_8b_h100").replace(kv_capacity=160)
 
-LEAST_LEFT = js.policies.dynamic(lambda obs: obs.output_tokens - obs.generated_tokens, evicts=True)
 LEAST_SERVED = js.policies.dynamic(
     lambda obs, tokens: tokens,
     init=lambda obs: jnp.zeros(obs.prompt_tokens.shape, jnp.int32),
@@ -43,8 +42,7 @@ ENGINES = {
         lambda reqs: js.serve(reqs, SERVER, "shortest_output").completion,
         (REQS,),
     ),
-    "dynamic": (lambda reqs: js.serve(reqs, SERVER, LEAST_LEFT).completion, (REQS,)),
-    "dynamic, with a state": (
+    "dynamic": (
         lambda reqs: js.serve(reqs, SERVER, LEAST_SERVED).completion,
         (REQS,),
     ),

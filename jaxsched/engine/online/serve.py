@@ -143,12 +143,24 @@ def _watched(server: Server, reqs: Requests, leaves: list[Any]) -> Watched:
         return Watched(
             output_tokens=predicted_tokens(reqs),
             priority=_or_all(reqs.priority, 0.0),
-            client=jnp.int32(0) if reqs.client is None else reqs.client,
+            client=numbered_clients(reqs),
             ttft_slo_s=_or_all(reqs.ttft_slo_s, jnp.inf),
             tpot_slo_s=_or_all(reqs.tpot_slo_s, jnp.inf),
             kv_capacity=jnp.asarray(server.kv_capacity, jnp.int32),
             leaves=tuple(jnp.asarray(leaf) for leaf in leaves),
         )
+
+
+def numbered_clients(reqs: Requests) -> jax.Array:
+    """Count clients from 0 in order of their ids, int32 ``[.., n]``; without any, it is one."""
+    if reqs.client is None:
+        return jnp.zeros(reqs.is_real.shape, jnp.int32)
+    client = jnp.asarray(reqs.client, jnp.int32)
+    order = jnp.argsort(client, axis=-1)
+    ascending = jnp.take_along_axis(client, order, axis=-1)
+    is_next = jnp.diff(ascending, axis=-1, prepend=ascending[..., :1]) != 0
+    number = jnp.cumsum(is_next, axis=-1, dtype=jnp.int32)
+    return jnp.take_along_axis(number, jnp.argsort(order, axis=-1), axis=-1)
 
 
 def _or_all(values: Any, otherwise: float) -> jax.Array:
