@@ -32,7 +32,7 @@ class DynamicRule:
         self.evicts, self.has_state = evicts, init is not None or hasattr(rule, "init")
         self.name = self.__name__ = rule_name(rule) if name is None else name
 
-    def __call__(self, obs: Observation, state: Any = None) -> jax.Array:
+    def __call__(self, obs: Any, state: Any = None, /) -> jax.Array:
         """Return a number for each request, ``[n]``, lower first; see :meth:`numbers`."""
         return self.numbers(obs, state)
 

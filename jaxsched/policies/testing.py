@@ -17,7 +17,7 @@ _ROUNDING = 1e-5  # of the largest priority: jit, vmap and padding may round flo
 
 
 def check_policy(
-    rule: Rule | DynamicRule | str, *, uses_row_order: bool = False, max_tokens: int = MAX_TOKENS
+    rule: Rule | str, *, uses_row_order: bool = False, max_tokens: int = MAX_TOKENS
 ) -> None:
     """Check that a rule keeps the contract of :class:`~jaxsched.policies.Rule`.
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 
+from jaxsched._lib.pytree import pytree
 from jaxsched.engine.contract import Observation
 from jaxsched.policies._dynamic import DynamicRule, dynamic
 from jaxsched.policies.online._arrivals import arrival_s, real
 
 
-@chex.dataclass(frozen=True)
+@pytree
 class _AgedPrompt:
     __name__ = "aged_prompt"
     tokens_per_s: Any
@@ -32,14 +32,13 @@ def aged_prompt(tokens_per_s: float = 100.0) -> _AgedPrompt:
     .. math:: s - r\,(t - a), \quad\text{in the order of}\quad s + r a
 
     Args:
-      tokens_per_s: :math:`r`; 0 is ``shortest_prompt``, and a large one ``fcfs``. The default is
-        ours.
+      tokens_per_s: :math:`r`; 0 is ``shortest_prompt``, and a large one ``fcfs``.
 
     Returns:
       The rule, for servers and, with all arrivals at 0, for backlogs.
 
     Source:
-      SGLang, pull request 30806, where the rate is an argument of the server.
+      SGLang, pull request 30806, where the rate is an argument of the server. The default is ours.
 
     Example:
       >>> import jaxsched as js
@@ -51,7 +50,7 @@ def aged_prompt(tokens_per_s: float = 100.0) -> _AgedPrompt:
     return _AgedPrompt(tokens_per_s=real(tokens_per_s))
 
 
-@chex.dataclass(frozen=True)
+@pytree
 class _AgedPriority:
     __name__ = "aged_priority"
     per_s: Any
@@ -74,7 +73,7 @@ def aged_priority(per_s: float = 0.1) -> _AgedPriority:
       The rule, for servers; in a backlog, which has no priorities, it is ``fcfs``.
 
     Source:
-      vLLM, pull request 20608 (closed), with 0.1.
+      vLLM, pull request 20608 (closed), with 0.1. The form for backlogs is ours.
 
     Example:
       >>> import jaxsched as js
@@ -86,7 +85,7 @@ def aged_priority(per_s: float = 0.1) -> _AgedPriority:
     return _AgedPriority(per_s=real(per_s))
 
 
-@chex.dataclass(frozen=True)
+@pytree
 class _AgedSize:
     __name__ = "aged_size"
     size_weight: Any
@@ -119,7 +118,7 @@ def aged_size(
       The rule, for servers and, with all arrivals at 0, for backlogs.
 
     Source:
-      TensorRT-LLM, pull request 12428, with these constants.
+      TensorRT-LLM, pull request 12428, with these constants. The form for backlogs is ours.
 
     Example:
       >>> import jaxsched as js
@@ -136,7 +135,7 @@ def aged_size(
     )
 
 
-@chex.dataclass(frozen=True)
+@pytree
 class _FadingPrompt:
     __name__ = "fading_prompt"
     per_s: Any
@@ -152,14 +151,13 @@ def fading_prompt(per_s: float = 0.1) -> DynamicRule:
     .. math:: (s - \text{computed}) \cdot \max(0, 1 - r\,(t - a))
 
     Args:
-      per_s: :math:`r`; after :math:`1 / r` seconds requests count nothing, and go by arrival. The
-        default is ours.
+      per_s: :math:`r`; after :math:`1 / r` seconds requests count nothing, and go by arrival.
 
     Returns:
       The rule, for servers.
 
     Source:
-      TensorRT-LLM, pull request 13096.
+      TensorRT-LLM, pull request 13096. The default is ours.
 
     Example:
       >>> import jaxsched as js

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 
+from jaxsched._lib.pytree import pytree
 from jaxsched.engine.contract import Observation
 from jaxsched.policies._dynamic import DynamicRule, dynamic
 from jaxsched.policies.online._arrivals import arrival_s, real
@@ -24,7 +24,7 @@ def _boost_s(gamma: jax.Array, work_s: jax.Array) -> jax.Array:
     return -jnp.log(-jnp.expm1(-gamma * jnp.maximum(work_s, _LEAST_S))) / gamma
 
 
-@chex.dataclass(frozen=True)
+@pytree
 class _GammaBoost:
     __name__ = "gamma_boost"
     gamma: Any
@@ -65,7 +65,7 @@ def gamma_boost(
     return _GammaBoost(gamma=real(gamma), prompt_s=real(prompt_s), output_s=real(output_s))
 
 
-@chex.dataclass(frozen=True)
+@pytree
 class _Uniboost:
     __name__ = "uniboost"
     gamma: Any

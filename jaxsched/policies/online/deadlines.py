@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 
+from jaxsched._lib.pytree import pytree
 from jaxsched.engine.contract import Observation
 from jaxsched.policies._dynamic import DynamicRule, dynamic
 from jaxsched.policies.online._arrivals import real
@@ -38,7 +38,7 @@ def earliest_deadline(inst: Any) -> jax.Array:
     return inst.arrival_s + inst.ttft_slo_s
 
 
-@chex.dataclass(frozen=True)
+@pytree
 class _LeastSlack:
     __name__ = "least_slack"
     prefill_s: Any

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 
+from jaxsched._lib.pytree import pytree
 from jaxsched.engine.contract import Events, Observation
 from jaxsched.policies._dynamic import DynamicRule, dynamic
 from jaxsched.policies.online._arrivals import real
@@ -36,7 +36,7 @@ def _ahead(costs: jax.Array, obs: Observation) -> jax.Array:
     return jnp.zeros(costs.shape, costs.dtype).at[by_client].set(before - before[first])
 
 
-@chex.dataclass(frozen=True)
+@pytree
 class _TokenCounter:
     __name__ = "virtual_token_counter"
     prompt_cost: Any
@@ -89,7 +89,7 @@ def virtual_token_counter(prompt_cost: float = 1.0, output_cost: float = 2.0) ->
     return dynamic(_TokenCounter(prompt_cost=real(prompt_cost), output_cost=real(output_cost)))
 
 
-@chex.dataclass(frozen=True)
+@pytree
 class _AttainedService:
     __name__ = "least_attained_service"
     half_life_s: Any
@@ -135,7 +135,8 @@ def least_attained_service(
       The rule, for servers and requests with a ``client``. It needs no predictions.
 
     Source:
-      Our form of ``program-aware-fairness`` in llm-d, with these constants.
+      The idea and the constants are those of ``program-aware-fairness`` in llm-d, and the form is
+      ours.
 
     Example:
       >>> import jaxsched as js

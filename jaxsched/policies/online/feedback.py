@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 
+from jaxsched._lib.pytree import pytree
 from jaxsched.engine.contract import Events, Observation
 from jaxsched.policies._dynamic import DynamicRule, dynamic
 from jaxsched.policies.online._arrivals import real
 
 
-@chex.dataclass(frozen=True)
+@pytree
 class _SkipJoin:
     __name__ = "skip_join_mlfq"
     quantum_s: Any

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 
+from jaxsched._lib.pytree import pytree
 from jaxsched.engine.contract import Events, Observation
 from jaxsched.policies._dynamic import DynamicRule, dynamic
 from jaxsched.policies.online._arrivals import real
 
 
-@chex.dataclass(frozen=True)
+@pytree
 class _ResponseRatio:
     __name__ = "highest_response_ratio"
     prompt_cost: Any
@@ -88,7 +88,7 @@ def token_response_ratio() -> DynamicRule:
       The rule, for servers.
 
     Source:
-      Our form of ``hrrn`` in SGLang's ``schedule_policy.py``.
+      The idea is that of ``hrrn`` in SGLang's ``schedule_policy.py``, and the form is ours.
 
     Example:
       >>> import jaxsched as js
