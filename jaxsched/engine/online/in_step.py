@@ -58,7 +58,7 @@ def serve_in_step(
     """Serve to the end; to tell which tokens restarts lose, twice."""
     num_buckets = NUM_BUCKETS if choices.has_histogram else None
 
-    def with_quick() -> together.State:
+    def with_quick(waiting: Waiting | None) -> together.State:
         kernel = Kernel(streams, limits, choices, writing, edges, one)
         state = together.initial(streams, order, waiting, limits, choices, num_buckets)
         return quick.with_open_records(kernel, quick.advance(kernel, state, until))
@@ -70,7 +70,8 @@ def serve_in_step(
         return in_order.with_open_records(kernel, in_order.advance(kernel, state, until))
 
     if is_quick(choices):
-        state = with_quick()
+        assert not isinstance(waiting, Crowd)  # dynamic rules are not quick
+        state = with_quick(waiting)
     else:
         final_run = None
         if choices.preemption == "restart" and choices.has_histogram:

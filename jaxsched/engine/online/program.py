@@ -106,7 +106,9 @@ def _serve(arrivals: Arrivals, limits: Limits, until: jax.Array, choices: Choice
 def _is_compiled(choices: Choices, given: Checked) -> bool:
     """Whether one compiled function can hold it all, the caller's rule too."""
     watched, n = given.arrivals.watched, given.is_served.shape[1]
-    return choices.dynamic is None or is_by_row(choices.dynamic, watched.leaves, n)
+    if choices.dynamic is None or watched is None:
+        return True
+    return is_by_row(choices.dynamic, watched.leaves, n)
 
 
 def _in_groups(

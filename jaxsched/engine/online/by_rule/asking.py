@@ -84,9 +84,11 @@ def ask(
         numbers = _by_row if writing == "loop" else _at_once
         return crowd._replace(number=numbers(kind, crowd, writing, n, upto, now))
 
-    _, crowd = while_loop(
-        lambda carry: carry[0], lambda carry: (False, asked(carry[1])), (any_of(here), crowd)
-    )
+    def once(carry: tuple[Any, Crowd]) -> tuple[Any, Crowd]:
+        return False, asked(carry[1])
+
+    start: tuple[Any, Crowd] = any_of(here), crowd
+    _, crowd = while_loop(lambda carry: carry[0], once, start)
 
     def step(is_nan: jax.Array, _: jax.Array, fields: Any) -> jax.Array:
         place, number = fields

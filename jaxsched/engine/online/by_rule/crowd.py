@@ -148,7 +148,7 @@ def first_in_line(crowd: Crowd, writing: Writing, upto: jax.Array, nobody: jax.A
     return choose(row == NOBODY, nobody, row)
 
 
-def move(crowd: Crowd, writing: Writing, request: jax.Array, here: jax.Array, place: int) -> Crowd:
+def move(crowd: Crowd, writing: Writing, request: jax.Array, here: jax.Array, place: Any) -> Crowd:
     """Note where ``request [B]`` is now, where ``here [B]``; elsewhere it is nobody."""
     (places,) = put(writing, here, (crowd.place, request, choose(here, place, AWAY)))
     return crowd._replace(place=places)

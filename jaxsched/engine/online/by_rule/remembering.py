@@ -76,7 +76,7 @@ def after_step(
     places = np.arange(rows.request.shape[0], dtype=np.int32)
     row, lane = np.divmod(places, np.int32(num_streams))
 
-    def of_requests(request: jax.Array, counts: jax.Array, values: jax.Array) -> jax.Array:
+    def of_requests(request: jax.Array, counts: Any, values: jax.Array) -> jax.Array:
         """Give requests ``[B, n]`` what happened in their rows."""
         nobody = num_rows(crowd.place, now) - 1
         place = jnp.where(counts, request, nobody) * num_streams + lane

@@ -16,6 +16,7 @@ from jaxsched.engine.gpu.operation import Compiler
 from jaxsched.engine.online.arrivals import Checked, streams_of
 from jaxsched.engine.online.gpu.body import Given, Kept, Ranks, Scratch, serve_stream
 from jaxsched.engine.online.intervals import NUM_BUCKETS
+from jaxsched.engine.online.queue import Waiting
 from jaxsched.engine.online.state import (
     Choices,
     Limits,
@@ -83,7 +84,7 @@ def laid_out(
     num_streams = until.shape[0]
     counts = no_counts(NUM_BUCKETS if choices.has_histogram else None, num_streams)
     ranks, levels = None, ()
-    if waiting is not None:
+    if isinstance(waiting, Waiting):
         ranks = Ranks(waiting.rank, waiting.ranked, waiting.arrivals)
         levels = waiting.levels
     flat = streams, ranks, Kept(order, levels, no_records(streams.prompt), counts)
