@@ -266,7 +266,10 @@ class TestCatalogue:
     def test_policies_lists_every_rule_with_its_source(self, run):
         code, out, _ = run("policies")
         assert code == 0
-        rows = {line.split("  ")[0]: line for line in out.splitlines() if line[:1].strip()}
+        rows, name = {}, ""
+        for line in out.splitlines():
+            name = line.split("  ")[0] if line[:1].strip() else name
+            rows[name] = rows.get(name, "") + line
         assert {name.partition(",")[0] for name in rows} >= set(js.policies.names())
         assert "arXiv:2502.07115" in rows["shortest_output, mc_sf"]
         assert ":math:" not in out

@@ -89,7 +89,7 @@ def completed(text):
         ("jaxsched simulate --policy smallest", ["smallest_volume"]),
         (
             "jaxsched compare --policies fcfs,short",
-            ["fcfs,shortest_output", "fcfs,shortest_prompt"],
+            ["fcfs,shortest_output", "fcfs,shortest_prompt", "fcfs,shortest_remaining"],
         ),
         ("jaxsched compare --workload m", ["mixed"]),
         ("jaxsched compare --server llama3_", ["llama3_8b_a100"]),
