@@ -125,29 +125,28 @@ def map_instances(function: Callable[..., Any], *trees: Any, shared: tuple[Any, 
     Returns:
       What ``function`` returns, with the leading axes put back.
     """
-    *leading, n = np.shape(trees[0].prompt_tokens)
+    leading = np.shape(trees[0].prompt_tokens)[:-1]
+    rows = [leaf for leaf in jax.tree.leaves(trees) if np.ndim(leaf) > len(leading)]
+    widest = max(np.shape(leaf)[-1] for leaf in rows)
     if in_jax(trees, shared):
         with jax.enable_x64(True):
-            return _map_in_jax(function, trees, shared, tuple(leading), n)
+            return _map_in_jax(function, trees, shared, leading, widest)
 
     def block(chunk: Any) -> Any:
         return function(*chunk, *shared)
 
-    num_instances, size = math.prod(leading), host_chunk_size(n)
-    chunks = _chunks(on_host(trees), tuple(leading), size)
-    if num_instances <= size or num_cores() == 1:
-        return _joined(map(block, chunks), tuple(leading))
-    return _joined(_on_all_cores(block, list(chunks)), tuple(leading))
+    chunks = list(_chunks(on_host(trees), leading, host_chunk_size(widest)))
+    results = _on_all_cores(block, chunks) if len(chunks) > 1 else map(block, chunks)
+    return _joined(results, leading)
 
 
 def _on_all_cores(function: Callable[..., Any], chunks: list[Any]) -> Iterator[Any]:
-    """Apply a numpy ``function`` to chunks, in other threads and in this one too.
+    """Apply a numpy ``function`` to chunks, in this thread and in helpers.
 
-    Numpy works without the interpreter's lock. This thread keeps the memory that it has used
-    before, while a new thread asks the system for its own.
+    Numpy works without the interpreter's lock. What no helper has begun, this thread does.
     """
-    with ThreadPoolExecutor(num_cores() - 1) as pool:
-        futures = [pool.submit(function, chunk) for chunk in chunks]
+    futures = [_helpers().submit(function, chunk) for chunk in chunks]
+    try:
         own = {
             place: function(chunks[place])
             for place in reversed(range(len(chunks)))
@@ -155,6 +154,15 @@ def _on_all_cores(function: Callable[..., Any], chunks: list[Any]) -> Iterator[A
         }
         for place, future in enumerate(futures):
             yield own[place] if place in own else future.result()
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+@functools.cache
+def _helpers() -> ThreadPoolExecutor:
+    """Keep threads, which keep the memory that they have used; a new one asks the system."""
+    return ThreadPoolExecutor(max(1, num_cores() - 1))
 
 
 def _map_in_jax(
