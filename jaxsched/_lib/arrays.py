@@ -22,9 +22,21 @@ def is_traced(*trees: Any) -> bool:
     return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(trees))
 
 
+def is_spread(*trees: Any) -> bool:
+    """Whether an array lies on several devices, traced ones aside."""
+    arrays = (leaf for leaf in jax.tree.leaves(trees) if isinstance(leaf, jax.Array))
+    numbers = (array for array in arrays if not isinstance(array, Tracer))
+    return any(len(array.sharding.device_set) > 1 for array in numbers)
+
+
+def is_resident(*trees: Any) -> bool:
+    """Whether what is computed of these numbers should stay on devices."""
+    return is_spread(*trees) or not is_cpu(local_devices())
+
+
 def in_jax(*trees: Any) -> bool:
-    """Whether jax computes with these: inside a trace, or where the device is an accelerator."""
-    return is_traced(*trees) or not is_cpu(local_devices())
+    """Whether jax computes with these: inside a trace, on accelerators, on several devices."""
+    return is_traced(*trees) or is_resident(*trees)
 
 
 def namespace(array: Any) -> Any:

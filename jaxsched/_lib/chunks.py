@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import eval_context
 
-from jaxsched._lib.arrays import in_jax, is_traced, on_host
+from jaxsched._lib.arrays import in_jax, is_spread, is_traced, on_host
 from jaxsched._lib.devices import Device, config, is_cpu, local_devices, num_cores
 from jaxsched._lib.instances import on_each_device
 
@@ -111,9 +111,10 @@ def _in_use(devices: list[Device], num_instances: int, chunk_size: int) -> list[
 def map_instances(function: Callable[..., Any], *trees: Any, shared: tuple[Any, ...] = ()) -> Any:
     """Apply a formula to every instance, by numpy on a CPU and by jax anywhere else.
 
-    On a CPU all cores take chunks so small that temporaries stay in the cache. On an accelerator
-    it is one jitted program, and results stay there. Inside a trace it becomes part of what is
-    traced. The formula always has 64 bits, whatever the caller's setting of jax.
+    What is sharded stays so, and each device takes its own instances. On a CPU otherwise all
+    cores take chunks so small that temporaries stay in the cache. On an accelerator it is one
+    jitted program, and results stay there. Inside a trace it becomes part of what is traced. The
+    formula always has 64 bits, whatever the caller's setting of jax.
 
     Args:
       function: given rows ``[rows, ..]`` of the trees and all of ``shared``, returns a pytree of
@@ -176,7 +177,8 @@ def _map_in_jax(
     program, size = _program(function), math.prod(leading)
     if not is_traced(trees, shared):
         program = _jitted(function)
-        size = max(1, _accelerator_bytes(local_devices()[0]) // (_JAX_BYTES_PER_REQUEST * n))
+        if not is_spread(trees):
+            size = max(1, _accelerator_bytes(local_devices()[0]) // (_JAX_BYTES_PER_REQUEST * n))
     parts = [program(chunk, shared) for chunk in _chunks(trees, leading, size)]
     whole = parts[0] if len(parts) == 1 else jax.tree.map(lambda *of: jnp.concatenate(of), *parts)
     whole = jax.tree.map(lambda leaf: leaf.reshape(*leading, *leaf.shape[1:]), whole)

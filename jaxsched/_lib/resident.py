@@ -16,18 +16,10 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as P
 
+from jaxsched._lib.arrays import is_resident as is_resident
+from jaxsched._lib.arrays import is_spread
 from jaxsched._lib.chunks import device_chunk_size
-from jaxsched._lib.devices import Device, is_cpu, local_devices
-
-
-def is_resident(tree: Any) -> bool:
-    """Whether what is computed of these arrays should stay on devices."""
-    return _is_spread(tree) or not is_cpu(local_devices())
-
-
-def _is_spread(tree: Any) -> bool:
-    arrays = (leaf for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.Array))
-    return any(len(array.sharding.device_set) > 1 for array in arrays)
+from jaxsched._lib.devices import Device, local_devices
 
 
 def on_devices(program: Callable[..., Any], leading: tuple[int, ...], n: int, *trees: Any) -> Any:
@@ -43,7 +35,7 @@ def on_devices(program: Callable[..., Any], leading: tuple[int, ...], n: int, *t
       What the program returns, as jax arrays. Arrays that are spread over devices stay so. Others
       are spread over all local devices, where there are several.
     """
-    if _is_spread(trees):
+    if is_spread(trees):
         return program(len(leading), *trees)
     num_instances, devices = math.prod(leading), local_devices()
     share = device_chunk_size(leading, n, devices, group=1)
