@@ -55,6 +55,12 @@ def refuse_traced(reason: str, remedy: str, *trees: Any) -> None:
         raise TypeError(f"{reason} and cannot run inside jit or vmap; {remedy}")
 
 
+def filled(leaf: Any, rows: int) -> Any:
+    """Repeat the last instance until there are ``rows`` of them."""
+    xp, missing = namespace(leaf), rows - leaf.shape[0]
+    return xp.concatenate([leaf, xp.repeat(leaf[-1:], missing, axis=0)]) if missing else leaf
+
+
 def masked(values: Any, counts: Any, filler: Any) -> Any:
     """Put ``filler`` where values do not count; numpy copies nothing where all of them do."""
     if namespace(values) is jnp:

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import eval_context
 
-from jaxsched._lib.arrays import in_jax, is_spread, is_traced, on_host
+from jaxsched._lib.arrays import filled, in_jax, is_spread, is_traced, on_host
 from jaxsched._lib.devices import Device, config, is_cpu, local_devices, num_cores
 from jaxsched._lib.instances import on_each_device
 
@@ -245,12 +245,6 @@ def _chunks(trees: Any, leading: tuple[int, ...], size: int) -> Iterator[Any]:
     )
     for begin in range(0, num_instances, size):
         yield jax.tree.map(lambda leaf, begin=begin: leaf[begin : begin + size], flat)
-
-
-def filled(leaf: Any, rows: int) -> Any:
-    """Repeat the last instance until there are ``rows`` of them."""
-    missing = rows - leaf.shape[0]
-    return np.concatenate([leaf, np.repeat(leaf[-1:], missing, axis=0)]) if missing else leaf
 
 
 def _joined(parts: Iterator[Any], leading: tuple[int, ...]) -> Any:

@@ -16,8 +16,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as P
 
+from jaxsched._lib.arrays import filled, is_spread
 from jaxsched._lib.arrays import is_resident as is_resident
-from jaxsched._lib.arrays import is_spread
 from jaxsched._lib.chunks import device_chunk_size
 from jaxsched._lib.devices import Device, local_devices
 
@@ -48,7 +48,7 @@ def on_devices(program: Callable[..., Any], leading: tuple[int, ...], n: int, *t
     def call(begin: int) -> Any:
         """Serve some rows; the last instance repeated fills them up, so that shapes are few."""
         chunk = jax.tree.map(lambda leaf: flat(leaf)[begin : begin + rows], trees)
-        full = jax.tree.map(lambda leaf: _filled(jax.device_put(leaf), rows), chunk)
+        full = jax.tree.map(lambda leaf: filled(jax.device_put(leaf), rows), chunk)
         return program(1, *jax.device_put(full, placement))
 
     result = call(0)
@@ -78,11 +78,6 @@ def _joined(call: Callable[[int], Any], first: Any, begins: range) -> Any:
 @functools.partial(jax.jit, donate_argnums=0)
 def _put(whole: jax.Array, part: jax.Array, begin: jax.Array) -> jax.Array:
     return jax.lax.dynamic_update_slice_in_dim(whole, part, begin, axis=0)
-
-
-def _filled(leaf: jax.Array, rows: int) -> jax.Array:
-    missing = rows - leaf.shape[0]
-    return jnp.concatenate([leaf, jnp.repeat(leaf[-1:], missing, axis=0)]) if missing else leaf
 
 
 @functools.cache
