@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import eval_context
 
-from jaxsched._lib.arrays import in_jax, is_traced, on_host
+from jaxsched._lib.arrays import filled, in_jax, is_spread, is_traced, on_host
 from jaxsched._lib.devices import Device, config, is_cpu, local_devices, num_cores
 from jaxsched._lib.instances import on_each_device
 
@@ -111,9 +111,10 @@ def _in_use(devices: list[Device], num_instances: int, chunk_size: int) -> list[
 def map_instances(function: Callable[..., Any], *trees: Any, shared: tuple[Any, ...] = ()) -> Any:
     """Apply a formula to every instance, by numpy on a CPU and by jax anywhere else.
 
-    On a CPU all cores take chunks so small that temporaries stay in the cache. On an accelerator
-    it is one jitted program, and results stay there. Inside a trace it becomes part of what is
-    traced. The formula always has 64 bits, whatever the caller's setting of jax.
+    What is sharded stays so, and each device takes its own instances. On a CPU otherwise all
+    cores take chunks so small that temporaries stay in the cache. On an accelerator it is one
+    jitted program, and results stay there. Inside a trace it becomes part of what is traced. The
+    formula always has 64 bits, whatever the caller's setting of jax.
 
     Args:
       function: given rows ``[rows, ..]`` of the trees and all of ``shared``, returns a pytree of
@@ -125,29 +126,28 @@ def map_instances(function: Callable[..., Any], *trees: Any, shared: tuple[Any, 
     Returns:
       What ``function`` returns, with the leading axes put back.
     """
-    *leading, n = np.shape(trees[0].prompt_tokens)
+    leading = np.shape(trees[0].prompt_tokens)[:-1]
+    rows = [leaf for leaf in jax.tree.leaves(trees) if np.ndim(leaf) > len(leading)]
+    widest = max(np.shape(leaf)[-1] for leaf in rows)
     if in_jax(trees, shared):
         with jax.enable_x64(True):
-            return _map_in_jax(function, trees, shared, tuple(leading), n)
+            return _map_in_jax(function, trees, shared, leading, widest)
 
     def block(chunk: Any) -> Any:
         return function(*chunk, *shared)
 
-    num_instances, size = math.prod(leading), host_chunk_size(n)
-    chunks = _chunks(on_host(trees), tuple(leading), size)
-    if num_instances <= size or num_cores() == 1:
-        return _joined(map(block, chunks), tuple(leading))
-    return _joined(_on_all_cores(block, list(chunks)), tuple(leading))
+    chunks = list(_chunks(on_host(trees), leading, host_chunk_size(widest)))
+    results = _on_all_cores(block, chunks) if len(chunks) > 1 else map(block, chunks)
+    return _joined(results, leading)
 
 
 def _on_all_cores(function: Callable[..., Any], chunks: list[Any]) -> Iterator[Any]:
-    """Apply a numpy ``function`` to chunks, in other threads and in this one too.
+    """Apply a numpy ``function`` to chunks, in this thread and in helpers.
 
-    Numpy works without the interpreter's lock. This thread keeps the memory that it has used
-    before, while a new thread asks the system for its own.
+    Numpy works without the interpreter's lock. What no helper has begun, this thread does.
     """
-    with ThreadPoolExecutor(num_cores() - 1) as pool:
-        futures = [pool.submit(function, chunk) for chunk in chunks]
+    futures = [_helpers().submit(function, chunk) for chunk in chunks]
+    try:
         own = {
             place: function(chunks[place])
             for place in reversed(range(len(chunks)))
@@ -155,6 +155,15 @@ def _on_all_cores(function: Callable[..., Any], chunks: list[Any]) -> Iterator[A
         }
         for place, future in enumerate(futures):
             yield own[place] if place in own else future.result()
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+@functools.cache
+def _helpers() -> ThreadPoolExecutor:
+    """Keep threads, which keep the memory that they have used; a new one asks the system."""
+    return ThreadPoolExecutor(max(1, num_cores() - 1))
 
 
 def _map_in_jax(
@@ -168,7 +177,8 @@ def _map_in_jax(
     program, size = _program(function), math.prod(leading)
     if not is_traced(trees, shared):
         program = _jitted(function)
-        size = max(1, _accelerator_bytes(local_devices()[0]) // (_JAX_BYTES_PER_REQUEST * n))
+        if not is_spread(trees):
+            size = max(1, _accelerator_bytes(local_devices()[0]) // (_JAX_BYTES_PER_REQUEST * n))
     parts = [program(chunk, shared) for chunk in _chunks(trees, leading, size)]
     whole = parts[0] if len(parts) == 1 else jax.tree.map(lambda *of: jnp.concatenate(of), *parts)
     whole = jax.tree.map(lambda leaf: leaf.reshape(*leading, *leaf.shape[1:]), whole)
@@ -235,12 +245,6 @@ def _chunks(trees: Any, leading: tuple[int, ...], size: int) -> Iterator[Any]:
     )
     for begin in range(0, num_instances, size):
         yield jax.tree.map(lambda leaf, begin=begin: leaf[begin : begin + size], flat)
-
-
-def filled(leaf: Any, rows: int) -> Any:
-    """Repeat the last instance until there are ``rows`` of them."""
-    missing = rows - leaf.shape[0]
-    return np.concatenate([leaf, np.repeat(leaf[-1:], missing, axis=0)]) if missing else leaf
 
 
 def _joined(parts: Iterator[Any], leading: tuple[int, ...]) -> Any:

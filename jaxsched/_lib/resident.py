@@ -16,18 +16,9 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as P
 
+from jaxsched._lib.arrays import filled, is_spread
 from jaxsched._lib.chunks import device_chunk_size
-from jaxsched._lib.devices import Device, is_cpu, local_devices
-
-
-def is_resident(tree: Any) -> bool:
-    """Whether what is computed of these arrays should stay on devices."""
-    return _is_spread(tree) or not is_cpu(local_devices())
-
-
-def _is_spread(tree: Any) -> bool:
-    arrays = (leaf for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.Array))
-    return any(len(array.sharding.device_set) > 1 for array in arrays)
+from jaxsched._lib.devices import Device, local_devices
 
 
 def on_devices(program: Callable[..., Any], leading: tuple[int, ...], n: int, *trees: Any) -> Any:
@@ -43,7 +34,7 @@ def on_devices(program: Callable[..., Any], leading: tuple[int, ...], n: int, *t
       What the program returns, as jax arrays. Arrays that are spread over devices stay so. Others
       are spread over all local devices, where there are several.
     """
-    if _is_spread(trees):
+    if is_spread(trees):
         return program(len(leading), *trees)
     num_instances, devices = math.prod(leading), local_devices()
     share = device_chunk_size(leading, n, devices, group=1)
@@ -56,7 +47,7 @@ def on_devices(program: Callable[..., Any], leading: tuple[int, ...], n: int, *t
     def call(begin: int) -> Any:
         """Serve some rows; the last instance repeated fills them up, so that shapes are few."""
         chunk = jax.tree.map(lambda leaf: flat(leaf)[begin : begin + rows], trees)
-        full = jax.tree.map(lambda leaf: _filled(jax.device_put(leaf), rows), chunk)
+        full = jax.tree.map(lambda leaf: filled(jax.device_put(leaf), rows), chunk)
         return program(1, *jax.device_put(full, placement))
 
     result = call(0)
@@ -86,11 +77,6 @@ def _joined(call: Callable[[int], Any], first: Any, begins: range) -> Any:
 @functools.partial(jax.jit, donate_argnums=0)
 def _put(whole: jax.Array, part: jax.Array, begin: jax.Array) -> jax.Array:
     return jax.lax.dynamic_update_slice_in_dim(whole, part, begin, axis=0)
-
-
-def _filled(leaf: jax.Array, rows: int) -> jax.Array:
-    missing = rows - leaf.shape[0]
-    return jnp.concatenate([leaf, jnp.repeat(leaf[-1:], missing, axis=0)]) if missing else leaf
 
 
 @functools.cache

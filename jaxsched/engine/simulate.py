@@ -10,11 +10,11 @@ import numpy as np
 from jax import lax
 from jax.core import Tracer
 
-from jaxsched._lib.arrays import is_traced
+from jaxsched._lib.arrays import is_resident, is_traced
 from jaxsched._lib.chunks import device_chunk_size, map_device_chunks
 from jaxsched._lib.devices import Device, MappedProgram, local_devices
 from jaxsched._lib.errors import InputError, choice, wrong_dtype, wrong_shape
-from jaxsched._lib.resident import is_resident, on_devices
+from jaxsched._lib.resident import on_devices
 from jaxsched.engine.contract import Admission, Discipline
 from jaxsched.engine.offline.kernels import KERNEL_WIDTH
 from jaxsched.engine.offline.programs import by_priority, from_order

@@ -16,34 +16,44 @@ def percentiles(values: Any, counts: Any, *percents: int) -> tuple[Any, ...]:
 
     They are NaN where nothing counts.
     """
-    xp = namespace(values)
-    is_float = xp.issubdtype(values.dtype, xp.floating)
-    num = counts.sum(axis=-1, keepdims=True, dtype=xp.int64)
+    xp, num = namespace(values), number(counts)
     last = xp.maximum(num - 1, 0)
-    hundredths = xp.concatenate([percent * last for percent in percents], axis=-1)
+    hundredths = xp.stack([percent * last for percent in percents], axis=-1)
     below = hundredths // 100
-    ranks = xp.concatenate([below, xp.minimum(below + 1, last)], axis=-1)
-    behind = masked(values, counts, xp.nan if is_float else xp.iinfo(values.dtype).max)
+    ranks = xp.concatenate([below, xp.minimum(below + 1, last[..., None])], axis=-1)
+    behind = masked(values, counts, xp.nan if _is_float(values) else xp.iinfo(values.dtype).max)
     found = xp.take_along_axis(xp.sort(behind, axis=-1), ranks, axis=-1).astype(xp.float64)
-    low, high = xp.split(found, 2, axis=-1)
+    low, high = found[..., : len(percents)], found[..., len(percents) :]
     between = low + (high - low) * ((hundredths - 100 * below) / 100)
-    between = xp.where(num > 0, between, xp.nan)
+    between = xp.where(num[..., None] > 0, between, xp.nan)
     return tuple(between[..., place] for place in range(len(percents)))
+
+
+def number(counts: Any) -> Any:
+    """Count what counts, int64 ``[..]``; numpy adds up nothing where all of it does."""
+    *leading, n = counts.shape
+    if namespace(counts) is np and counts.all():
+        return np.full(leading, n, np.int64)
+    return counts.sum(axis=-1, dtype=namespace(counts).int64)
 
 
 def total(values: Any, counts: Any) -> Any:
     """Sum of the values that count, float64 ``[..]``; exact for integers below ``2^53``."""
     xp = namespace(values)
-    is_float = xp.issubdtype(values.dtype, xp.floating)
-    sums = masked(values, counts, 0).sum(axis=-1, dtype=xp.float64 if is_float else xp.int64)
+    wide = xp.float64 if _is_float(values) else xp.int64
+    sums = masked(values, counts, 0).sum(axis=-1, dtype=wide)
     return sums.astype(xp.float64)
+
+
+def _is_float(values: Any) -> bool:
+    return values.dtype.kind == "f"
 
 
 def mean(values: Any, counts: Any) -> Any:
     """Mean of the values that count, float64 ``[..]``; NaN where there is nothing."""
     xp = namespace(values)
     with np.errstate(invalid="ignore"):
-        return total(values, counts) / counts.sum(axis=-1, dtype=xp.int64).astype(xp.float64)
+        return total(values, counts) / number(counts).astype(xp.float64)
 
 
 def distribution(name: str, values: Any, counts: Any = None) -> dict[str, Any]:

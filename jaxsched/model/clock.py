@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxsched._lib.arrays import count_below, is_traced, namespace
+from jaxsched._lib.arrays import count_below, is_traced, namespace, take_in_rows
 from jaxsched._lib.chunks import map_instances
 from jaxsched._lib.errors import InputError, wrong_dtype, wrong_shape
 from jaxsched._lib.pytree import exported, pytree
@@ -139,7 +139,6 @@ def _work_until(events: Events, rounds: Any) -> _Work:
     xp = namespace(rounds)
     begin, end, base, active = usage_pieces(events)
     held = base + active * begin  # u rounds into a piece, held + active u tokens are held
-    is_busy = (active > 0).astype(xp.int64)
 
     def before(per_piece: Any) -> Any:
         return xp.cumsum(per_piece, axis=-1) - per_piece
@@ -149,24 +148,22 @@ def _work_until(events: Events, rounds: Any) -> _Work:
     squares = xp.cumsum(prompt.astype(xp.float64) ** 2, axis=-1)
 
     piece = count_below(begin, rounds) - 1  # the last that begins before the round
-    is_begun = piece >= 0
-    piece = xp.maximum(piece, 0)
-
-    def there(values: Any) -> Any:
-        return xp.where(is_begun, xp.take_along_axis(values, piece, axis=-1), 0)
-
-    whole, into = end - begin, rounds - there(begin)
+    there = take_in_rows(xp.maximum(piece, 0))
+    into, active_there, held_there = rounds - there(begin), there(active), there(held)
+    whole, is_busy = end - begin, xp.minimum(active, 1)
     # Requests in their first round are in `active` and `held` too: one request and s + 1 tokens.
-    return _Work(
-        iterations=there(before(is_busy * whole)) + there(is_busy) * into,
+    held_before = before(held * whole + active * _triangular(whole))
+    done = _Work(
+        iterations=there(before(is_busy * whole)) + xp.minimum(active_there, 1) * into,
         prefill_tokens=there(prefilled),
-        decodes=there(before(active * whole) - started) + there(active) * into,
-        kv_tokens=there(before(held * whole + active * _triangular(whole)) - prefilled - started)
-        + there(held) * into
-        + there(active) * _triangular(into),
+        decodes=there(before(active * whole) - started) + active_there * into,
+        kv_tokens=there(held_before - prefilled - started)
+        + held_there * into
+        + active_there * _triangular(into),
         squared_prompts=there(squares),
     )
+    return _Work(*(xp.where(piece >= 0, each, 0) for each in done))
 
 
 def _triangular(count: Any) -> Any:
-    return count * (count + 1) // 2
+    return count * (count + 1) >> 1  # numpy divides several times as slowly

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from jaxsched._lib.arrays import masked, namespace
+from jaxsched._lib.arrays import masked, namespace, sorted_in_place
 from jaxsched.model.instance import MAX_INT32, Instance
 
 # An event is one number: its round, less the middle one, above 33 bits of tokens with a sign.
@@ -49,7 +49,7 @@ def events_in_order(inst: Instance, start: Any, completion: Any) -> Events:
         return masked(number, inst.is_real, latest + if_padding)
 
     numbers = packed(start, prompt, 1), packed(completion, -(prompt + output), -1)
-    number = xp.sort(xp.concatenate(numbers, axis=-1), axis=-1)
+    number = sorted_in_place(xp.concatenate(numbers, axis=-1))
     signed_tokens = (number & (2**_TOKEN_BITS - 1)) - _HALF
     return Events(
         time=(number >> _TOKEN_BITS) + _MIDDLE_ROUND,

@@ -125,9 +125,7 @@ def refuse_inconsistent(inst: Instance, sched: Schedule, is_consistent: Any) -> 
 
 def is_consistent(inst: Instance, sched: Schedule) -> Any:
     """Whether each schedule ``[rows, n]`` places every real request of its instance."""
-    xp = namespace(sched.start)
-    start, completion, output = (
-        each.astype(xp.int64) for each in (sched.start, sched.completion, inst.output_tokens)
-    )
-    is_placed = (start >= 0) & (completion == start + output)
+    start, completion = sched.start, sched.completion
+    # Of two rounds that are not negative the difference is exact, also in 32 bits.
+    is_placed = (start >= 0) & (completion >= 0) & (completion - start == inst.output_tokens)
     return (sched.status == int(Status.OK)) & (is_placed | ~inst.is_real).all(axis=-1)

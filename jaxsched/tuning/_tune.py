@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxsched._lib.arrays import is_resident
 from jaxsched._lib.errors import InputError, integer, wrong_shape
 from jaxsched._lib.progress import progress_bar
-from jaxsched._lib.resident import is_resident
 from jaxsched.engine.simulate import simulate
 from jaxsched.model.instance import Instance
 from jaxsched.model.outcome import Outcome

@@ -14,7 +14,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jaxsched as js
-from jaxsched._lib import chunks, devices, resident
+from jaxsched._lib import arrays, chunks, devices, resident
 
 BATCH, N = 8, 20
 RNG = np.random.default_rng(0)
@@ -136,7 +136,7 @@ def donated(compute, given):
 def on_accelerators(compute, given):
     """Arrays stay where they are computed, as they do where devices are no CPUs."""
     kept = chunks.device_chunk_size
-    chunks.is_cpu = resident.is_cpu = lambda _: False
+    chunks.is_cpu = arrays.is_cpu = lambda _: False
     try:
         found = compute(*given)
         # Two instances a device in a call, the last call not full.
@@ -146,7 +146,7 @@ def on_accelerators(compute, given):
         )
         alone = compute(*jax.tree.map(lambda leaf: leaf[:1], given))
     finally:
-        chunks.is_cpu = resident.is_cpu = devices.is_cpu
+        chunks.is_cpu = arrays.is_cpu = devices.is_cpu
         resident.device_chunk_size = kept
     assert isinstance(found, jax.Array)
     assert is_spread(found)
@@ -169,6 +169,32 @@ def rules_and_metrics_on_meshes(compute, given):
         (inst,) = placed((INST,), kind)
         for found in (total_latency(inst), jax.jit(total_latency)(inst)):
             np.testing.assert_array_equal(np.asarray(found), expected)
+    return compute(*given)
+
+
+def metrics_keep_the_sharding(compute, given):
+    """Metrics, seconds, verdicts and bounds of sharded schedules, in no program of the caller's."""
+    sched = js.simulate(INST, ORDER)
+    clock = js.clock.PRESETS["llama2_70b_2xa100"]
+
+    def measured(inst, sched):
+        return (
+            js.metrics.summary(inst, sched, clock, 3.0),
+            js.metrics.latency(inst, sched, clock),
+            js.metrics.peak_kv_tokens(inst, sched),
+            clock.seconds(inst, sched, sched.completion),
+            js.verify(inst, sched),
+            js.bounds.volume(inst),
+        )
+
+    expected = jax.tree.leaves(measured(INST, sched))
+    for kind in (AxisType.Explicit, AxisType.Auto):
+        found = jax.tree.leaves(measured(*placed((INST, sched), kind)))
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            assert is_spread(one)
+            assert one.dtype == other.dtype
+            np.testing.assert_allclose(np.asarray(one), other, rtol=1e-14)
     return compute(*given)
 
 
@@ -203,6 +229,7 @@ CHECKS = (
     donated,
     on_accelerators,
     rules_and_metrics_on_meshes,
+    metrics_keep_the_sharding,
     export_to_disk_and_back,
     gradient_is_zero,
 )

@@ -9,6 +9,7 @@ import pytest
 
 import jaxsched as js
 from jaxsched.engine.contract import Queues
+from jaxsched.engine.offline.gpu import dispatch
 from jaxsched.engine.offline.gpu.body import Form
 from jaxsched.engine.offline.gpu.dispatch import exact_start_rounds
 from jaxsched.engine.offline.gpu.kernel import start_rounds
@@ -144,3 +145,20 @@ def test_instances_that_run_more_than_fit_the_slots_are_scheduled_all_the_same()
     assert (most_running(sched, inst) > 8).any()
     expected = np.where(inst.is_real, sched.start, 0)
     np.testing.assert_array_equal(np.where(inst.is_real, by_request(start, order), 0), expected)
+
+
+def test_only_instances_that_run_more_than_fit_are_scheduled_again(monkeypatch):
+    inst, priority = random_instances(np.random.default_rng(3), 64, 24)
+    queues, order = queued(inst, priority)
+    sched = js.simulate(inst, priority)
+    is_again = most_running(sched, inst) > 8
+
+    def num_given(placement, admission, queues):
+        return jnp.full_like(queues.prompt, -jnp.count_nonzero(queues.output))
+
+    monkeypatch.setattr(dispatch, "wide", num_given)
+    start = exact_start_rounds("interpreter", "look_ahead", queues, most_slots=8)
+    expected = np.where(is_again[:, None], -inst.is_real[is_again].sum(), sched.start)
+    found = np.where(inst.is_real, by_request(start, order), 0)
+    np.testing.assert_array_equal(found, np.where(inst.is_real, expected, 0))
+    assert 0 < is_again.sum() < 64

@@ -1,6 +1,7 @@
 """The search over orders: exact, never worse, and the same however it is cut up."""
 
 import itertools
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import pytest
 
 import jaxsched as js
 from jaxsched import improve
+from jaxsched._lib import chunks
 
 KEY = jax.random.key(3)
 DISCIPLINES = ["strict", "earliest_fit"]
@@ -239,3 +241,31 @@ def test_tracers_are_refused():
     inst = js.Instance.from_lengths([3, 1], [2, 4], kv_capacity=8)
     with pytest.raises(TypeError, match="cannot run inside jit"):
         jax.jit(lambda inst: improve(inst, "fcfs", num_steps=1, key=KEY).priority)(inst)
+
+
+def test_chains_fill_a_device_by_the_memory_of_requests_not_of_steps(monkeypatch):
+    """As many chains a call as fit the memory of an accelerator, and results as on a CPU."""
+    n, num_chains, per_request = 24, 64, 64
+    inst = random_instances(1, n)
+    options = {"key": KEY, "num_steps": 300, "num_chains": num_chains, "progress": False}
+    expected = improve(inst, "fcfs", **options)
+    calls = []
+
+    def recorded(function, *trees, **cut):
+        def counted(devices, *chunk):
+            calls.append(jax.tree.leaves(chunk)[0].shape[0])
+            return function(devices, *chunk)
+
+        return chunks.map_device_chunks(counted, *trees, **cut)
+
+    module = sys.modules["jaxsched.search.improve"]
+    monkeypatch.setattr(module, "map_device_chunks", recorded)
+    monkeypatch.setattr(module, "is_cpu", lambda devices: False)
+    monkeypatch.setattr(chunks, "is_cpu", lambda devices: False)
+    for room, size in ((num_chains, num_chains), (num_chains // 2, num_chains // 2)):
+        memory = per_request * n * room
+        monkeypatch.setattr(chunks, "_accelerator_bytes", lambda device, memory=memory: memory)
+        calls.clear()
+        found = improve(inst, "fcfs", **options)
+        assert_same(found, expected)
+        assert calls == [size] * (2 * num_chains // size)  # rounds of 256 and of 44 steps

@@ -1,12 +1,14 @@
 """Estimators that simulate, against every order of a few requests and against each other."""
 
 import dataclasses
+import functools
 import itertools
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import jaxsched as js
@@ -120,6 +122,27 @@ def test_runs_inside_jit_with_the_same_result(name):
     np.testing.assert_allclose(
         found.gradient.weights, expected.gradient.weights, rtol=1e-3, atol=1e-5
     )
+
+
+@pytest.mark.jax_defaults  # optax promotes dtypes
+@pytest.mark.parametrize("name", ["tangent_noise", "plackett_luce"])
+@pytest.mark.parametrize("platform", ["cpu", "cuda"])
+def test_a_step_is_one_program_that_never_asks_the_host(name, platform):
+    clock = js.clock.PRESETS["llama2_70b_2xa100"]
+    objective = functools.partial(js.tuning.p99_latency, clock=clock)
+    estimator = dataclasses.replace(ALL[name], objective=objective)
+    optimizer = optax.adam(0.05)
+
+    def step(rule, state, instances, key):
+        value, gradient, _ = estimator(rule, instances, key)
+        moves, state = optimizer.update(gradient, state)
+        return optax.apply_updates(rule, moves), state, value
+
+    given = RULE, optimizer.init(RULE), PADDED, KEY
+    traced = jax.jit(step).trace(*given)
+    text = traced.lower(lowering_platforms=(platform,)).as_text()
+    for trip in ("callback", "infeed", "outfeed", "SendToHost", "RecvFromHost"):
+        assert trip not in text
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if name not in UNRELIABLE])

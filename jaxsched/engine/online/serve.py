@@ -11,11 +11,11 @@ import numpy as np
 from jax import lax
 from jax.core import Tracer
 
-from jaxsched._lib.arrays import is_traced
+from jaxsched._lib.arrays import is_resident, is_traced
 from jaxsched._lib.chunks import map_device_chunks
 from jaxsched._lib.devices import Device, MappedProgram, local_devices, num_cores
 from jaxsched._lib.errors import InputError
-from jaxsched._lib.resident import is_resident, on_devices
+from jaxsched._lib.resident import on_devices
 from jaxsched.engine.contract import DynamicRule
 from jaxsched.engine.online.arrivals import Arrivals, Watched
 from jaxsched.engine.online.by_rule.crowd import RuleKind

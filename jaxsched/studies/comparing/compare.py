@@ -12,11 +12,10 @@ import jax
 import numpy as np
 
 from jaxsched import bounds
-from jaxsched._lib.arrays import on_host, refuse_traced
+from jaxsched._lib.arrays import filled, on_host, refuse_traced
 from jaxsched._lib.chunks import (
     INSTANCES_PER_HOST_CHUNK,
     REQUESTS_PER_CHUNK,
-    filled,
     map_chunks,
 )
 from jaxsched._lib.errors import in_instance, wrong_shape

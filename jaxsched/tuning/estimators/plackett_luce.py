@@ -8,11 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.core import Tracer
 
+from jaxsched._lib.arrays import in_jax
 from jaxsched._lib.errors import InputError
 from jaxsched._lib.pytree import pytree, static
-from jaxsched._lib.resident import is_resident
 from jaxsched.engine.order import serving_order, serving_order_on_host
 from jaxsched.model.instance import Instance
 from jaxsched.tuning.estimators.estimate import (
@@ -84,7 +83,7 @@ def _warmth(estimator: PlackettLuce, score: jax.Array, instances: Instance) -> j
 
 def _serving_orders(instances: Instance, sampled: jax.Array) -> jax.Array:
     """Put requests ``[S, B, n]`` in the order of their turns, padding last."""
-    if isinstance(sampled, Tracer) or is_resident(sampled):
+    if in_jax(sampled):
         return serving_order(jnp.where(instances.is_real[None], sampled, jnp.inf))
     padded = np.where(np.asarray(instances.is_real)[None], np.asarray(sampled), np.inf)
     return jnp.asarray(serving_order_on_host(padded.astype(np.float32)))

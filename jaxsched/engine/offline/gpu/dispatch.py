@@ -44,7 +44,10 @@ def earliest_fit_form_of(n: int, admission: Admission, block_size: int = _BLOCK_
 def exact_start_rounds(
     compiler: Compiler, admission: Admission, queues: Queues, *, most_slots: int = _MOST_SLOTS
 ) -> jax.Array:
-    """Place in strict order, and all anew in the wide form where the slots did not suffice.
+    """Place in strict order, and anew in the wide form what the slots did not suffice for.
+
+    The wide form is as slow for one instance as for many, so it runs only if there is one; and it
+    takes as many turns as the slowest instance needs, so it is given none of the others' requests.
 
     Args:
       compiler: see :func:`jaxsched.engine.offline.gpu.kernel.start_rounds`.
@@ -62,8 +65,14 @@ def exact_start_rounds(
     start, overflows = kernel.start_rounds(form, compiler, queues)
     if form.num_requests <= form.num_slots:
         return start
-    is_over = jnp.any(overflows)
-    return lax.cond(is_over, lambda: wide(strict, admission, queues), lambda: start)
+
+    def again() -> jax.Array:
+        is_flagged = jnp.broadcast_to(overflows[None], start.shape)
+        prompt, output = (jnp.where(is_flagged, of, 0) for of in (queues.prompt, queues.output))
+        flagged = queues._replace(prompt=prompt, output=output)
+        return jnp.where(is_flagged, wide(strict, admission, flagged), start)
+
+    return lax.cond(jnp.any(overflows), again, lambda: start)
 
 
 def _earliest_fit(compiler: Compiler, admission: Admission, queues: Queues) -> jax.Array:
