@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,6 +71,26 @@ class _State(NamedTuple):
     optimizer_state: Any
     best_rule: Any
     history: History
+
+
+class _Taken(NamedTuple):
+    """A step, whose numbers may not be known yet.
+
+    Attributes:
+      step: steps before it.
+      rule: before it.
+      value: the estimator's, of the rule before.
+      gradient: likewise.
+      moved: the rule that came of it.
+      are_finite: whether gradient and moved rule are.
+    """
+
+    step: int
+    rule: Any
+    value: Any
+    gradient: Any
+    moved: Any
+    are_finite: jax.Array
 
 
 @functools.cache
@@ -185,7 +206,7 @@ def tune(
         resumed = _checkpoint.load(folder, run, state)
     state = _validated(state, validation, objective) if resumed is None else resumed
 
-    def stepped(state: _State) -> _State:
+    def stepped(state: _State) -> tuple[_State, _Taken]:
         step = int(state.step)
         instances, step_key = minibatches.at(step)
         returned = at_step(estimator, step)(state.rule, instances, step_key)
@@ -193,25 +214,51 @@ def tune(
         moved, optimizer_state, are_finite = _moved(
             descend, state.rule, state.optimizer_state, gradient, value, low, high
         )
-        if not are_finite:  # an estimator may have spread it over all leaves
-            ones = jnp.ones(instances.prompt_tokens.shape, jnp.float32)
-            own = pulled_back(state.rule, instances, ones)
-            for what, numbers in (("gradient", own), ("gradient", gradient), ("rule", moved)):
-                require_finite(what, numbers, step, value)
-        history = state.history._replace(train=np.append(state.history.train, value))
-        return _State(np.int64(step + 1), moved, optimizer_state, state.best_rule, history)
+        taken = _Taken(step, state.rule, value, gradient, moved, are_finite)
+        moved_state = state._replace(step=np.int64(step + 1), rule=moved)
+        return moved_state._replace(optimizer_state=optimizer_state), taken
+
+    def run_to(state: _State, last: int) -> _State:
+        """Take steps without looking at what they give, and then look."""
+        taken: list[_Taken] = []
+        try:
+            while state.step < last:
+                state, step = stepped(state)
+                taken.append(step)
+                bar.update(1)
+        finally:  # what fails on numbers that are not finite is not where they came from
+            values = _values(taken, minibatches)
+        history = state.history._replace(train=np.append(state.history.train, values))
+        return state._replace(history=history)
 
     with progress_bar(steps, "steps", progress) as bar:
         bar.update(int(state.step))
         while state.step < steps and not _is_out_of_patience(state.history, patience):
-            state = stepped(state)
-            if state.step % validate_every == 0 or state.step == steps:
-                state = _validated(state, validation, objective)
-                if folder is not None:
-                    _checkpoint.save(folder, run, state)
+            until_validation = validate_every - int(state.step) % validate_every
+            state = run_to(state, min(int(state.step) + until_validation, steps))
+            state = _validated(state, validation, objective)
+            if folder is not None:
+                _checkpoint.save(folder, run, state)
             bar.set_description_str(_described(state.history))
-            bar.update(1)
     return Tuned(rule=state.best_rule, history=state.history)
+
+
+def _values(taken: Sequence[_Taken], minibatches: _Minibatches) -> list[float]:
+    """Bring the values of steps to the host, or raise for the first that was not finite."""
+    are_finite = jax.device_get([each.are_finite for each in taken])
+    for each, is_finite in zip(taken, are_finite, strict=True):
+        if not is_finite:
+            instances, _ = minibatches.at(each.step)
+            ones = jnp.ones(instances.prompt_tokens.shape, jnp.float32)
+            # Its own slopes first: an estimator may have spread them over all leaves.
+            own = pulled_back(each.rule, instances, ones)
+            for what, numbers in (
+                ("gradient", own),
+                ("gradient", each.gradient),
+                ("rule", each.moved),
+            ):
+                require_finite(what, numbers, each.step, each.value)
+    return [float(value) for value in jax.device_get([each.value for each in taken])]
 
 
 @functools.partial(jax.jit, static_argnums=0)

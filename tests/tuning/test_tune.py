@@ -193,7 +193,7 @@ def test_the_default_estimator_compiles_nothing_anew(compiled):
 def test_the_bar_shows_train_validation_and_best(capsys):
     tune(progress=True)
     shown = capsys.readouterr().err
-    for figure in ("/8 steps", "train 1 ", "validation ", "best "):
+    for figure in ("/8 steps", "train 0.9025 ", "validation ", "best "):
         assert figure in shown
 
 
