@@ -88,7 +88,10 @@ def shown(value: Any) -> str:
       ("'a name'", '0.5', 80)
     """
     is_number = isinstance(value, (int, float, np.generic))
-    text = " ".join((str(value) if is_number else repr(value)).split())
+    try:
+        text = " ".join((str(value) if is_number else repr(value)).split())
+    except (RecursionError, ValueError):  # nested too deeply, an integer of too many digits
+        return f"a huge {type(value).__name__}"
     if len(text) <= _LONGEST_VALUE:
         return text
     half = (_LONGEST_VALUE - 5) // 2

@@ -262,14 +262,17 @@ def _validated(
     reject("arrival_s", arrival_s, falls, "expected ascending seconds; sort the rows by arrival")
     require_tokens("prompt_tokens", prompt_tokens)
     require_tokens("output_tokens", output_tokens)
-    total = prompt_tokens.astype(np.int64) + output_tokens
+    total = prompt_tokens.astype(np.int64, copy=False) + output_tokens
     reject("prompt_tokens + output_tokens", total, total > MAX_INT32, "expected less than 2^31")
+    del total
+    if not is_real.all():
+        arrival_s = np.where(is_real, arrival_s, np.inf)
     with jax.enable_x64(True):
-        arrival = jnp.asarray(np.where(is_real, arrival_s, np.inf), jnp.float64)
+        arrival = jax.device_put(arrival_s, may_alias=False)  # the caller may change theirs
     return Requests(
         arrival_s=arrival,
-        prompt_tokens=jnp.asarray(prompt_tokens, jnp.int32),
-        output_tokens=jnp.asarray(output_tokens, jnp.int32),
+        prompt_tokens=jnp.asarray(prompt_tokens.astype(np.int32)),
+        output_tokens=jnp.asarray(output_tokens.astype(np.int32)),
         is_real=jnp.asarray(is_real, bool),
         **{name: _CHECKED[name](name, value, shape) for name, value in optional.items()},
     )
