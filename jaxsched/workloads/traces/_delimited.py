@@ -12,12 +12,13 @@ from jaxsched.workloads.traces._table import Row, Rows, Table
 
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _COMMENT = "#"
+_MOST_ABOVE = 2**20  # lines above a header
 
 
 def delimited(lines: Iterator[str]) -> Table:
     """Read the header, below comments and blank lines, and give the table."""
     header, skipped = "", -1
-    for line in lines:
+    for line in itertools.islice(lines, _MOST_ABOVE):
         skipped += 1
         if line.strip() and not line.startswith(_COMMENT):
             header = line

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -14,7 +15,9 @@ from jaxsched.workloads.traces._table import Row, Rows, Table
 
 _PEEKED = 100  # records, whose names together are the columns
 _DEEPEST = 3  # dots in a name
-_MOST_OPEN = 1_000_000  # brackets that are not closed: no record is nested like that
+_DEEPEST_VALUE = 500  # brackets
+_READ = 4096  # characters, which may open as many brackets before they are counted
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 
 Record = dict[str, Any]
 
@@ -50,9 +53,11 @@ def _unique(pairs: list[tuple[str, Any]]) -> Record:
 
 
 def _records(text: Any, is_array: bool) -> Iterator[tuple[int, Record]]:
-    reader = _Utf8(text)
     values = ijson.items(
-        reader, "item" if is_array else "", multiple_values=not is_array, use_float=True
+        *(_Utf8(text), "item" if is_array else ""),
+        multiple_values=not is_array,
+        use_float=True,
+        buf_size=_READ,
     )
     number = 0
     while True:
@@ -62,26 +67,30 @@ def _records(text: Any, is_array: bool) -> Iterator[tuple[int, Record]]:
             return
         except (ijson.JSONError, UnicodeEncodeError) as error:
             raise ValueError(f"record {number + 1} is not JSON: {error}") from error
-        reader.forget_open()
         number += 1
         yield number, _record("record", number, value)
 
 
 class _Utf8:
-    """A text as the bytes that ijson takes, refused where it only opens brackets."""
+    """A text as the bytes that ijson takes, refused where it is nested deeply.
+
+    What ijson holds grows with the square of the depth.
+    """
 
     def __init__(self, text: Any):
-        self._text, self._open = text, 0
+        self._text = text
+        self._depth = 0
+        self._begun = ""  # a string that goes on in the next part
 
     def read(self, size: int) -> bytes:
         part = self._text.read(size)
-        self._open += part.count("[") + part.count("{") - part.count("]") - part.count("}")
-        if self._open > _MOST_OPEN:
+        outside, quote, begun = _STRING.sub("", self._begun + part).partition('"')
+        escapes = len(begun) - len(begun.rstrip("\\"))
+        self._begun = quote + "\\" * (escapes % 2)
+        self._depth += sum(map(outside.count, "[{")) - sum(map(outside.count, "]}"))
+        if self._depth > _DEEPEST_VALUE:
             raise ValueError("is nested too deeply to hold requests")
         return part.encode()
-
-    def forget_open(self) -> None:
-        self._open = 0
 
 
 def _record(place: str, number: int, value: Any) -> Record:
