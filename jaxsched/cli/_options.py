@@ -46,12 +46,10 @@ ServerName = Annotated[
 ]
 Columns = Annotated[
     str | None,
-    backlog("--columns", "Its columns, by other names.", "prompt=A,output=B,arrival=C,unit=s"),
+    backlog("--columns", "Its prompt=A,output=B,arrival=C,unit=s.", "A=B,.."),
 ]
-Since = Annotated[
-    str | None, backlog("--from", "Its first row, or time: 1000, 90s, 2h, a date.", "ROW|TIME")
-]
-Until = Annotated[str | None, backlog("--until", "Where to stop, likewise.", "ROW|TIME")]
+Since = Annotated[str | None, backlog("--from", "First row, or time (90s, 2h, date).", "N|T")]
+Until = Annotated[str | None, backlog("--until", "Where to stop, likewise.", "N|T")]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -69,7 +69,7 @@ def _describe(path: Path, rows: dict[str, Any], kv_capacity: int, console: Conso
     span = ""
     if js.traces.has_arrival_times(path, columns=rows["columns"]):
         try:
-            arrived_at = js.traces.read(path, **rows).arrived_at
+            arrived_at = np.asarray(js.traces.read(path, **rows).arrived_at)
             span = f" over {np.nanmax(arrived_at) - np.nanmin(arrived_at):.0f} s"
         except ValueError as error:  # lengths are there all the same
             bad_times = f"times of arrival cannot be used: {error}"

@@ -37,7 +37,11 @@ class Trace(NamedTuple):
     line: np.ndarray
 
     def at(self, rows: np.ndarray) -> Trace:
-        """Take some of the rows."""
+        """Take some of the rows.
+
+        Args:
+          rows: their positions, or a flag for each row.
+        """
         columns: Any = (None if column is None else column[rows] for column in self)
         return Trace(*columns)
 
