@@ -48,6 +48,13 @@ def require_tokens(field: str, array: np.ndarray) -> None:
     reject(field, array, array > MAX_INT32, "expected an integer below 2^31")
 
 
+def require_padding(is_real: np.ndarray, prompt_tokens: Any, output_tokens: Any) -> None:
+    """Raise unless padding holds 1 token each way."""
+    for field, tokens in {"prompt_tokens": prompt_tokens, "output_tokens": output_tokens}.items():
+        array = np.asarray(tokens)
+        reject(field, array, ~is_real & (array != 1), "expected 1 where is_real is False")
+
+
 def _array(field: str, values: Any) -> np.ndarray:
     try:
         return np.asarray(values)

@@ -7,12 +7,13 @@ import contextlib
 import gzip
 import io
 import lzma
-import stat
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from jaxsched._lib.streams import require_regular
 
 # A file that expands more than this is a bomb, not a trace: text of numbers shrinks tenfold.
 _MOST_EXPANSION = 200
@@ -42,13 +43,6 @@ def opened(path: Path) -> Iterator[Any]:
                 file = io.BufferedReader(_Bounded(inner, name, limit))
                 break
         yield file
-
-
-def require_regular(path: Path) -> None:
-    """Refuse pipes and devices, which can be read once only or never end."""
-    mode = path.stat().st_mode
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # opening a folder says what it is
-        raise ValueError("is a pipe or a device; a trace is read more than once, save it to a file")
 
 
 class _Bounded(io.RawIOBase):

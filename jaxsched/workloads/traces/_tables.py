@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from jaxsched.workloads.traces._bytes import require_regular
+from jaxsched._lib.streams import require_regular
 from jaxsched.workloads.traces._delimited import delimited
 from jaxsched.workloads.traces._json import json_lines, json_values
 from jaxsched.workloads.traces._parquet import MAGIC, parquet_table
