@@ -57,12 +57,12 @@ def test_every_byte_counts_or_does_not_matter(path):
     content = path.read_bytes()
     for place in range(0, len(content), 7):
         path.write_bytes(content[:place] + bytes([content[place] ^ 0x55]) + content[place + 1 :])
+        message, loaded = "", None
         try:
             loaded = js.Instance.load(path)
         except ValueError as error:
-            assert str(error).startswith(f"{path}: ")
-        else:
-            assert loaded.prompt_tokens.tolist() == [3, 1, 5]
+            message = str(error)
+        assert message.startswith(f"{path}: ") or loaded.prompt_tokens.tolist() == [3, 1, 5]
 
 
 @pytest.mark.parametrize(
