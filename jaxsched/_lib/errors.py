@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import operator
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -88,11 +89,42 @@ def shown(value: Any) -> str:
       ("'a name'", '0.5', 80)
     """
     is_number = isinstance(value, (int, float, np.generic))
-    text = " ".join((str(value) if is_number else repr(value)).split())
-    if len(text) <= _LONGEST_VALUE:
+    try:
+        text = " ".join((str(value) if is_number else repr(value)).split())
+    except (RecursionError, ValueError):  # nested too deeply, an integer of too many digits
+        return f"a huge {type(value).__name__}"
+    return bounded(text)
+
+
+def bounded(text: str, longest: int = _LONGEST_VALUE) -> str:
+    """Cut a long text short in the middle.
+
+    Example:
+      >>> from jaxsched._lib.errors import bounded
+      >>> bounded("abcdefghij", longest=9)
+      'ab ... ij'
+    """
+    if len(text) <= longest:
         return text
-    half = (_LONGEST_VALUE - 5) // 2
-    return f"{text[: _LONGEST_VALUE - 5 - half]} ... {text[-half:]}"
+    half = (longest - 5) // 2
+    return f"{text[: longest - 5 - half]} ... {text[-half:]}"
+
+
+@contextlib.contextmanager
+def in_file(path: object) -> Iterator[None]:
+    """Put the name of a file before what is found wrong with its content.
+
+    Example:
+      >>> from jaxsched._lib.errors import in_file, integer
+      >>> with in_file("sweep.toml"):
+      ...     integer("seed", 0.5)
+      Traceback (most recent call last):
+      ValueError: sweep.toml: seed is 0.5; expected an integer >= 1
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def index_text(position: tuple[Any, ...]) -> str:

@@ -49,8 +49,10 @@ def _read(options: Backlog, kv_capacity: int, key: Any, console: Console) -> js.
     if options.num_requests is not None or options.batch is not None:
         num_requests = _or(options.num_requests, DEFAULT_REQUESTS)
         sample = {"num_requests": num_requests, "batch": _or(options.batch, 1), "key": key}
-    inst = js.traces.load(path, kv_capacity, drop_invalid=options.drop_invalid, **sample)
-    if has_arrival_times(path):
+    inst = js.traces.load(
+        path, kv_capacity, drop_invalid=options.drop_invalid, **sample, **options.rows
+    )
+    if has_arrival_times(path, options.columns):
         note = "arrival times are not used: all requests wait from the start"
         console.print(f"{path}: {note}", soft_wrap=True)
     return inst

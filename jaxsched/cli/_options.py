@@ -44,6 +44,12 @@ ServerName = Annotated[
         complete=names.one_of(*names.SERVERS),
     ),
 ]
+Columns = Annotated[
+    str | None,
+    backlog("--columns", "Its prompt=A,output=B,arrival=C,unit=s.", "A=B,.."),
+]
+Since = Annotated[str | None, backlog("--from", "First row, or time (90s, 2h, date).", "N|T")]
+Until = Annotated[str | None, backlog("--until", "Where to stop, likewise.", "N|T")]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +77,9 @@ class Backlog:
     drop_invalid: Annotated[
         bool, backlog("--drop-invalid", "Leave out rows of a trace that cannot run.", "")
     ] = False
+    columns: Columns = None
+    since: Since = None
+    until: Until = None
     batch_flag = "--instances"
 
     def __post_init__(self) -> None:
@@ -86,12 +95,20 @@ class Backlog:
                 f"--requests times {self.batch_flag} is {total}; expected at most "
                 f"{_MAX_REQUESTS}, for the sake of memory: run several with other seeds"
             )
-        if self.trace is None and self.drop_invalid:
-            raise ValueError("--drop-invalid is about rows of a --trace")
+        if self.trace is None:
+            given = {"--drop-invalid": self.drop_invalid, "--columns": self.columns}
+            for flag, value in (given | {"--from": self.since, "--until": self.until}).items():
+                if value:
+                    raise ValueError(f"{flag} is about rows of a --trace")
         if self.trace is not None and self.workload is not None:
             raise ValueError("--workload and --trace exclude each other; give one of them")
         if self.kv_capacity not in (None, "server"):
             tokens(self.kv_capacity)
+
+    @property
+    def rows(self) -> dict[str, Any]:
+        """Which rows and columns of the trace, as the library's functions take it."""
+        return {"columns": self.columns, "since": self.since, "until": self.until}
 
     @property
     def source(self) -> str:
@@ -177,10 +194,9 @@ def bound(default: str) -> Any:
 
 def tokens(capacity: str) -> int:
     """Tokens that a number in ``--capacity`` stands for."""
-    try:
-        number = int(capacity)
-    except ValueError:
-        number = 0
+    from jaxsched._lib.quantities import whole_number
+
+    number = whole_number(capacity) or 0
     if number < 1:
         raise ValueError(f"--capacity is {capacity!r}; expected an integer >= 1, or 'server'")
     return number

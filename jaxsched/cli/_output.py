@@ -54,7 +54,7 @@ def _require_picture_format(path: Path) -> None:
 
 def save(path: Path, write: Callable[[Path], object], what: str, console: Console) -> None:
     """Have ``write`` make the file, whole or not at all, and say so."""
-    from jaxsched._lib.files import write_whole
+    from jaxsched._lib.writing import write_whole
 
     write_whole(path, write)
     console.print(f"{what} saved to {path}", soft_wrap=True)

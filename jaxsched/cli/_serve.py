@@ -199,7 +199,8 @@ def _requests(streams: _Streams) -> js.Requests:
         if name != "uniform":
             sizes["kv_capacity"] = _ANY_CAPACITY
         return js.workloads.poisson(jax.random.fold_in(key, 1), draw(key, **sizes), streams.rate)
-    if streams.rate is None and not has_arrival_times(streams.trace):
+    has_times = has_arrival_times(streams.trace, streams.columns)
+    if streams.rate is None and not has_times:
         raise ValueError(
             f"{streams.trace}: has no arrival times; give --rate R for arrivals at random"
         )
@@ -211,9 +212,10 @@ def _requests(streams: _Streams) -> js.Requests:
         rate=streams.rate,
         num_requests=num_requests,
         batch=streams.batch,
-        key=key if num_requests is not None or not has_arrival_times(streams.trace) else None,
+        key=key if num_requests is not None or not has_times else None,
         sort=streams.sort,
         drop_invalid=streams.drop_invalid,
+        **streams.rows,
     )
 
 

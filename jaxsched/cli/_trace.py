@@ -22,7 +22,7 @@ _PERCENTS = (0, 10, 50, 90, 99, 100)
 def trace(
     path: Annotated[
         Path | None,
-        typer.Argument(metavar="[FILE]", help="A trace in a public format, plain or gzip."),
+        typer.Argument(metavar="[FILE]", help="A trace: CSV, JSON or Parquet, also compressed."),
     ] = None,
     download: Annotated[
         str | None,
@@ -34,6 +34,9 @@ def trace(
     ] = None,
     kv_capacity: options.Capacity = None,
     server: options.ServerName = None,
+    columns: options.Columns = None,
+    since: options.Since = None,
+    until: options.Until = None,
 ) -> None:
     """Describe a file of recorded lengths; without one, list what can be downloaded."""
     console = console_beside()
@@ -43,7 +46,8 @@ def trace(
         path = js.traces.download(download)
         console.print(f"{download} is {path}\n", soft_wrap=True)
     if path is not None:
-        _describe(path, kv_tokens(kv_capacity, server), console)
+        rows = {"columns": columns, "since": since, "until": until}
+        _describe(path, rows, kv_tokens(kv_capacity, server), console)
     else:
         _list_sources(console)
 
@@ -56,15 +60,23 @@ def _list_sources(console: Console) -> None:
     console.print("\njaxsched trace --download NAME fetches one; --trace takes the file")
 
 
-def _describe(path: Path, kv_capacity: int, console: Console) -> None:
+def _describe(path: Path, rows: dict[str, Any], kv_capacity: int, console: Console) -> None:
     import numpy as np
 
     from jaxsched._lib.words import counted
 
-    trace = js.traces.read(path)
+    trace, bad_times = js.traces.read(path, **rows, times=False), ""
+    span = ""
+    if js.traces.has_arrival_times(path, columns=rows["columns"]):
+        try:
+            arrived_at = np.asarray(js.traces.read(path, **rows).arrived_at)
+            span = f" over {np.nanmax(arrived_at) - np.nanmin(arrived_at):.0f} s"
+        except ValueError as error:  # lengths are there all the same
+            bad_times = f"times of arrival cannot be used: {error}"
     total = trace.prompt_tokens + trace.output_tokens
-    span = "" if trace.arrived_at is None else f" over {np.ptp(trace.arrived_at):.0f} s"
     console.print(f"{path}: {counted(total.size, 'request')}{span}\n", soft_wrap=True)
+    if bad_times:
+        console.print(f"{bad_times}\n", soft_wrap=True)
     console.print(_quantiles(trace, total))
     is_empty = (trace.prompt_tokens < 1) | (trace.output_tokens < 1)
     num_large = np.count_nonzero(~is_empty & (total > kv_capacity))
@@ -74,8 +86,8 @@ def _describe(path: Path, kv_capacity: int, console: Console) -> None:
         (np.count_nonzero(is_empty), "without a prompt or without an output"),
     ):
         if count:
-            rows = counted(int(count), "request")
-            console.print(f"{rows} {kind}; --drop-invalid leaves such rows out")
+            left_out = counted(int(count), "request")
+            console.print(f"{left_out} {kind}; --drop-invalid leaves such rows out")
 
 
 def _quantiles(trace: js.traces.Trace, total: Any) -> Any:

@@ -10,10 +10,10 @@ from jaxsched._lib.errors import MAX_INT32, InputError, reject, wrong_dtype, wro
 
 
 def whole_numbers(field: str, values: Any) -> np.ndarray:
-    """``values`` as int64, or an error that names the first entry that is no whole number."""
+    """``values`` as int64, not copied if they are; an error names the first that is not whole."""
     array = _array(field, values)
     if array.dtype.kind in "iu":
-        return array.astype(np.int64)
+        return array.astype(np.int64, copy=False)
     if array.dtype.kind != "f":
         raise wrong_dtype(field, array.dtype)
     with np.errstate(invalid="ignore"):
@@ -23,11 +23,11 @@ def whole_numbers(field: str, values: Any) -> np.ndarray:
 
 
 def real_numbers(field: str, values: Any) -> np.ndarray:
-    """``values`` as float64, or an error that says that they are no numbers."""
+    """``values`` as float64, not copied if they are; an error says that they are no numbers."""
     array = _array(field, values)
     if array.dtype.kind not in "iuf":
         raise wrong_dtype(field, array.dtype, "expected numbers")
-    return array.astype(np.float64)
+    return array.astype(np.float64, copy=False)
 
 
 def require_shape(field: str, array: np.ndarray, shape: tuple[int, ...], like: str) -> None:
@@ -46,6 +46,13 @@ def require_tokens(field: str, array: np.ndarray) -> None:
     """Raise for the first entry that is no count of tokens of int32."""
     reject(field, array, array < 1, "expected an integer >= 1")
     reject(field, array, array > MAX_INT32, "expected an integer below 2^31")
+
+
+def require_padding(is_real: np.ndarray, prompt_tokens: Any, output_tokens: Any) -> None:
+    """Raise unless padding holds 1 token each way."""
+    for field, tokens in {"prompt_tokens": prompt_tokens, "output_tokens": output_tokens}.items():
+        array = np.asarray(tokens)
+        reject(field, array, ~is_real & (array != 1), "expected 1 where is_real is False")
 
 
 def _array(field: str, values: Any) -> np.ndarray:

@@ -10,19 +10,30 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsched._lib.arrays import masked, namespace, refuse_traced
-from jaxsched._lib.errors import MAX_INT32, InputError, first_true, index_text, wrong_shape
-from jaxsched._lib.files import load_arrays, save_arrays
+from jaxsched._lib.errors import MAX_INT32, InputError, first_true, in_file, index_text, wrong_shape
+from jaxsched._lib.npz import BOOLS, INTEGERS, load_arrays, save_arrays
 from jaxsched._lib.pytree import exported, pytree
 from jaxsched._lib.shown import are_numbers, leaves_text, shape_text, span, summary_html, text_html
 from jaxsched.model.batch import Batched
-from jaxsched.model.checks import require_requests, require_shape, require_tokens, whole_numbers
+from jaxsched.model.checks import (
+    require_padding,
+    require_requests,
+    require_shape,
+    require_tokens,
+    whole_numbers,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from jaxsched.model.requests import Requests
 
-_FIELDS = ("prompt_tokens", "output_tokens", "is_real", "kv_capacity")
+_FIELDS = {
+    "prompt_tokens": INTEGERS,
+    "output_tokens": INTEGERS,
+    "is_real": BOOLS,
+    "kv_capacity": INTEGERS,
+}
 
 
 @exported
@@ -152,9 +163,14 @@ class Instance(Batched):
           path: the file.
 
         Raises:
-          ValueError: the file holds something else.
+          ValueError: the file is damaged or holds something else; the message names it.
+          OSError: it cannot be opened.
         """
-        return _validated(**load_arrays(path, "Instance", _FIELDS))
+        arrays = load_arrays(path, "Instance", _FIELDS)
+        with in_file(path):
+            inst = _validated(**arrays)
+            require_padding(arrays["is_real"], inst.prompt_tokens, inst.output_tokens)
+        return inst
 
     def __repr__(self) -> str:
         """Shapes and a summary only: also readable for a tracer or a million requests."""
@@ -232,7 +248,9 @@ def _validated(
             kv_capacity.shape,
             f"expected one integer, or one for each instance {shape[:-1]}",
         )
-    prompt, output = prompt_tokens.astype(np.int64), output_tokens.astype(np.int64)
+    # Of 27 million requests each copy takes 200 MB.
+    prompt = prompt_tokens.astype(np.int64, copy=False)
+    output = output_tokens.astype(np.int64, copy=False)
     capacity = np.broadcast_to(kv_capacity, shape[:-1]).astype(np.int64)
     require_tokens("prompt_tokens", prompt)
     require_tokens("output_tokens", output)

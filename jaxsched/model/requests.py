@@ -11,13 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsched._lib.arrays import refuse_traced
-from jaxsched._lib.errors import MAX_INT32, reject, wrong_shape
-from jaxsched._lib.files import load_arrays, save_arrays
+from jaxsched._lib.errors import MAX_INT32, in_file, reject, wrong_shape
+from jaxsched._lib.npz import BOOLS, FLOATS, INTEGERS, NUMBERS, load_arrays, save_arrays
 from jaxsched._lib.pytree import exported, pytree
 from jaxsched._lib.shown import are_numbers, leaves_text, shape_text, span, summary_html, text_html
 from jaxsched.model.batch import Batched
 from jaxsched.model.checks import (
     real_numbers,
+    require_padding,
     require_requests,
     require_shape,
     require_tokens,
@@ -28,8 +29,19 @@ from jaxsched.model.instance import Instance, request_table
 if TYPE_CHECKING:
     import pandas as pd
 
-_REQUIRED = ("arrival_s", "prompt_tokens", "output_tokens", "is_real")
-_OPTIONAL = ("predicted_output_tokens", "priority", "client", "ttft_slo_s", "tpot_slo_s")
+_REQUIRED = {
+    "arrival_s": FLOATS,
+    "prompt_tokens": INTEGERS,
+    "output_tokens": INTEGERS,
+    "is_real": BOOLS,
+}
+_OPTIONAL = {
+    "predicted_output_tokens": FLOATS,
+    "priority": NUMBERS,
+    "client": INTEGERS,
+    "ttft_slo_s": FLOATS,
+    "tpot_slo_s": FLOATS,
+}
 
 
 @exported
@@ -192,9 +204,14 @@ class Requests(Batched):
           path: the file.
 
         Raises:
-          ValueError: the file holds something else.
+          ValueError: the file is damaged or holds something else; the message names it.
+          OSError: it cannot be opened.
         """
-        return _validated(**load_arrays(path, "Requests", _REQUIRED, _OPTIONAL))
+        arrays = load_arrays(path, "Requests", _REQUIRED, _OPTIONAL)
+        with in_file(path):
+            reqs = _validated(**arrays)
+            require_padding(arrays["is_real"], reqs.prompt_tokens, reqs.output_tokens)
+        return reqs
 
     def _fields(self) -> dict[str, Any]:
         """Fields that are there, by name."""
@@ -262,14 +279,17 @@ def _validated(
     reject("arrival_s", arrival_s, falls, "expected ascending seconds; sort the rows by arrival")
     require_tokens("prompt_tokens", prompt_tokens)
     require_tokens("output_tokens", output_tokens)
-    total = prompt_tokens.astype(np.int64) + output_tokens
+    total = prompt_tokens.astype(np.int64, copy=False) + output_tokens
     reject("prompt_tokens + output_tokens", total, total > MAX_INT32, "expected less than 2^31")
+    del total
+    if not is_real.all():
+        arrival_s = np.where(is_real, arrival_s, np.inf)
     with jax.enable_x64(True):
-        arrival = jnp.asarray(np.where(is_real, arrival_s, np.inf), jnp.float64)
+        arrival = jax.device_put(arrival_s, may_alias=False)  # the caller may change theirs
     return Requests(
         arrival_s=arrival,
-        prompt_tokens=jnp.asarray(prompt_tokens, jnp.int32),
-        output_tokens=jnp.asarray(output_tokens, jnp.int32),
+        prompt_tokens=jnp.asarray(prompt_tokens.astype(np.int32)),
+        output_tokens=jnp.asarray(output_tokens.astype(np.int32)),
         is_real=jnp.asarray(is_real, bool),
         **{name: _CHECKED[name](name, value, shape) for name, value in optional.items()},
     )

@@ -11,17 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsched._lib.arrays import refuse_traced
-from jaxsched._lib.errors import first_true, in_instance, reject, wrong_dtype, wrong_shape
-from jaxsched._lib.files import load_arrays, save_arrays
+from jaxsched._lib.errors import first_true, in_file, in_instance, reject, wrong_dtype, wrong_shape
+from jaxsched._lib.npz import INTEGERS, load_arrays, save_arrays
 from jaxsched._lib.pytree import exported, pytree
 from jaxsched._lib.shown import are_numbers, leaves_text, shape_text, span, summary_html, text_html
 from jaxsched.model.batch import Batched
+from jaxsched.model.checks import require_requests, require_shape
 from jaxsched.model.instance import MAX_INT32, Instance, request_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_FIELDS = ("start", "completion", "status")
+_FIELDS = dict.fromkeys(("start", "completion", "status"), INTEGERS)
 NOT_SCHEDULED = -1
 
 
@@ -166,9 +167,12 @@ class Schedule(Batched):
           path: the file.
 
         Raises:
-          ValueError: the file holds something else.
+          ValueError: the file is damaged or holds no schedule; the message names it.
+          OSError: it cannot be opened.
         """
         arrays = load_arrays(path, "Schedule", _FIELDS)
+        with in_file(path):
+            _require_schedule(**arrays)
         return cls(**{name: jnp.asarray(array, jnp.int32) for name, array in arrays.items()})
 
     def __repr__(self) -> str:
@@ -212,6 +216,22 @@ class Schedule(Batched):
             },
             caption="; ".join(notes),
         )
+
+
+def _require_schedule(start: np.ndarray, completion: np.ndarray, status: np.ndarray) -> None:
+    """Raise unless arrays can be those of a schedule, of whichever instance."""
+    require_requests("start", start.shape)
+    require_shape("completion", completion, start.shape, like="start")
+    if status.shape != start.shape[:-1]:
+        raise wrong_shape("status", status.shape, beside=f"start has {start.shape}")
+    reject("status", status, ~np.isin(status, list(_SENTENCES)), "expected a js.Status")
+    is_ok = (status == Status.OK)[..., None]
+    is_out = (start < NOT_SCHEDULED) | (start >= MAX_INT32) | ~is_ok & (start != NOT_SCHEDULED)
+    reject("start", start, is_out, "expected a round, or -1 where nothing is scheduled")
+    is_placed = start >= 0
+    is_after = (completion > start) & (completion <= MAX_INT32)
+    is_out = ~np.where(is_placed, is_after, completion == NOT_SCHEDULED)
+    reject("completion", completion, is_out, "expected a round after the start, or -1 with it")
 
 
 def _failures(status: np.ndarray) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from jaxsched._lib.files import write_whole
+from jaxsched._lib.writing import write_whole
 
 Tracks = Literal["requests", "slots"]
 Event = dict[str, Any]

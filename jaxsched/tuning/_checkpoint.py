@@ -14,9 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsched._lib.files import load_arrays, save_arrays
+from jaxsched._lib.errors import in_file, wrong_dtype, wrong_shape
+from jaxsched._lib.npz import ANY, TEXTS, open_arrays, save_arrays
+from jaxsched._lib.writing import write_whole
 
 _FILE = "tuning.npz"
+_LEFT_BY_KILLS = ".tuning.*"
 _KIND = "Tuning"
 
 
@@ -66,45 +69,56 @@ def save(folder: Path, run: str, state: Any) -> None:
     leaves = {
         f"leaf_{number}": _on_host(leaf) for number, leaf in enumerate(jax.tree.leaves(state))
     }
-    partial = folder / f".{_FILE}.{os.getpid()}"
-    try:
+
+    def write(partial: Path) -> None:
         save_arrays(partial, _KIND, {"run": np.array(run), **leaves})
         with partial.open("rb") as file:
             os.fsync(file.fileno())
-        partial.replace(folder / _FILE)
-    finally:
-        partial.unlink(missing_ok=True)
+
+    write_whole(folder / _FILE, write)
 
 
 def load(folder: Path, run: str, like: Any) -> Any:
-    """Read what :func:`save` wrote.
+    """Read what :func:`save` wrote, and remove what earlier runs left when they were killed.
 
     Args:
       folder: where to look.
       run: the fingerprint of this run.
-      like: a pytree of the structure to be read.
+      like: a pytree of the structure to be read, and of its dtypes and shapes. Empty arrays stand
+        for any length.
 
     Returns:
       The state, or None if there is no checkpoint.
 
     Raises:
-      ValueError: the checkpoint belongs to another run.
+      ValueError: the checkpoint is damaged or belongs to another run.
     """
+    for left in folder.glob(_LEFT_BY_KILLS):
+        left.unlink(missing_ok=True)
     path = folder / _FILE
     if not path.exists():
         return None
     leaves, structure = jax.tree.flatten(like)
     names = [f"leaf_{number}" for number in range(len(leaves))]
-    kept = str(load_arrays(path, _KIND, ("run",))["run"])
-    if kept != run:
-        raise ValueError(
-            f"{path}: belongs to a run with another rule, estimator, objective, optimizer, key or "
-            "instances; resume that one, or choose another checkpoint_dir"
-        )
-    arrays = load_arrays(path, _KIND, tuple(names))
-    return jax.tree.unflatten(
-        structure, [_as(leaf, arrays[name]) for leaf, name in zip(leaves, names, strict=True)]
-    )
+    with open_arrays(path, _KIND) as file:
+        if str(file.read("run", TEXTS)) != run:
+            raise ValueError(
+                f"{path}: belongs to a run with another rule, estimator, objective, optimizer, key "
+                "or instances; resume that one, or choose another checkpoint_dir"
+            )
+        file.require_only(dict.fromkeys(("run", *names), ANY))
+        arrays = [file.read(name, ANY) for name in names]
+    with in_file(path):
+        for name, leaf, array in zip(names, leaves, arrays, strict=True):
+            _require_like(name, array, _on_host(leaf))
+    return jax.tree.unflatten(structure, map(_as, leaves, arrays))
+
+
+def _require_like(name: str, array: np.ndarray, like: np.ndarray) -> None:
+    if array.dtype != like.dtype:
+        raise wrong_dtype(name, array.dtype, f"expected {like.dtype}")
+    if array.shape != like.shape and not (like.shape == (0,) and array.ndim == 1):
+        raise wrong_shape(name, array.shape, f"expected {like.shape}")
 
 
 def _on_host(leaf: Any) -> np.ndarray:

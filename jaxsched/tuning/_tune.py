@@ -204,6 +204,7 @@ def tune(
             *(key, train, validation, minibatch_size, validate_every),
         )
         resumed = _checkpoint.load(folder, run, state)
+        _require_consistent(resumed, folder)
     state = _validated(state, validation, objective) if resumed is None else resumed
 
     def stepped(state: _State) -> tuple[_State, _Taken]:
@@ -316,6 +317,21 @@ def _validated(state: _State, validation: Instance, objective: Objective) -> _St
     )
     best_rule = state.rule if is_best else state.best_rule
     return state._replace(best_rule=best_rule, history=history)
+
+
+def _require_consistent(state: _State | None, folder: Path) -> None:
+    """Raise unless a state that was kept can have come about."""
+    if state is None:
+        return
+    step, (train, at, validation) = int(state.step), state.history
+    is_counted = len(train) == step and len(at) == len(validation) >= 1
+    is_ascending = is_counted and at[0] == 0 and at[-1] <= step and (np.diff(at) > 0).all()
+    rules = jax.tree.leaves((state.rule, state.best_rule))
+    if not is_ascending or not all(np.isfinite(leaf).all() for leaf in rules):
+        raise ValueError(
+            f"{folder}: the checkpoint holds a state that no run leads to; delete it, or choose "
+            "another checkpoint_dir"
+        )
 
 
 def _is_out_of_patience(history: History, patience: int | None) -> bool:

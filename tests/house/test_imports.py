@@ -66,7 +66,7 @@ def height(name):
 
 
 def test_the_table_reads_imports():
-    assert {"_lib.pytree", "_lib.files"} <= set(GRAPH["model.instance"])
+    assert {"_lib.pytree", "_lib.npz"} <= set(GRAPH["model.instance"])
     assert "policies.scores.index" in GRAPH["policies"]
 
 

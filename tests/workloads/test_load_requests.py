@@ -89,7 +89,7 @@ class TestSamples:
             ({"batch": 5}, "needs both num_requests and key"),
             ({"num_requests": 41, "key": KEY}, "num_requests is 41; expected 1 to 40"),
             ({"num_requests": 2, "batch": 0, "key": KEY}, "batch is 0; expected an integer >= 1"),
-            ({"num_requests": 1, "key": KEY, "rate": 2.0}, "the 1 requests from line .* on arrive"),
+            ({"num_requests": 1, "key": KEY, "rate": 2.0}, "the 1 requests of a stream arrive"),
             ({"rate": 0.0}, "rate is 0.0; expected a finite number of requests a second > 0"),
             ({"rate": np.inf}, "rate is inf; expected a finite number"),
         ],

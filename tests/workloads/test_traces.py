@@ -127,11 +127,10 @@ class TestRead:
         with pytest.raises(ValueError, match="unknown trace format") as caught:
             traces.read(path)
         assert str(caught.value) == (
-            f"{path}: unknown trace format; columns present: {found}; known formats: "
-            "Azure LLM inference (ContextTokens, GeneratedTokens); "
-            "BurstGPT (Request tokens, Response tokens); "
-            "Mooncake (input_length, output_length); "
-            "Vidur (num_prefill_tokens, num_decode_tokens)"
+            f"{path}: unknown trace format; columns present: {found}; say which hold what: "
+            "columns=prompt=..,output=..,arrival=..,unit=s; known formats: Azure LLM inference, "
+            "BurstGPT, Mooncake, Qwen (Bailian), Vidur, LLMServingSim, SplitwiseSim, AIPerf, "
+            "vLLM and SGLang benchmarks"
         )
 
     @pytest.mark.parametrize(
@@ -165,8 +164,8 @@ class TestRead:
             (MOONCAKE + "[1, 2]\n", "line 3 is .1, 2.; expected a JSON object"),
             (MOONCAKE + "{1}\n", "line 3 is not JSON: "),
             (VIDUR.partition("\n")[0], "holds no requests; expected rows below the header"),
-            (compressed(VIDUR)[:-9], "neither UTF-8 text nor an intact gzip"),
-            (b"\xff\xfe\x00", "neither UTF-8 text nor an intact gzip"),
+            (compressed(VIDUR)[:-9], "is not an intact gzip file: "),
+            (b"\xff\xfe\x00", "is not utf-16-le text: truncated data"),
         ],
     )
     def test_a_bad_row_is_named_by_file_line_value_and_expectation(self, write, text, message):

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxsched._lib.files import write_once, write_whole
 from jaxsched._lib.manifest import manifest
+from jaxsched._lib.writing import write_once, write_whole
 from jaxsched.studies.sweeps._shards import Shard
 
 _MANIFEST = "manifest.json"

@@ -3,7 +3,8 @@
 from jaxsched.workloads.traces._download import SOURCES, Source, download
 from jaxsched.workloads.traces._load import load
 from jaxsched.workloads.traces._load_requests import load_requests
-from jaxsched.workloads.traces._read import Trace, has_arrival_times, read
+from jaxsched.workloads.traces._read import has_arrival_times, read
+from jaxsched.workloads.traces._recording import Trace
 from jaxsched.workloads.traces._runnable import TraceWarning
 
 __all__ = [

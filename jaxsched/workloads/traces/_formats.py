@@ -1,75 +1,61 @@
-"""The public trace formats: which columns hold what, and how their clocks count."""
+"""The known trace formats: which columns hold what, and in what unit their times count."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from datetime import datetime
-from typing import Any, NamedTuple
-
-import numpy as np
-
-Cells = Sequence[Any]
-
-
-def numbers(cells: Cells) -> np.ndarray:
-    """Convert cells to float64, NaN where a cell is no number."""
-    return _parsed(float, cells)
-
-
-def _milliseconds(cells: Cells) -> np.ndarray:
-    return numbers(cells) / 1000
-
-
-def _clock_times(cells: Cells) -> np.ndarray:
-    """Seconds since the first of ISO date-times, NaN where a cell is none."""
-    try:
-        first = datetime.fromisoformat(cells[0])
-    except (TypeError, ValueError):
-        return np.full(len(cells), np.nan)
-    return _parsed(lambda cell: (datetime.fromisoformat(cell) - first).total_seconds(), cells)
-
-
-def _parsed(parse: Callable[[Any], float], cells: Cells) -> np.ndarray:
-    try:
-        return np.fromiter(map(parse, cells), np.float64, len(cells))
-    except (TypeError, ValueError, OverflowError):
-        return np.array([_parsed_or_nan(parse, cell) for cell in cells])
-
-
-def _parsed_or_nan(parse: Callable[[Any], float], cell: Any) -> float:
-    try:
-        return parse(cell)
-    except (TypeError, ValueError, OverflowError):
-        return np.nan
+from collections.abc import Iterable
+from typing import NamedTuple
 
 
 class Format(NamedTuple):
-    """A trace format: the names of its columns, and how arrivals become seconds."""
+    """A trace format.
+
+    Attributes:
+      name: whose it is.
+      prompt: the column of prompt tokens, ``outer.inner`` where records are nested.
+      output: the column of output tokens.
+      arrival: the column of arrival times, which may be absent.
+      unit: of those times; None for dates.
+      marks: columns that tell it from a format with the same columns, one of them at least.
+    """
 
     name: str
-    arrival: str
     prompt: str
     output: str
-    seconds: Callable[[Cells], np.ndarray]
+    arrival: str
+    unit: str | None
+    marks: tuple[str, ...] = ()
 
 
 FORMATS = (
-    Format("Azure LLM inference", "TIMESTAMP", "ContextTokens", "GeneratedTokens", _clock_times),
-    Format("BurstGPT", "Timestamp", "Request tokens", "Response tokens", numbers),
-    Format("Mooncake", "timestamp", "input_length", "output_length", _milliseconds),
-    Format("Vidur", "arrived_at", "num_prefill_tokens", "num_decode_tokens", numbers),
+    Format("Azure LLM inference", "ContextTokens", "GeneratedTokens", "TIMESTAMP", None),
+    Format("BurstGPT", "Request tokens", "Response tokens", "Timestamp", "s"),
+    Format("Mooncake", "input_length", "output_length", "timestamp", "ms"),
+    Format(
+        *("Qwen (Bailian)", "input_length", "output_length", "timestamp", "s"),
+        marks=("chat_id", "parent_chat_id"),
+    ),
+    Format("Vidur", "num_prefill_tokens", "num_decode_tokens", "arrived_at", "s"),
+    Format("LLMServingSim", "input_toks", "output_toks", "arrival_time_ns", "ns"),
+    Format("SplitwiseSim", "prompt_size", "token_size", "arrival_timestamp", "s"),
+    Format(
+        *("AIPerf", "metrics.input_sequence_length.value", "metrics.output_sequence_length.value"),
+        *("metadata.request_start_ns", "ns"),
+    ),
+    Format("vLLM and SGLang benchmarks", "input_lens", "output_lens", "start_times", "s"),
 )
 
 
-def recognise(columns: Sequence[str]) -> Format:
-    """Find the format whose prompt and output columns are among ``columns``.
+def plain(name: str) -> str:
+    """Write a column's name without what spreadsheets and people change: case, spaces, dashes."""
+    return "".join(letter for letter in name.casefold() if letter.isalnum() or letter == ".")
 
-    Raises:
-      ValueError: there is none; the message lists the known formats and the columns found.
-    """
-    for known in FORMATS:
-        if known.prompt in columns and known.output in columns:
-            return known
-    expected = "; ".join(f"{known.name} ({known.prompt}, {known.output})" for known in FORMATS)
-    present = ", ".join(map(repr, columns)) or "none"
-    raise ValueError(f"unknown trace format; columns present: {present}; known formats: {expected}")
+
+def known_formats(columns: Iterable[str]) -> list[Format]:
+    """List formats whose lengths are there; of alike ones those that are marked."""
+    there = set(map(plain, columns))
+    having = [each for each in FORMATS if {plain(each.prompt), plain(each.output)} <= there]
+    marked = [each for each in having if there & set(map(plain, each.marks))]
+    rivals = {(each.prompt, each.output) for each in marked}
+    return marked + [
+        each for each in having if not each.marks and (each.prompt, each.output) not in rivals
+    ]

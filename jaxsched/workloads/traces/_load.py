@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 import jax
+import numpy as np
 
 from jaxsched.model.instance import Instance
-from jaxsched.workloads.traces._read import read
-from jaxsched.workloads.traces._runnable import runnable_rows
+from jaxsched.workloads.traces._recording import Recording, gathered
+from jaxsched.workloads.traces._runnable import Runnable, picked
 from jaxsched.workloads.traces._sample import anywhere, sampled
 
 
@@ -20,15 +22,20 @@ def load(
     batch: int | None = None,
     key: jax.Array | None = None,
     drop_invalid: bool = False,
+    columns: Mapping[str, str] | str | None = None,
+    since: int | str | None = None,
+    until: int | str | None = None,
 ) -> Instance:
     r"""Make backlogs of the requests in a trace file, all waiting at round 0.
 
     Without ``num_requests`` every row is taken, in file order. With it, each instance is its
     own uniform sample of rows without replacement, kept in file order; a row may be in several
-    instances. Arrival times are not used; :func:`load_requests` keeps them.
+    instances. Arrival times are not used and may be bad, unless ``since`` or ``until`` is one;
+    :func:`load_requests` keeps them. The file is read a few thousand rows at a time, and for
+    samples twice, so that no more of it is held than what is returned.
 
     Args:
-      path: a file in one of the formats of :func:`read`, plain or gzip.
+      path: a file in any form that :func:`read` takes.
       kv_capacity: tokens the cache holds.
       num_requests: rows to sample for each instance, n; None for all of them.
       batch: number of sampled instances B, or None for one without a leading axis.
@@ -36,6 +43,9 @@ def load(
       drop_invalid: leave out rows that cannot run (a prompt or output below 1 token, or
         together above ``kv_capacity``) with a :class:`TraceWarning` that counts them and names
         the first, instead of raising. Rows that cannot be read always raise.
+      columns: which columns hold what, as in :func:`read`.
+      since: the first row to take, or a time, as in :func:`read`.
+      until: where to stop, likewise.
 
     Returns:
       An instance ``[n]`` or ``[B, n]``.
@@ -58,9 +68,15 @@ def load(
       >>> whole.prompt_tokens.tolist(), pairs
       ([3, 1, 5], Instance(leading=(5,), n=2, kv_capacity=8))
     """
-    trace = read(path)
-    runnable = runnable_rows(path, trace, kv_capacity, drop_invalid)
-    rows = runnable[sampled(path, len(runnable), num_requests, batch, key, anywhere)]
-    return Instance.from_lengths(
-        trace.prompt_tokens[rows], trace.output_tokens[rows], kv_capacity=kv_capacity
-    )
+    recording = Recording(path, columns, since, until)
+    runnable = Runnable(recording, kv_capacity, with_times=False)
+    if num_requests is None and batch is None and key is None:
+        lengths = gathered(runnable.chunks(), prompt_tokens=np.int64, output_tokens=np.int64)
+        runnable.conclude(drop_invalid)
+        return Instance.from_lengths(*lengths, kv_capacity=kv_capacity)
+    num_rows = sum(len(trace.line) for trace in runnable.chunks())
+    runnable.conclude(drop_invalid)
+    rows = sampled(path, num_rows, num_requests, batch, key, anywhere)
+    taken, place = np.unique(rows, return_inverse=True)
+    trace = picked(runnable.chunks(), taken).at(place.reshape(rows.shape))
+    return Instance.from_lengths(trace.prompt_tokens, trace.output_tokens, kv_capacity=kv_capacity)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -11,26 +12,12 @@ import numpy as np
 
 from jaxsched._lib.errors import InputError
 from jaxsched.model.requests import Requests
-from jaxsched.workloads.traces._read import Trace, read
-from jaxsched.workloads.traces._runnable import runnable_rows
+from jaxsched.workloads.traces._order import Falls
+from jaxsched.workloads.traces._recording import Recording, gathered
+from jaxsched.workloads.traces._runnable import Runnable, picked
 from jaxsched.workloads.traces._sample import generator_of, in_a_row, sampled
 
 _ARRIVALS = 1  # what else a key is for
-
-
-class _OutOfOrder(InputError):
-    """A row arrives before the one above, and ``sort`` is False."""
-
-    def __init__(self, finding: str):
-        super().__init__("sort", False, "", finding=finding)
-        self.args = (finding,)  # to be pickled by
-
-    def about(self, name: str) -> str:
-        """Say so, and which argument orders them."""
-        return f"{self.finding}; {name} orders rows by arrival"
-
-    def __str__(self) -> str:
-        return self.about("sort=True")
 
 
 def load_requests(
@@ -42,6 +29,9 @@ def load_requests(
     key: jax.Array | None = None,
     sort: bool = False,
     drop_invalid: bool = False,
+    columns: Mapping[str, str] | str | None = None,
+    since: int | str | None = None,
+    until: int | str | None = None,
 ) -> Requests:
     r"""Make streams of the requests in a trace file, with their arrival times.
 
@@ -55,16 +45,20 @@ def load_requests(
     ``1 / rate``, which are not rescaled.
 
     Args:
-      path: a file in one of the formats of :func:`read`, plain or gzip.
+      path: a file in any form that :func:`read` takes.
       rate: mean requests a second of each stream; None keeps the recorded times.
       num_requests: rows in each stream, n; None for all of them.
       batch: number of sampled streams B, or None for one without a leading axis.
       key: a jax random key, for samples and for times that the trace lacks; equal keys give
         equal streams.
       sort: order rows by arrival, equal ones as in the file, where the file does not.
-      drop_invalid: leave out rows that cannot run (a prompt or output below 1 token) with a
+      drop_invalid: leave out rows that cannot run (a prompt or output below 1 token, no time of
+        arrival where others have one, such as a later turn of a session) with a
         :class:`TraceWarning` that counts them and names the first, instead of raising. Rows that
         cannot be read always raise.
+      columns: which columns hold what, and the unit of times, as in :func:`read`.
+      since: the first row to take, or a time, as in :func:`read`.
+      until: where to stop, likewise.
 
     Returns:
       The requests ``[n]`` or ``[B, n]``.
@@ -90,57 +84,68 @@ def load_requests(
     """
     if rate is not None and not (math.isfinite(rate) and rate > 0):
         raise InputError("rate", rate, "expected a finite number of requests a second > 0")
-    trace = read(path)
-    has_times = trace.arrived_at is not None
+    recording = Recording(path, columns, since, until)
+    has_times = recording.has_times
     if not has_times and (rate is None or key is None):
         raise ValueError(
             f"{path}: has no arrival times; give both rate=.. in requests a second and key=.. for "
             "arrivals of a Poisson process"
         )
-    runnable = runnable_rows(path, trace, None, drop_invalid)
-    if has_times:
-        runnable = _in_order(path, trace, runnable, sort)
-    is_whole = not has_times and num_requests is None and batch is None  # the key is for times
-    sample_key = None if is_whole else key
-    rows = runnable[sampled(path, len(runnable), num_requests, batch, sample_key, in_a_row)]
-    arrival_s = _recorded(path, trace, rows, rate) if has_times else _poisson(rate, key, rows.shape)
-    return Requests.from_arrays(arrival_s, trace.prompt_tokens[rows], trace.output_tokens[rows])
+    runnable = Runnable(recording, None, has_times)
+    is_whole = num_requests is None and batch is None and (key is None or not has_times)
+    if is_whole:
+        arrived_at, *lengths = _whole(recording, runnable, sort)
+        runnable.conclude(drop_invalid)
+    else:
+        num_rows, order = _survey(recording, runnable, sort)
+        runnable.conclude(drop_invalid)
+        rows = sampled(path, num_rows, num_requests, batch, key, in_a_row)
+        rows = rows if order is None else order[rows]
+        taken, place = np.unique(rows, return_inverse=True)
+        trace = picked(runnable.chunks(), taken).at(place.reshape(rows.shape))
+        arrived_at, *lengths = trace.arrived_at, trace.prompt_tokens, trace.output_tokens
+    if arrived_at is None:
+        arrived_at = _poisson(rate, key, lengths[0].shape)
+    else:
+        arrived_at -= arrived_at[..., :1].copy()
+        if rate is not None:
+            _rescale(path, arrived_at, rate)
+    return Requests.from_arrays(arrived_at, *lengths)
 
 
-def _in_order(path: object, trace: Trace, rows: np.ndarray, sort: bool) -> np.ndarray:
-    """Rows by arrival; the file may give them otherwise only with ``sort``."""
-    arrived_at = _times(trace)[rows]
-    falls = np.flatnonzero(np.diff(arrived_at) < 0)
-    if not falls.size:
-        return rows
-    if sort:
-        return rows[np.argsort(arrived_at, kind="stable")]
-    at = falls[0]
-    raise _OutOfOrder(
-        f"{path}: line {trace.line[rows[at + 1]]}: arrives at {arrived_at[at + 1]:.9g} s, before "
-        f"line {trace.line[rows[at]]} at {arrived_at[at]:.9g} s"
-    )
+def _whole(recording: Recording, runnable: Runnable, sort: bool) -> list[Any]:
+    """Arrival, or None, and lengths of all rows, ordered by arrival."""
+    falls = Falls(recording, sort)
+    dtypes: dict[str, Any] = {"prompt_tokens": np.int64, "output_tokens": np.int64}
+    if recording.has_times:
+        dtypes = {"arrived_at": np.float64} | dtypes
+    found = gathered(falls.watched(runnable.chunks()), **dtypes)
+    if falls.is_fallen:
+        order = np.argsort(found[0], kind="stable")
+        found = [each[order] for each in found]
+    return found if recording.has_times else [None, *found]
 
 
-def _recorded(path: object, trace: Trace, rows: np.ndarray, rate: float | None) -> np.ndarray:
-    """Arrivals of streams from 0 on, as they were or at a rate."""
-    arrived_at = _times(trace)[rows]
-    arrival_s = arrived_at - arrived_at[..., :1]
-    if rate is None:
-        return arrival_s
-    n, span_s = rows.shape[-1], arrival_s[..., -1:]
+def _survey(recording: Recording, runnable: Runnable, sort: bool) -> tuple[int, np.ndarray | None]:
+    """Count the rows; and say in what order they arrive, None where as in the file."""
+    falls = Falls(recording, sort)
+    rows = falls.watched(runnable.chunks())
+    if not (sort and recording.has_times):
+        return sum(len(trace.line) for trace in rows), None
+    (arrived_at,) = gathered(rows, arrived_at=np.float64)
+    order = np.argsort(arrived_at, kind="stable") if falls.is_fallen else None
+    return len(arrived_at), order
+
+
+def _rescale(path: object, arrival_s: np.ndarray, rate: float) -> None:
+    """Stretch streams that begin at 0 to a rate, in place."""
+    n, span_s = arrival_s.shape[-1], arrival_s[..., -1:]
     if not (span_s > 0).all():
-        first = trace.line[rows[..., 0].ravel()[np.argmin(span_s > 0)]]
         raise ValueError(
-            f"{path}: the {n} requests from line {first} on arrive at the same second, which "
-            "cannot be rescaled to a rate; take more requests a stream"
+            f"{path}: the {n} requests of a stream arrive at the same second, which cannot be "
+            "rescaled to a rate; take more requests a stream"
         )
-    return arrival_s * ((n - 1) / rate / span_s)
-
-
-def _times(trace: Trace) -> np.ndarray:
-    assert trace.arrived_at is not None
-    return trace.arrived_at
+    arrival_s *= (n - 1) / rate / span_s
 
 
 def _poisson(rate: Any, key: Any, shape: tuple[int, ...]) -> np.ndarray:

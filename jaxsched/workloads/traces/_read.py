@@ -2,41 +2,23 @@
 
 from __future__ import annotations
 
-import operator
 import os
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from jaxsched.workloads.traces._formats import numbers, recognise
-from jaxsched.workloads.traces._rows import rows
-
-_MAX_EXACT_FLOAT = 2.0**53
+from jaxsched.workloads.traces._recording import Recording, Trace, gathered
 
 
-class Trace(NamedTuple):
-    """The rows of a trace file in file order, each column a numpy array ``[n]``.
-
-    Attributes:
-      arrived_at: float64 seconds as the file counts them, from the first row where the file
-        gives dates; None where the file gives no times.
-      prompt_tokens: int64 tokens.
-      output_tokens: int64 tokens; 0 where the service failed to answer.
-      line: int64, the line of the file that holds the row, the first being 1.
-    """
-
-    arrived_at: np.ndarray | None
-    prompt_tokens: np.ndarray
-    output_tokens: np.ndarray
-    line: np.ndarray
-
-
-def has_arrival_times(path: str | os.PathLike[str]) -> bool:
+def has_arrival_times(
+    path: str | os.PathLike[str], columns: Mapping[str, str] | str | None = None
+) -> bool:
     r"""Say whether a trace gives times of arrival, by the names of its columns.
 
     Args:
-      path: the file, plain or gzip.
+      path: the file, in any form that :func:`read` takes.
+      columns: as in :func:`read`.
 
     Returns:
       True if there is a column of times.
@@ -50,38 +32,66 @@ def has_arrival_times(path: str | os.PathLike[str]) -> bool:
       ...     js.traces.has_arrival_times(path)
       False
     """
-    columns = [name.strip() for name in next(rows(Path(path)), (0, []))[1]]
-    return recognise(columns).arrival in columns
+    return Recording(path, columns).has_times
 
 
-def read(path: str | os.PathLike[str]) -> Trace:
+def read(
+    path: str | os.PathLike[str],
+    *,
+    columns: Mapping[str, str] | str | None = None,
+    since: int | str | None = None,
+    until: int | str | None = None,
+    times: bool = True,
+) -> Trace:
     r"""Read request lengths and arrival times as they stand in a trace file.
 
-    The format is recognised by the names of its columns, compression by the first bytes:
+    The format is recognized by the names of the columns; others are ignored, and so are case,
+    spaces and dashes in a name:
 
-    =================== ================================================= =====
-    format              columns; others are ignored                       file
-    =================== ================================================= =====
-    Azure LLM inference TIMESTAMP, ContextTokens, GeneratedTokens         csv
-    BurstGPT            Timestamp, Request tokens, Response tokens        csv
-    Mooncake            timestamp (ms), input_length, output_length       jsonl
-    Vidur               arrived_at, num_prefill_tokens, num_decode_tokens csv
-    =================== ================================================= =====
+    ========================== ==================================== ============================
+    format                     lengths                              times
+    ========================== ==================================== ============================
+    Azure LLM inference        ContextTokens, GeneratedTokens       TIMESTAMP, dates
+    BurstGPT                   Request tokens, Response tokens      Timestamp, s
+    Mooncake                   input_length, output_length          timestamp, ms
+    Qwen (Bailian)             the same, beside chat_id             timestamp, s
+    Vidur                      num_prefill_tokens,                  arrived_at, s
+                               num_decode_tokens
+    LLMServingSim              input_toks, output_toks              arrival_time_ns, ns
+    SplitwiseSim               prompt_size, token_size              arrival_timestamp, s
+    AIPerf records             metrics.input_sequence_length.value, metadata.request_start_ns
+                               metrics.output_sequence_length.value
+    vLLM and SGLang benchmarks lists input_lens, output_lens        start_times, s
+    ========================== ==================================== ============================
 
-    The column of times may be absent. Rows without a prompt or an output are kept: whether a
-    row can run is for :func:`load` to judge.
+    The column of times may be absent. ISO dates and seconds since 1970 are understood in every
+    format. Rows without a prompt or an output are kept: whether a row can run is for :func:`load`
+    to judge.
+
+    What the file holds says how it is laid out: text with commas, semicolons, tabs or bars and a
+    header, below comments that begin with ``#``; JSON, a record a line, indented or an array;
+    Parquet. Text is UTF-8, UTF-16 or UTF-32, plain, gzip, bzip2, xz, zstd or the one file of a
+    zip.
 
     Args:
-      path: the file, plain or gzip.
+      path: the file.
+      columns: names of the columns that hold ``prompt``, ``output`` and ``arrival``, and the
+        ``unit`` of times that are numbers: s, ms, us or ns. A mapping, or a text such as
+        ``"prompt=isl,output=osl,arrival=t,unit=ms"``. What it leaves out is as in the format.
+      since: the first row to take, counted from 0; or a time since the first row such as "90s",
+        "15m", "2h" or "1d"; or a date such as "2024-05-10T12:00".
+      until: the row or time before which to stop, likewise.
+      times: False leaves the times unread, so that bad ones do not matter.
 
     Returns:
       The rows in file order.
 
     Raises:
-      ValueError: the format is unknown, there are no rows, or a row lacks a field or holds
-        something else than whole numbers >= 0 of tokens and finite times. The message names
-        file, line, column and value.
+      ValueError: the format is unknown or ambiguous, there are no rows, the file is damaged, or a
+        row holds something else than whole numbers >= 0 of tokens and finite times. The message
+        names file, line, column and value.
       OSError: the file cannot be read.
+      ImportError: a zstd or Parquet file, and pyarrow is not installed.
 
     Example:
       >>> import pathlib, tempfile
@@ -95,41 +105,10 @@ def read(path: str | os.PathLike[str]) -> Trace:
       >>> trace.arrived_at.tolist(), trace.prompt_tokens.tolist(), trace.output_tokens.tolist()
       ([0.0, 0.052], [4808, 3180], [10, 8])
     """
-    try:
-        table = rows(Path(path))
-        columns = [name.strip() for name in next(table, (0, []))[1]]
-        form = recognise(columns)
-        names = [name for name in (form.prompt, form.output, form.arrival) if name in columns]
-        wanted = operator.itemgetter(*map(columns.index, names))
-        picked = [(line, *wanted(row)) for line, row in table]
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    if not picked:
-        raise ValueError(f"{path}: holds no requests; expected rows below the header")
-    lines, *cells = zip(*picked, strict=True)
-    cells_of = dict(zip(names, cells, strict=True))
-
-    def require(is_valid: np.ndarray, name: str, expectation: str) -> None:
-        if not is_valid.all():
-            row = int(np.argmin(is_valid))
-            value = cells_of[name][row]
-            shown = "missing" if value is None else repr(value)
-            raise ValueError(f"{path}: line {lines[row]}: {name} is {shown}; {expectation}")
-
-    def tokens(name: str) -> np.ndarray:
-        values = numbers(cells_of[name])
-        is_count = (values >= 0) & (values < _MAX_EXACT_FLOAT) & (values == np.floor(values))
-        require(is_count, name, "expected a whole number of tokens")
-        return values.astype(np.int64)
-
-    def seconds(name: str) -> np.ndarray:
-        values = form.seconds(cells_of[name])
-        require(np.isfinite(values), name, "expected a time")
-        return values
-
-    return Trace(
-        arrived_at=seconds(form.arrival) if form.arrival in columns else None,
-        prompt_tokens=tokens(form.prompt),
-        output_tokens=tokens(form.output),
-        line=np.array(lines, np.int64),
-    )
+    recording = Recording(path, columns, since, until)
+    has_times = times and recording.has_times
+    dtypes: dict[str, Any] = dict.fromkeys(("prompt_tokens", "output_tokens", "line"), np.int64)
+    if has_times:
+        dtypes["arrived_at"] = np.float64
+    joined = dict(zip(dtypes, gathered(recording.chunks(has_times), **dtypes), strict=True))
+    return Trace(joined.pop("arrived_at", None), **joined)

@@ -3,64 +3,101 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
-from jaxsched._lib.errors import MAX_INT32, InputError
-from jaxsched.workloads.traces._read import Trace
+from jaxsched._lib.errors import MAX_INT32
+from jaxsched.workloads.traces._errors import Settled
+from jaxsched.workloads.traces._recording import Recording, Trace
 
 
 class TraceWarning(UserWarning):
     """Rows of a trace were left out because they cannot run."""
 
 
-class _CannotRun(InputError):
-    """Rows cannot run, and ``drop_invalid`` is False."""
-
-    def __init__(self, finding: str):
-        super().__init__("drop_invalid", False, "", finding=finding)
-        self.args = (finding,)  # to be pickled by
-
-    def about(self, name: str) -> str:
-        """Say so, and which argument leaves them out."""
-        return f"{self.finding}, {name} leaves them out"
-
-    def __str__(self) -> str:
-        return self.about("drop_invalid=True")
-
-
-def runnable_rows(
-    path: object, trace: Trace, kv_capacity: int | None, drop_invalid: bool
-) -> np.ndarray:
-    """Positions of the rows that can run; the others are an error or a warning.
+class Runnable:
+    """The rows of a recording that can run, and a count of the others.
 
     Args:
-      path: of the file, for messages.
-      trace: its rows.
+      recording: the file.
       kv_capacity: tokens that prompt and output may take together; None for any number of int32.
-      drop_invalid: whether other rows are left out with a warning, which blames the caller's
-        caller.
+      with_times: whether rows need a time of arrival.
     """
-    prompt, output = trace.prompt_tokens, trace.output_tokens
-    most = MAX_INT32 if kv_capacity is None else kv_capacity
-    can_run = (prompt >= 1) & (output >= 1) & (prompt + output <= most)
-    if can_run.all():
-        return np.arange(len(can_run))
-    first = int(np.argmin(can_run))
-    if prompt[first] < 1:
-        reason = f"the prompt has {prompt[first]} tokens; expected at least 1"
-    elif output[first] < 1:
-        reason = f"the output has {output[first]} tokens; expected at least 1"
-    else:
-        reason = (
-            f"prompt and output take {prompt[first] + output[first]} tokens; expected at most "
-            + ("2^31 - 1" if kv_capacity is None else f"kv_capacity = {kv_capacity}")
-        )
-    reason = f"{path}: line {trace.line[first]}: {reason}"
-    count = f"{np.count_nonzero(~can_run)} of {len(can_run)} rows"
-    if not drop_invalid:
-        raise _CannotRun(f"{reason}; {count} cannot run")
-    if not can_run.any():
-        raise ValueError(f"{reason}; no row can run")
-    warnings.warn(f"left out {count}, the first being {reason}", TraceWarning, stacklevel=3)
-    return np.flatnonzero(can_run)
+
+    def __init__(self, recording: Recording, kv_capacity: int | None, with_times: bool):
+        self._recording, self._with_times = recording, with_times
+        self._capacity = kv_capacity
+        self._count = self._left_out = 0
+        self._first = ""
+
+    def chunks(self) -> Iterator[Trace]:
+        """Give the rows that can run, some at a time."""
+        self._count = self._left_out = 0
+        most = MAX_INT32 if self._capacity is None else min(self._capacity, MAX_INT32)
+        for trace in self._recording.chunks(self._with_times):
+            prompt, output = trace.prompt_tokens, trace.output_tokens
+            can_run = (prompt >= 1) & (output >= 1) & (prompt + output <= most)
+            if self._with_times:
+                can_run &= ~np.isnan(_times(trace))
+            self._count += can_run.size
+            if can_run.all():
+                yield trace
+                continue
+            if not self._left_out:
+                self._first = self._reason(trace, int(np.argmin(can_run)))
+            self._left_out += can_run.size - np.count_nonzero(can_run)
+            yield trace.at(can_run)
+
+    def conclude(self, drop_invalid: bool) -> None:
+        """Raise or warn if rows were left out, once all are read; blames the caller's caller."""
+        if not self._left_out:
+            return
+        count = f"{self._left_out} of {self._count} rows"
+        if not drop_invalid:
+            raise Settled(
+                *("drop_invalid", "drop_invalid=True"),
+                *(f"{self._first}; {count} cannot run, ", " leaves them out"),
+            )
+        if self._left_out == self._count:
+            raise ValueError(f"{self._first}; no row can run")
+        text = f"left out {count}, the first being {self._first}"
+        warnings.warn(text, TraceWarning, stacklevel=3)
+
+    def _reason(self, trace: Trace, row: int) -> str:
+        prompt, output = trace.prompt_tokens[row], trace.output_tokens[row]
+        if prompt < 1:
+            reason = f"the prompt has {prompt} tokens; expected at least 1"
+        elif output < 1:
+            reason = f"the output has {output} tokens; expected at least 1"
+        elif self._with_times and np.isnan(_times(trace)[row]):
+            reason = (
+                "has no time of arrival; a later turn of a session arrives when the one before it "
+                "is answered, which a file cannot say"
+            )
+        else:
+            most = "2^31 - 1" if self._capacity is None else f"kv_capacity = {self._capacity}"
+            reason = f"prompt and output take {prompt + output} tokens; expected at most {most}"
+        return f"{self._recording.path}: {self._recording.place} {trace.line[row]}: {reason}"
+
+
+def _times(trace: Trace) -> np.ndarray:
+    assert trace.arrived_at is not None
+    return trace.arrived_at
+
+
+def picked(traces: Iterator[Trace], rows: np.ndarray) -> Trace:
+    """Take the rows at some positions, which ascend, of all that ``traces`` give."""
+    found, begin = [], 0
+    for trace in traces:
+        end = begin + len(trace.line)
+        low, high = np.searchsorted(rows, (begin, end))
+        found.append(trace.at(rows[low:high] - begin))
+        begin = end
+        if high == len(rows):
+            break
+    columns: Any = (
+        None if parts[0] is None else np.concatenate(parts) for parts in zip(*found, strict=True)
+    )
+    return Trace(*columns)

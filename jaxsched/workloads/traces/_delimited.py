@@ -1,0 +1,67 @@
+"""Tables of delimited text: commas, semicolons, tabs or bars."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from jaxsched.workloads.traces._table import Row, Rows, Table
+
+_DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+_COMMENT = "#"
+_MOST_ABOVE = 2**20  # lines above a header
+
+
+def delimited(lines: Iterator[str]) -> Table:
+    """Read the header, below comments and blank lines, and give the table."""
+    header, skipped = "", -1
+    for line in itertools.islice(lines, _MOST_ABOVE):
+        skipped += 1
+        if line.strip() and not line.startswith(_COMMENT):
+            header = line
+            break
+    delimiter = max(_DELIMITERS, key=header.count)
+    reader = csv.reader(
+        itertools.chain([header], lines), delimiter=delimiter, strict=True, skipinitialspace=True
+    )
+    numbered = _Numbered(reader, max(skipped, 0), delimiter)
+    columns = [name.strip() for name in next(numbered.rows(list), (0, []))[1]]
+
+    def rows(wanted: Sequence[int]) -> Rows:
+        return Rows("line", numbered.rows(operator.itemgetter(*wanted)))
+
+    return Table(columns, rows)
+
+
+class _Numbered:
+    """Rows with the line that each ends on, all as wide as the first."""
+
+    def __init__(self, reader: Any, skipped: int, delimiter: str):
+        self._reader, self._skipped, self._delimiter = reader, skipped, delimiter
+        self._width = 0
+
+    def rows(self, pick: Callable[[list[str]], Sequence[str]]) -> Iterator[Row]:
+        """Give the rows that are left, of each what ``pick`` takes."""
+        reader, skipped = self._reader, self._skipped
+        try:
+            for row in reader:
+                if len(row) != self._width and not self._is_row(row):
+                    continue
+                yield skipped + reader.line_num, pick(row)
+        except csv.Error as error:
+            named = _DELIMITERS[self._delimiter]
+            line = skipped + reader.line_num
+            raise ValueError(f"line {line} is not {named}-separated: {error}") from error
+
+    def _is_row(self, row: list[str]) -> bool:
+        """Whether a row of another width is the first; it may be blank or a comment."""
+        if not any(map(str.strip, row)) or row[0].startswith(_COMMENT):
+            return False
+        if self._width:
+            line = self._skipped + self._reader.line_num
+            raise ValueError(f"line {line} has {len(row)} fields; expected {self._width}")
+        self._width = len(row)
+        return True

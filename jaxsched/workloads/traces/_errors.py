@@ -1,0 +1,28 @@
+"""Errors about rows of a file that an argument settles."""
+
+from __future__ import annotations
+
+from jaxsched._lib.errors import InputError
+
+
+class Settled(InputError):
+    """Something in a file cannot be used unless an argument says how.
+
+    Args:
+      argument: the argument, as the library calls it.
+      given: how it is given there, such as ``sort=True``.
+      finding: what is wrong, up to the argument's name.
+      remedy: what the argument does, from its name on.
+    """
+
+    def __init__(self, argument: str, given: str, finding: str, remedy: str):
+        super().__init__(argument, None, "", finding=finding)
+        self.args = argument, given, finding, remedy  # to be pickled by
+        self._given, self._remedy = given, remedy
+
+    def about(self, name: str) -> str:
+        """Say what is wrong, and which argument helps."""
+        return f"{self.finding}{name}{self._remedy}"
+
+    def __str__(self) -> str:
+        return self.about(self._given)

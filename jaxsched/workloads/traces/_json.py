@@ -1,0 +1,157 @@
+"""Tables of JSON: a record a line, an array of records, indented records, records of lists."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import ijson
+
+from jaxsched._lib.errors import shown
+from jaxsched.workloads.traces._table import Row, Rows, Table
+
+_PEEKED = 100  # records, whose names together are the columns
+_DEEPEST = 3  # dots in a name
+_DEEPEST_VALUE = 500  # brackets
+_READ = 4096  # characters, which may open as many brackets before they are counted
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+
+Record = dict[str, Any]
+
+
+def json_lines(lines: Iterator[str]) -> Table:
+    """Read records that take a line each."""
+    return _tabulated(_line_records(lines), "line")
+
+
+def json_values(text: Any, is_array: bool) -> Table:
+    """Read records of any layout, one at a time."""
+    return _tabulated(_records(text, is_array), "record")
+
+
+def _line_records(lines: Iterator[str]) -> Iterator[tuple[int, Record]]:
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line, object_pairs_hook=_unique if number <= _PEEKED else None)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"line {number} is not JSON: {error}") from error
+        yield number, _record("line", number, value)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> Record:
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the name {shown(twice)} stands there twice")
+    return record
+
+
+def _records(text: Any, is_array: bool) -> Iterator[tuple[int, Record]]:
+    values = ijson.items(
+        *(_Utf8(text), "item" if is_array else ""),
+        multiple_values=not is_array,
+        use_float=True,
+        buf_size=_READ,
+    )
+    number = 0
+    while True:
+        try:
+            value = next(values)
+        except StopIteration:
+            return
+        except (ijson.JSONError, UnicodeEncodeError) as error:
+            raise ValueError(f"record {number + 1} is not JSON: {error}") from error
+        number += 1
+        yield number, _record("record", number, value)
+
+
+class _Utf8:
+    """A text as the bytes that ijson takes, refused where it is nested deeply.
+
+    What ijson holds grows with the square of the depth.
+    """
+
+    def __init__(self, text: Any):
+        self._text = text
+        self._depth = 0
+        self._begun = ""  # a string that goes on in the next part
+
+    def read(self, size: int) -> bytes:
+        part = self._text.read(size)
+        outside, quote, begun = _STRING.sub("", self._begun + part).partition('"')
+        escapes = len(begun) - len(begun.rstrip("\\"))
+        self._begun = quote + "\\" * (escapes % 2)
+        self._depth += sum(map(outside.count, "[{")) - sum(map(outside.count, "]}"))
+        if self._depth > _DEEPEST_VALUE:
+            raise ValueError("is nested too deeply to hold requests")
+        return part.encode()
+
+
+def _record(place: str, number: int, value: Any) -> Record:
+    if not isinstance(value, dict):
+        raise ValueError(f"{place} {number} is {shown(value)}; expected a JSON object")
+    return value
+
+
+def _tabulated(records: Iterator[tuple[int, Record]], place: str) -> Table:
+    first = list(itertools.islice(records, _PEEKED))
+    columns = list(dict.fromkeys(name for _, record in first for name in _names(record)))
+
+    def rows(wanted: Sequence[int]) -> Rows:
+        names = [columns[each] for each in wanted]
+        getters = [_getter(name) for name in names]
+        holds_lists = any(isinstance(getters[0](record), list) for _, record in first)
+
+        def each() -> Iterator[Row]:
+            for number, record in itertools.chain(first, records):
+                cells = [get(record) for get in getters]
+                if None in cells[:2] and record.get("error"):  # it failed, so it has no lengths
+                    cells[:2] = (0 if cell is None else cell for cell in cells[:2])
+                yield number, cells
+
+        if holds_lists:
+            return Rows("entry", enumerate(_entries(place, each(), names), start=1))
+        return Rows(place, each())
+
+    return Table(columns, rows)
+
+
+def _names(record: Record, prefix: str = "", depth: int = _DEEPEST) -> Iterator[str]:
+    for name, value in record.items():
+        yield prefix + name
+        if depth > 1 and isinstance(value, dict):
+            yield from _names(value, f"{prefix}{name}.", depth - 1)
+
+
+def _getter(name: str) -> Callable[[Record], Any]:
+    path = name.split(".")
+    if len(path) == 1:
+        return lambda record: record.get(name)
+
+    def get(record: Any) -> Any:
+        if name in record:
+            return record[name]
+        for part in path:
+            record = record.get(part) if isinstance(record, dict) else None
+        return record
+
+    return get
+
+
+def _entries(place: str, rows: Iterator[Row], names: Sequence[str]) -> Iterator[Sequence[Any]]:
+    """Take the lists of benchmarks' results apart: an entry a request."""
+    for number, cells in rows:
+        lengths = [len(cell) if isinstance(cell, list) else None for cell in cells]
+        for name, length in zip(names, lengths, strict=True):
+            if length is None or length != lengths[0]:
+                found = "is no list" if length is None else f"has {length} entries"
+                raise ValueError(
+                    f"{place} {number}: {name} {found}; expected a list as long as {names[0]}"
+                )
+        yield from zip(*cells, strict=True)

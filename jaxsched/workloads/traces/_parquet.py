@@ -1,0 +1,58 @@
+"""Tables of Parquet files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from jaxsched.workloads.traces._table import Row, Rows, Table
+
+MAGIC = b"PAR1"
+_BATCH = 2**14  # rows
+
+
+def parquet_table(file: Any) -> Table:
+    """Read the footer and give the table.
+
+    Raises:
+      ValueError: the file is damaged.
+      ImportError: pyarrow is not installed.
+    """
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError as error:
+        raise ImportError('Parquet files need pyarrow: pip install "jaxsched[traces]"') from error
+
+    def damaged(error: BaseException) -> ValueError:
+        return ValueError(f"is not an intact Parquet file: {error}")
+
+    def rows(wanted: Sequence[int]) -> Rows:
+        def each() -> Iterator[Row]:
+            number = 0
+            try:
+                names = [schema.names[position] for position in wanted]
+                for batch in source.iter_batches(_BATCH, columns=names, use_threads=False):
+                    for cells in zip(*(_cells(batch.column(name)) for name in names), strict=True):
+                        number += 1
+                        yield number, cells
+            except (pa.ArrowException, OSError, MemoryError) as error:
+                raise damaged(error) from error
+
+        return Rows("row", each())
+
+    try:
+        source = parquet.ParquetFile(file)
+        schema = source.schema_arrow
+    except (pa.ArrowException, OSError, MemoryError) as error:
+        raise damaged(error) from error
+    return Table(schema.names, rows)
+
+
+def _cells(column: Any) -> list[Any]:
+    """Take a column as Python values, times as date-times to the microsecond."""
+    import pyarrow as pa
+
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
+    return column.to_pylist()

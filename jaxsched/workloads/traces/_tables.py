@@ -1,0 +1,51 @@
+"""From a file to its table, by what the file holds and not by its name."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from jaxsched._lib.streams import require_regular
+from jaxsched.workloads.traces._delimited import delimited
+from jaxsched.workloads.traces._json import json_lines, json_values
+from jaxsched.workloads.traces._parquet import MAGIC, parquet_table
+from jaxsched.workloads.traces._table import Table
+from jaxsched.workloads.traces._text import lines, text_of
+
+_HEAD = 2**16  # characters to tell layouts apart by
+
+
+@contextlib.contextmanager
+def table_of(path: Path) -> Iterator[Table]:
+    """Open a file and tell how its rows are laid out.
+
+    Raises:
+      ValueError: the content cannot be read as a table.
+      OSError: the file cannot be opened.
+    """
+    require_regular(path)
+    with path.open("rb") as file:
+        if file.read(len(MAGIC)) == MAGIC:
+            yield parquet_table(file)
+            return
+    with text_of(path) as text:
+        head = text.read(_HEAD).lstrip()
+    with text_of(path) as text:
+        if head.startswith("["):
+            yield json_values(text, is_array=True)
+        elif not head.startswith("{"):
+            yield delimited(lines(text))
+        elif _is_record(head.partition("\n")[0]):
+            yield json_lines(lines(text))
+        else:
+            yield json_values(text, is_array=False)
+
+
+def _is_record(line: str) -> bool:
+    """Whether a line is a whole JSON object; a longer one, or an indented one, is not."""
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False

@@ -1,0 +1,360 @@
+"""Files that people have: other tools' formats, layouts, encodings, notations."""
+
+import bz2
+import gzip
+import io
+import json
+import lzma
+import zipfile
+
+import jax
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from jaxsched import traces
+
+KEY = jax.random.key(0)
+PLAIN = "arrived_at,num_prefill_tokens,num_decode_tokens\n0.0,1024,10\n1.5,200,5\n"
+AZURE = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
+QWEN = '{"chat_id": %d, "timestamp": %s, "input_length": %d, "output_length": %d, "turn": 1}\n'
+MOONCAKE = '{"timestamp": %s, "input_length": %s, "output_length": 3}\n'
+BENCH = {"backend": "vllm", "input_lens": [100, 200], "output_lens": [50, 25], "itls": [[0.1], []]}
+AIPERF = {
+    "metadata": {"request_start_ns": 1758000000000000000},
+    "metrics": {"input_sequence_length": {"value": 100}, "output_sequence_length": {"value": 50}},
+    "error": None,
+}
+FAILED = {
+    "metadata": {"request_start_ns": 1758000000500000001},
+    "metrics": {},
+    "error": {"code": 5},
+}
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(content, name="trace"):
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+def columns_of(trace):
+    return [None if each is None else each.tolist() for each in trace[:3]]
+
+
+@pytest.mark.parametrize(
+    ("text", "arrived_at", "prompt", "output"),
+    [
+        (
+            QWEN % (0, 0.0, 500, 100) + QWEN % (1, 61.25, 700, 50) + QWEN % (2, 7200.5, 300, 20),
+            [0, 61.25, 7200.5],
+            [500, 700, 300],
+            [100, 50, 20],
+        ),
+        (
+            '{"input_toks":10,"output_toks":70,"arrival_time_ns":46926808}\n'
+            '{"input_toks":20,"output_toks":30,"arrival_time_ns":146926808}\n',
+            [0.046926808, 0.146926808],
+            [10, 20],
+            [70, 30],
+        ),
+        (
+            "input_toks\toutput_toks\tarrival_time_ns\n10\t70\t0\n20\t30\t100000000\n",
+            [0, 0.1],
+            [10, 20],
+            [70, 30],
+        ),
+        (
+            "request_id,arrival_timestamp,batch_size,prompt_size,token_size\n0,1,1,4096,32\n",
+            [1],
+            [4096],
+            [32],
+        ),
+        (json.dumps(AIPERF) + "\n" + json.dumps(FAILED), [0, 0.500000001], [100, 0], [50, 0]),
+        (json.dumps(BENCH), None, [100, 200], [50, 25]),
+        (json.dumps(BENCH, indent=2), None, [100, 200], [50, 25]),
+        (json.dumps(BENCH) + "\n" + json.dumps(BENCH), None, [100, 200] * 2, [50, 25] * 2),
+        (json.dumps(BENCH | {"start_times": [7.5, 8]}), [7.5, 8], [100, 200], [50, 25]),
+    ],
+    ids=[
+        "qwen",
+        "llmservingsim",
+        "tsv",
+        "splitwise",
+        "aiperf",
+        *["bench", "pretty", "two", "times"],
+    ],
+)
+def test_formats_of_other_tools(write, text, arrived_at, prompt, output):
+    trace = traces.read(write(text))
+    assert columns_of(trace) == [arrived_at, prompt, output]
+
+
+ROWS = [[0.0, 1.5], [1024, 200], [10, 5]]
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        (PLAIN.replace(",", ";"), [2, 3]),
+        (PLAIN.replace(",", "\t"), [2, 3]),
+        (PLAIN.replace(",", "|"), [2, 3]),
+        (PLAIN.replace("\n", "\r\n"), [2, 3]),
+        (PLAIN.replace("\n", "\r"), [2, 3]),
+        ("# a comment\n\n" + PLAIN, [4, 5]),
+        (PLAIN.replace("\n1.5", "\n   \n1.5"), [2, 4]),
+        (PLAIN.upper(), [2, 3]),
+        (PLAIN.replace("num_prefill_tokens", "Num Prefill-Tokens"), [2, 3]),
+        (PLAIN.replace("1024", '"1,024"'), [2, 3]),
+        (PLAIN.replace("200", "0.2K"), [2, 3]),
+        (PLAIN.encode("utf-16"), [2, 3]),
+        (PLAIN.encode("utf-16-be"), [2, 3]),
+        (PLAIN.encode("utf-16-le"), [2, 3]),
+        (PLAIN.encode("utf-32"), [2, 3]),
+        (PLAIN.encode("utf-8-sig"), [2, 3]),
+    ],
+)
+def test_what_spreadsheets_and_shells_make_of_a_file(write, text, lines):
+    trace = traces.read(write(text))
+    assert columns_of(trace) == ROWS
+    assert trace.line.tolist() == lines
+
+
+def zipped(content):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("trace.csv", content)
+    return file.getvalue()
+
+
+def zstd(content):
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "zstd") as stream:
+        stream.write(content)
+    return sink.getvalue().to_pybytes()
+
+
+@pytest.mark.parametrize(
+    "compress",
+    [gzip.compress, bz2.compress, lzma.compress, zipped, zstd],
+    ids=["gzip", "bzip2", "xz", "zip", "zstd"],
+)
+def test_compressions_are_told_by_content(write, compress):
+    content = compress(PLAIN.encode())
+    path = write(content)
+    assert columns_of(traces.read(path)) == ROWS
+    with pytest.raises(ValueError, match=rf"^{path}: is not an intact \w+ file"):
+        traces.read(write(content[: len(content) // 2]))
+
+
+def test_parquet(tmp_path):
+    path = tmp_path / "trace"
+    at = np.array(["2024-05-10T00:00:00", "2024-05-10T00:00:01.5"], "datetime64[ns]")
+    table = {"TIMESTAMP": at, "ContextTokens": [1024, 200], "GeneratedTokens": [10, 5]}
+    parquet.write_table(pa.table(table), path)
+    assert columns_of(traces.read(path)) == ROWS
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ValueError, match="is not an intact Parquet file"):
+        traces.read(path)
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_json_arrays(write, indent):
+    names = PLAIN.partition("\n")[0].split(",")
+    records = [dict(zip(names, row, strict=True)) for row in zip(*ROWS, strict=True)]
+    trace = traces.read(write(json.dumps(records, indent=indent)))
+    assert columns_of(trace) == ROWS
+    assert trace.line.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("shift", range(0, 12, 3))
+def test_brackets_in_texts_are_no_depth(write, shift):
+    texts = ["x" * shift, *['[{"\\' * k for k in range(150)]]
+    path = write(json.dumps({"generated_texts": texts} | BENCH, indent=1))
+    assert traces.read(path).prompt_tokens.tolist() == [100, 200]
+
+
+class TestTimes:
+    @pytest.mark.parametrize(
+        ("first", "second"),
+        [
+            ("1715299200.0", "1715299201.5"),
+            ("1715299200000", "1715299201500"),
+            ("1715299200000000000", "1715299201500000000"),
+            ("2024-05-10T00:00:00Z", "2024-05-10T00:00:01.5Z"),
+            ("2024-05-10 02:00:00+02:00", "2024-05-10 00:00:01.500+00:00"),
+        ],
+    )
+    def test_clear_notations_are_read(self, write, first, second):
+        trace = traces.read(write(f"{AZURE}{first},10,5\n{second},20,6\n"))
+        assert trace.arrived_at.tolist() == [0.0, 1.5]
+
+    def test_dates_in_a_format_of_numbers(self, write):
+        text = MOONCAKE % ('"2024-05-10T00:00:00Z"', 586) + MOONCAKE % (
+            '"2024-05-10T00:01:00Z"',
+            5,
+        )
+        assert traces.read(write(text)).arrived_at.tolist() == [0, 60]
+
+    @pytest.mark.parametrize("bad", ["17.5", "10/May/2024:13:55:36", "noon"])
+    def test_bad_ones_matter_only_where_times_are_asked_for(self, write, bad):
+        path = write(f"{AZURE}{bad},10,5\n")
+        assert traces.load(path, 100).prompt_tokens.tolist() == [10]
+        assert traces.read(path, times=False).arrived_at is None
+        for use in (traces.read, traces.load_requests):
+            with pytest.raises(ValueError, match=r"line 2: TIMESTAMP is .*; expected a"):
+                use(path)
+
+    def test_a_unit_mistaken_is_refused(self, write):
+        path = write(PLAIN.replace("0.0,", "1715299200000,"))
+        with pytest.raises(ValueError, match="expected a time in s; give its unit"):
+            traces.read(path)
+        assert traces.read(path, columns={"unit": "ms"}).arrived_at[0] == 0
+
+    def test_later_turns_of_a_session_have_none(self, write):
+        path = write(MOONCAKE % (500, 10) + '{"delay": 3, "input_length": 9, "output_length": 4}\n')
+        assert traces.load(path, 100).prompt_tokens.tolist() == [10, 9]
+        np.testing.assert_array_equal(traces.read(path).arrived_at, [0.5, np.nan])
+        with pytest.raises(ValueError, match="line 2: has no time of arrival; a later turn"):
+            traces.load_requests(path)
+        with pytest.warns(traces.TraceWarning, match="left out 1 of 2 rows"):
+            assert traces.load_requests(path, drop_invalid=True).prompt_tokens.tolist() == [10]
+
+
+class TestColumns:
+    TEXT = "t,isl,osl,n\n1500,7,3,1\n2500,8,4,2\n"
+
+    @pytest.mark.parametrize(
+        "columns",
+        [
+            "prompt=isl,output=osl,arrival=t,unit=ms",
+            {"prompt": "isl", "output": "osl", "arrival": "t", "unit": "ms"},
+        ],
+    )
+    def test_of_any_name(self, write, columns):
+        path = write(self.TEXT)
+        assert columns_of(traces.read(path, columns=columns)) == [[1.5, 2.5], [7, 8], [3, 4]]
+        assert traces.has_arrival_times(path, columns)
+        assert traces.load(path, 99, columns=columns).output_tokens.tolist() == [3, 4]
+        assert traces.load_requests(path, columns=columns).arrival_s.tolist() == [0, 1]
+
+    @pytest.mark.parametrize(
+        ("text", "columns", "message"),
+        [
+            (TEXT, None, "columns=prompt=isl,output=osl,arrival=..,unit=s; known formats"),
+            (TEXT, "prompt=ils,output=osl", "columns names 'ils', which is absent; did you mean"),
+            (TEXT, "prompt=isl,output=osl,arrival=t", "line 2: t is '1500'; expected a date"),
+            (TEXT, "prompt", "columns is 'prompt'; expected prompt=NAME"),
+            (TEXT, "input=isl", "columns is 'input=isl'; expected prompt=NAME"),
+            (TEXT, "unit=h", "unit of columns is 'h'; expected one of s, ms, us, ns"),
+            (
+                "prompt_size,token_size,prompt_size\n1,2,3\n",
+                None,
+                "column 'prompt_size' is there more than once, as columns 1 and 3",
+            ),
+            (
+                "Timestamp,timestamp,prompt_size,token_size,arrival_timestamp,Arrival Timestamp\n",
+                None,
+                "'arrival_timestamp' and 'Arrival Timestamp' could both be the arrival; say which",
+            ),
+            (
+                "prompt_size,token_size,input_length,output_length\n1,2,3,4\n",
+                None,
+                "those of Mooncake .*SplitwiseSim .*; say which: columns=prompt=",
+            ),
+            ('{"input_length": 1, "output_length": 2, "input_length": 3}', None, "there twice"),
+        ],
+    )
+    def test_unclear_ones_are_named(self, write, text, columns, message):
+        with pytest.raises(ValueError, match=message):
+            traces.read(write(text), columns=columns)
+
+    def test_errors_are_short(self, write):
+        header = ",".join(f"column_{k}" for k in range(100_000))
+        with pytest.raises(ValueError, match="and 99992 more") as caught:
+            traces.read(write(header + "\n"))
+        assert len(str(caught.value)) < 1000
+
+
+class TestWindow:
+    @pytest.fixture
+    def path(self, write):
+        rows = "".join(f"{1.5 * k},{k + 1},9\n" for k in range(20))
+        return write(PLAIN.partition("\n")[0] + "\n" + rows)
+
+    @pytest.mark.parametrize(
+        ("since", "until", "prompts"),
+        [
+            (2, 5, [3, 4, 5]),
+            ("2", "5", [3, 4, 5]),
+            ("3s", "6s", [3, 4]),
+            (None, "3000ms", [1, 2]),
+            ("0.45m", None, [19, 20]),
+        ],
+    )
+    def test_rows_or_times(self, path, since, until, prompts):
+        part = {"since": since, "until": until}
+        assert traces.read(path, **part).prompt_tokens.tolist() == prompts
+        assert traces.load(path, 99, **part).prompt_tokens.tolist() == prompts
+        reqs = traces.load_requests(path, **part, rate=2.0)
+        assert reqs.prompt_tokens.tolist() == prompts
+        np.testing.assert_allclose(np.asarray(reqs.arrival_s)[-1], (len(prompts) - 1) / 2.0)
+
+    def test_dates(self, write):
+        text = AZURE + "".join(f"2024-05-10 00:0{k}:00+00:00,{k + 1},5\n" for k in range(5))
+        path = write(text)
+        part = traces.read(path, since="2024-05-10T00:01", until="2024-05-10T00:03")
+        assert part.prompt_tokens.tolist() == [2, 3]
+        with pytest.raises(ValueError, match="the times are no dates"):
+            traces.read(write(PLAIN), since="2024-05-10")
+
+    @pytest.mark.parametrize("bad", [-1, 1.5, "soon", True])
+    def test_others_are_refused(self, path, bad):
+        with pytest.raises(ValueError, match=r"since is .*; expected a row, a time since"):
+            traces.read(path, since=bad)
+        with pytest.raises(ValueError, match="none of its rows is in the part asked for"):
+            traces.read(path, since=99)
+
+    def test_samples_stay_inside(self, path):
+        inst = traces.load(path, 99, num_requests=3, batch=50, key=KEY, since=4, until=9)
+        assert set(np.asarray(inst.prompt_tokens).ravel()) == {5, 6, 7, 8, 9}
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            (MOONCAKE % (0, "true"), "line 1: input_length is True; expected a whole number"),
+            (MOONCAKE % (0, "[" * 100_000 + "]" * 100_000), "nested too deeply"),
+            ('{"a":' * 100_000 + "1" + "}" * 100_000, "nested too deeply"),
+            ("[" * 3_000_000, "nested too deeply"),
+            (
+                json.dumps(BENCH | {"output_lens": [1]}),
+                "output_lens has 1 entries; expected a list",
+            ),
+            ("[1, 2]", "record 1 is 1; expected a JSON object"),
+            ('{"a": 1,\n "b": }', "record 1 is not JSON"),
+            (gzip.compress((b"#" * 2**20 + b"\n") * 65), "expands to more than"),
+        ],
+    )
+    def test_are_clear_and_short(self, write, text, message):
+        with pytest.raises(ValueError, match=message) as caught:
+            traces.read(write(text))
+        assert len(str(caught.value)) < 1000
+
+    def test_a_pipe(self):
+        with pytest.raises(ValueError, match="is a pipe or a device"):
+            traces.read("/dev/zero")
+
+    def test_an_archive_of_several(self, tmp_path):
+        path = tmp_path / "a.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("a", PLAIN)
+            archive.writestr("b", PLAIN)
+        with pytest.raises(ValueError, match=r"is an archive of 2 files \('a', 'b'\)"):
+            traces.read(path)
