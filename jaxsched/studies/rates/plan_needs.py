@@ -123,7 +123,7 @@ def plan_memory(
       >>> reqs = js.Requests.from_arrays(np.arange(40.0), [64] * 40, [8] * 40)
       >>> plan = js.plan_memory(reqs, js.Server(kv_capacity=1), ttft_slo_s=2.5)
       >>> plan.value.tolist()
-      [[640.0]]
+      [[625.0]]
     """
     flat = _at_rate(flattened(reqs, "plan_memory"), rate)
     goal = checked_goal(flat, Goal(attainment, ttft_slo_s, tpot_slo_s, e2e_slo_s))

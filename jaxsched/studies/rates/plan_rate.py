@@ -79,7 +79,7 @@ def plan_rate(
       >>> server = js.Server(kv_capacity=4096)  # without a clock, a step takes a second
       >>> plan = js.plan_rate(reqs, server, vary={"max_num_seqs": [1, 2]}, ttft_slo_s=2.5)
       >>> plan.value.round(2).tolist()
-      [[0.13, 0.27]]
+      [[0.13, 0.25]]
     """
     flat = flattened(reqs, "plan_rate")
     goal = checked_goal(flat, Goal(attainment, ttft_slo_s, tpot_slo_s, e2e_slo_s))
