@@ -15,6 +15,7 @@ _HOME = {
     "Requests": "jaxsched.model.requests",
     "Schedule": "jaxsched.model.schedule",
     "Server": "jaxsched.model.server",
+    "ServiceComparison": "jaxsched.studies.serving.service_comparison",
     "ServicePlan": "jaxsched.studies.rates.service_plan",
     "ServiceVerdict": "jaxsched.model.service.verify_service",
     "Status": "jaxsched.model.schedule",

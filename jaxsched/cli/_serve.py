@@ -145,8 +145,6 @@ def serve(
     ] = None,
 ) -> None:
     """Serve requests over time as vLLM's scheduler does: latencies, goodput, evictions, memory."""
-    from jaxsched.studies.serving.service_report import report_service
-
     console = console_beside(json_target)
     require_targets(json=json_target, csv=csv_path, plot=plot_path)
     server = make_server(machine, streams.kv_capacity)
@@ -157,7 +155,7 @@ def serve(
         raise ValueError("--policies names none; expected some, with commas between")
     reqs = make_requests(streams)
     warn_of_other_backlogs(rules, streams, reqs.as_backlog(ANY_CAPACITY), is_capacity_fixed=False)
-    report = report_service(reqs, server, rules, **targets.seconds())
+    report = js.compare(reqs, rules, rules[0], server=server, **targets.seconds())
     say_memory(server, console)
     console.print(report)
     for sentence in report.sentences():

@@ -7,11 +7,9 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
-import numpy as np
-
 from jaxsched._lib.errors import InputError, UnknownName
 from jaxsched.model.server import Server, require_numbers
+from jaxsched.studies.serving.rules import require_one
 
 _OF_ANOTHER_KIND = ("clock", "discipline")  # no setting, and one of backlogs alone
 SETTINGS = tuple(
@@ -23,10 +21,7 @@ def crossed(
     server: Server, vary: Mapping[str, Sequence[Any]] | None
 ) -> list[tuple[dict[str, Any], Server]]:
     """Every combination of the settings, as they are named and on a server of its own."""
-    for leaf in jax.tree.leaves(server):
-        if np.ndim(leaf):
-            finding = f"has numbers of shape {np.shape(leaf)}"
-            raise InputError("server", server, "give one, and others by vary", finding=finding)
+    require_one(server)
     vary = dict(vary or {})
     for name, values in vary.items():
         if name not in SETTINGS:

@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
+import numpy as np
+
+from jaxsched._lib.errors import InputError
+from jaxsched.model.server import Server
 from jaxsched.policies import Rule, rule_name
 
 #: One rule, several, or a dict that names them: names or rules, as :func:`jaxsched.serve` takes.
@@ -26,3 +31,11 @@ def by_name(rules: ServingRules) -> dict[str, Any]:
     if not named:
         raise ValueError("there are no rules; give at least one")
     return named
+
+
+def require_one(server: Server) -> None:
+    """Raise if there are several servers."""
+    for leaf in jax.tree.leaves(server):
+        if np.ndim(leaf):
+            finding = f"has numbers of shape {np.shape(leaf)}"
+            raise InputError("server", server, "expected one server", finding=finding)
