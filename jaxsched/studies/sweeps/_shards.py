@@ -89,15 +89,13 @@ def cells(grid: dict[str, Any]) -> Iterator[Cell]:
     for workload in grid["workloads"]:
         own = OWN_AXES.get(workload["name"], ())
         distinct: dict[Any, None] = {}
-        more_axes: list[list[Any]] = [grid.get(name) or [None] for name in MORE_AXES]
-        capacities: list[Any] = [DRAWN] if "kv_capacity" in own else grid["kv_capacity"]
-        servers: list[Any] = grid["servers"] or [None]
-        for n, kv_capacity, server, *more in itertools.product(
+        values: list[list[Any]] = [
             [DRAWN] if "num_requests" in own else grid["num_requests"],
-            capacities,
-            servers,
-            *more_axes,
-        ):
+            [DRAWN] if "kv_capacity" in own else grid["kv_capacity"],
+            grid["servers"] or [None],
+            *(grid.get(name) or [None] for name in MORE_AXES),
+        ]
+        for n, kv_capacity, server, *more in itertools.product(*values):
             tokens = PRESET_KV_CAPACITY[server] if kv_capacity == "server" else kv_capacity
             distinct[_num_requests(workload, n, tokens), tokens, server, *more] = None
         for cell in distinct:
