@@ -11,7 +11,6 @@ import jax
 import matplotlib
 
 import jaxsched as js
-from jaxsched.studies.serving.service_report import report_service
 
 matplotlib.use("agg")
 
@@ -29,7 +28,7 @@ def main() -> None:
     inst = js.workloads.mixed(key, requests, batch=streams)
     reqs = js.workloads.poisson(jax.random.fold_in(key, 1), inst, RATE)
     server = js.servers.get(SERVER).replace(kv_capacity=KV_CAPACITY)
-    report = report_service(reqs, server, RULES, **TARGETS)
+    report = js.compare(reqs, RULES, server=server, **TARGETS)
     path = _common.write_results(
         "serving",
         report.records(),
@@ -42,7 +41,7 @@ def main() -> None:
         kv_capacity=KV_CAPACITY,
         **TARGETS,
     )
-    first = report_service(reqs[0], server, RULES, **TARGETS)
+    first = js.compare(reqs[0], RULES, server=server, **TARGETS)
     axes = first.plot(title=f"workload mixed, {RATE:g} requests a second, server {SERVER}")
     axes["ttft"].figure.savefig(path.with_suffix(".png"), dpi=110)
 

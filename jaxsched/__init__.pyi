@@ -32,6 +32,11 @@ from jaxsched.studies.capacity.capacity_plan import CapacityPlan as CapacityPlan
 from jaxsched.studies.capacity.plan_capacity import plan_capacity as plan_capacity
 from jaxsched.studies.comparing.compare import compare as compare
 from jaxsched.studies.comparing.comparison import Comparison as Comparison
+from jaxsched.studies.rates.plan_needs import plan_memory as plan_memory
+from jaxsched.studies.rates.plan_needs import plan_servers as plan_servers
+from jaxsched.studies.rates.plan_rate import plan_rate as plan_rate
+from jaxsched.studies.rates.service_plan import ServicePlan as ServicePlan
+from jaxsched.studies.serving.service_comparison import ServiceComparison as ServiceComparison
 from jaxsched.sweeps import load_sweep as load_sweep
 from jaxsched.sweeps import run_sweep as run_sweep
 from jaxsched.tuning import tune as tune

@@ -17,6 +17,7 @@ from jaxsched.cli._command import command
 from jaxsched.cli._compare import compare
 from jaxsched.cli._improve import improve
 from jaxsched.cli._interrupts import INTERRUPTED, interrupts_not_lost
+from jaxsched.cli._rate import rate
 from jaxsched.cli._report import report, show_warning
 from jaxsched.cli._serve import serve
 from jaxsched.cli._simulate import simulate
@@ -30,7 +31,7 @@ _SHOW_TRACEBACK = "JAXSCHED_TRACEBACK"
 app = typer.Typer(
     pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
 )
-for _function in (compare, simulate, serve, bound, improve, capacity, sweep, tune):
+for _function in (compare, simulate, serve, rate, bound, improve, capacity, sweep, tune):
     app.command()(command(_function))
 for _function in (policies, workloads, servers, trace):
     app.command()(command(_function))

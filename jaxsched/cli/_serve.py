@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 _DEFAULT_STREAMS = 16
 _LEAST = 1e-9  # requests a second, or seconds: less is a slip, and sums of it are inexact
-_ANY_CAPACITY = 2**31 - 1  # a request of any length arrives; the server refuses what cannot fit
+ANY_CAPACITY = 2**31 - 1  # a request of any length arrives; the server refuses what cannot fit
 
 
 @dataclasses.dataclass(frozen=True)
-class _Streams(options.Backlog):
+class Streams(options.Backlog):
     """Which requests arrive when."""
 
     batch: Annotated[
@@ -43,12 +43,13 @@ class _Streams(options.Backlog):
         False
     )
     batch_flag = "--streams"
+    needs_rate = True
 
     def __post_init__(self) -> None:
         """Refuse what can be refused before anything is loaded."""
         super().__post_init__()
         _above_0("--rate", self.rate, "requests a second")
-        if self.trace is None and self.rate is None:
+        if self.needs_rate and self.trace is None and self.rate is None:
             raise ValueError(
                 "--rate is missing; without a --trace, say how many requests arrive a second"
             )
@@ -57,8 +58,8 @@ class _Streams(options.Backlog):
 
 
 @dataclasses.dataclass(frozen=True)
-class _Targets:
-    """What counts as good service, and of whom."""
+class Targets:
+    """What counts as good service."""
 
     ttft_slo_s: Annotated[
         float | None,
@@ -68,6 +69,21 @@ class _Targets:
         float | None,
         options.rules("--tpot-slo-s", "Target for the time per output token.", "SECONDS"),
     ] = None
+
+    def __post_init__(self) -> None:
+        """Refuse what can be refused before anything is loaded."""
+        _above_0("--ttft-slo-s", self.ttft_slo_s, "seconds")
+        _above_0("--tpot-slo-s", self.tpot_slo_s, "seconds")
+
+    def seconds(self) -> dict[str, Any]:
+        """Give them as the library's functions take them."""
+        return {"ttft_slo_s": self.ttft_slo_s, "tpot_slo_s": self.tpot_slo_s}
+
+
+@dataclasses.dataclass(frozen=True)
+class _TargetsOfSome(Targets):
+    """The same, of those who arrive in a window."""
+
     window: Annotated[
         str | None,
         options.rules("--window", "Measure those who arrive between two seconds.", "T0,T1"),
@@ -75,18 +91,19 @@ class _Targets:
 
     def __post_init__(self) -> None:
         """Refuse what can be refused before anything is loaded."""
-        _above_0("--ttft-slo-s", self.ttft_slo_s, "seconds")
-        _above_0("--tpot-slo-s", self.tpot_slo_s, "seconds")
+        super().__post_init__()
         self.seconds()
 
     def seconds(self) -> dict[str, Any]:
         """Give them as the library's functions take them."""
-        window = None if self.window is None else _window(self.window)
-        return {"ttft_slo_s": self.ttft_slo_s, "tpot_slo_s": self.tpot_slo_s, "window": window}
+        return {
+            **super().seconds(),
+            "window": None if self.window is None else _window(self.window),
+        }
 
 
 @dataclasses.dataclass(frozen=True)
-class _Machine:
+class Machine:
     """The server: a clock and memory by name, and vLLM's settings."""
 
     server: Annotated[
@@ -110,9 +127,9 @@ class _Machine:
 
 def serve(
     context: typer.Context,
-    machine: _Machine,
-    streams: _Streams,
-    targets: _Targets,
+    machine: Machine,
+    streams: Streams,
+    targets: _TargetsOfSome,
     policy_names: Annotated[
         str | None,
         options.rules(
@@ -128,20 +145,18 @@ def serve(
     ] = None,
 ) -> None:
     """Serve requests over time as vLLM's scheduler does: latencies, goodput, evictions, memory."""
-    from jaxsched.studies.serving.service_report import report_service
-
     console = console_beside(json_target)
     require_targets(json=json_target, csv=csv_path, plot=plot_path)
-    server = _server(machine, streams.kv_capacity)
+    server = make_server(machine, streams.kv_capacity)
     rules = [server.policy, "smallest_volume"]
     if policy_names is not None:
         rules = policy_list(policy_names)
     if not rules:
         raise ValueError("--policies names none; expected some, with commas between")
-    reqs = _requests(streams)
-    warn_of_other_backlogs(rules, streams, reqs.as_backlog(_ANY_CAPACITY), is_capacity_fixed=False)
-    report = report_service(reqs, server, rules, **targets.seconds())
-    _say_memory(server, console)
+    reqs = make_requests(streams)
+    warn_of_other_backlogs(rules, streams, reqs.as_backlog(ANY_CAPACITY), is_capacity_fixed=False)
+    report = js.compare(reqs, rules, rules[0], server=server, **targets.seconds())
+    say_memory(server, console)
     console.print(report)
     for sentence in report.sentences():
         console.print(sentence)
@@ -154,7 +169,7 @@ def serve(
         save_json(json_target, context.obj, streams.seed, report.to_dict(), console)
 
 
-def _server(machine: _Machine, capacity: str | None) -> js.Server:
+def make_server(machine: Machine, capacity: str | None) -> js.Server:
     """Make the server that the options describe, every number of it checked."""
     from jaxsched.model.server import require_numbers
     from jaxsched.model.vllm_settings import read_settings, server_fields
@@ -182,7 +197,7 @@ def _server(machine: _Machine, capacity: str | None) -> js.Server:
     return require_numbers(dataclasses.replace(server, **given))
 
 
-def _requests(streams: _Streams) -> js.Requests:
+def make_requests(streams: Streams) -> js.Requests:
     """Read or draw the requests that the options describe."""
     import jax
 
@@ -197,7 +212,7 @@ def _requests(streams: _Streams) -> js.Requests:
             "batch": streams.batch or _DEFAULT_STREAMS,
         }
         if name != "uniform":
-            sizes["kv_capacity"] = _ANY_CAPACITY
+            sizes["kv_capacity"] = ANY_CAPACITY
         return js.workloads.poisson(jax.random.fold_in(key, 1), draw(key, **sizes), streams.rate)
     has_times = has_arrival_times(streams.trace, streams.columns)
     if streams.rate is None and not has_times:
@@ -219,7 +234,7 @@ def _requests(streams: _Streams) -> js.Requests:
     )
 
 
-def _say_memory(server: js.Server, console: Console) -> None:
+def say_memory(server: js.Server, console: Console) -> None:
     memory = f"KV capacity {server.kv_capacity:,} tokens in blocks of {server.block_size}"
     console.print(f"{memory}; --capacity N sets another", soft_wrap=True)
 

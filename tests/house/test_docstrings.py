@@ -49,7 +49,8 @@ ADDED = {"replace"}  # to every pytree
 METHODS = {
     f"{name}.{method}": unwrapped(value)
     for name, kind in CLASSES.items()
-    for method, value in vars(kind).items()
+    for base in reversed(kind.__mro__)
+    for method, value in vars(base).items()
     if not method.startswith("_")
     and method not in ADDED
     and inspect.isfunction(unwrapped(value))

@@ -4,6 +4,7 @@ from jaxsched.show.plots._axes import new_axes, stacked_axes
 from jaxsched.show.plots._capacity import capacity
 from jaxsched.show.plots._heatmap import heatmap
 from jaxsched.show.plots._latency_cdf import latency_cdf
+from jaxsched.show.plots._load import load
 from jaxsched.show.plots._mean_bars import mean_bars
 from jaxsched.show.plots._memory import memory
 from jaxsched.show.plots._ratio import ratio
@@ -16,6 +17,7 @@ __all__ = [
     "capacity",
     "heatmap",
     "latency_cdf",
+    "load",
     "mean_bars",
     "memory",
     "new_axes",

@@ -46,10 +46,13 @@ def stacked_axes(count: int) -> Any:
     return _subplots(count, squeeze=False, figsize=(7.5, 3.5 * count))[:, 0]
 
 
-def panels(layout: list[list[str]], figure: Any = None) -> dict[str, Axes]:
+def panels(
+    layout: list[list[str]], figure: Any = None, height: float | None = None
+) -> dict[str, Axes]:
     """Make axes by name, as ``Figure.subplot_mosaic`` lays them out, on a new figure if None."""
     if figure is None:
-        figure = _pyplot().figure(layout="constrained", figsize=(7.5, 1 + 1.6 * len(layout)))
+        height = 1 + 1.6 * len(layout) if height is None else height
+        figure = _pyplot().figure(layout="constrained", figsize=(7.5, height))
     return figure.subplot_mosaic(layout)
 
 

@@ -14,7 +14,7 @@ from jaxsched.metrics.statistics import Estimate
 from jaxsched.show import plots
 from jaxsched.show import tables as _tables
 from jaxsched.studies.capacity.crossing import Curve
-from jaxsched.studies.comparing.comparison import not_among_rules
+from jaxsched.studies.comparing.rule_metrics import not_among_rules
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

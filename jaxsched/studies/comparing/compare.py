@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, overload
 
 import jax
 import numpy as np
@@ -18,7 +18,7 @@ from jaxsched._lib.chunks import (
     REQUESTS_PER_CHUNK,
     map_chunks,
 )
-from jaxsched._lib.errors import in_instance, wrong_shape
+from jaxsched._lib.errors import InputError, in_instance, wrong_shape
 from jaxsched._lib.progress import progress_bar
 from jaxsched._lib.registry import Registry
 from jaxsched.engine.contract import Admission, Discipline
@@ -26,12 +26,16 @@ from jaxsched.engine.simulate import backlog_server, checked_cap, schedule_on
 from jaxsched.metrics import summary
 from jaxsched.model.clock import LinearClock
 from jaxsched.model.instance import Instance
+from jaxsched.model.requests import Requests
 from jaxsched.model.schedule import Schedule, require_ok
 from jaxsched.model.server import Server
 from jaxsched.model.verify import verify
 from jaxsched.policies import HostRule, Rule, prioritize, rule_name
 from jaxsched.policies.registry import resolve
-from jaxsched.studies.comparing.comparison import Comparison, not_among_rules
+from jaxsched.studies.comparing.comparison import Comparison
+from jaxsched.studies.comparing.rule_metrics import not_among_rules
+from jaxsched.studies.serving.rules import ServingRules
+from jaxsched.studies.serving.service_comparison import ServiceComparison, compare_service
 
 #: A lower bound on total latency in rounds: an instance ``[.., n]`` to float64 ``[..]``.
 Bound = Callable[[Instance], np.ndarray]
@@ -47,6 +51,7 @@ BOUNDS: Registry[Bound] = Registry(
 )
 
 
+@overload
 def compare(
     inst: Instance,
     rules: Sequence[Rule | str] | Mapping[str, Rule | str | Schedule],
@@ -60,15 +65,55 @@ def compare(
     max_num_seqs: Any = None,
     deadline_s: float | None = None,
     progress: bool | None = None,
-) -> Comparison:
-    r"""Run rules on the same instances and say which is best, by how much, how far from optimal.
+) -> Comparison: ...
+
+
+@overload
+def compare(
+    inst: Requests,
+    rules: ServingRules,
+    baseline: str | None = None,
+    *,
+    server: Server,
+    key: jax.Array | None = None,
+    ttft_slo_s: Any = None,
+    tpot_slo_s: Any = None,
+    e2e_slo_s: Any = None,
+    window: tuple[float, float] | None = None,
+    progress: bool | None = None,
+) -> ServiceComparison: ...
+
+
+def compare(
+    inst: Instance | Requests,
+    rules: Any,
+    baseline: str | None = None,
+    bound: str | Bound | None = "volume",
+    clock: LinearClock | None = None,
+    key: jax.Array | None = None,
+    *,
+    discipline: Discipline = "strict",
+    admission: Admission = "look_ahead",
+    max_num_seqs: Any = None,
+    deadline_s: float | None = None,
+    server: Server | None = None,
+    ttft_slo_s: Any = None,
+    tpot_slo_s: Any = None,
+    e2e_slo_s: Any = None,
+    window: tuple[float, float] | None = None,
+    progress: bool | None = None,
+) -> Comparison | ServiceComparison:
+    r"""Run rules on the same requests and say which is best, by how much, how far from optimal.
 
     Every rule orders and schedules every instance. Means are over instances; changes from the
     baseline are paired by instance, :math:`x_b / y_b - 1`, and so is the gap to the bound,
     :math:`\mathrm{TEL}_b / \mathrm{bound}_b - 1`, before they are averaged.
 
+    Requests that arrive over time are served instead, each rule on the same streams. Then the
+    service is measured, there is no bound, and changes are paired by stream.
+
     Args:
-      inst: the instances, ``[n]`` or ``[.., n]``.
+      inst: the instances, ``[n]`` or ``[.., n]``; or :class:`~jaxsched.Requests` with a server.
       rules: rules or names of registered ones, or a dict that names them; rules in a sequence
         go by the name of their function or class. The dict may also hold schedules, such as
         those of :func:`jaxsched.improve`, which are measured as they are.
@@ -82,10 +127,18 @@ def compare(
       admission: see :func:`simulate`.
       max_num_seqs: see :func:`simulate`.
       deadline_s: see :func:`jaxsched.metrics.summary`.
+      server: what serves requests: one server, whose numbers have no leading axes. Instances have
+        none, and requests take none of ``clock``, ``discipline``, ``admission``,
+        ``max_num_seqs`` and ``deadline_s``, which the server says.
+      ttft_slo_s: of requests, see :func:`jaxsched.metrics.service_summary`.
+      tpot_slo_s: likewise.
+      e2e_slo_s: likewise.
+      window: likewise.
       progress: True or False to show a progress bar or not; None shows it on a terminal.
 
     Returns:
-      A :class:`Comparison`; print it, or see its methods.
+      A :class:`Comparison`, of requests a :class:`ServiceComparison`; print it, or see its
+      methods.
 
     Raises:
       ValueError: no rules, two of one name, an unknown name, a rule that gave NaN (rule and
@@ -103,39 +156,66 @@ def compare(
       [7.0, 8.0]
       >>> round(comparison.change("mean_latency_rounds")["smallest_volume"].mean, 3)
       -0.167
+
+      Requests go to a server:
+
+      >>> reqs = js.Requests.from_arrays([0.0, 0.0, 0.0], [50, 30, 20], [9, 2, 4])
+      >>> server = js.Server(kv_capacity=160, max_num_batched_tokens=64)
+      >>> served = js.compare(reqs, ["fcfs", "shortest_prompt"], "fcfs", server=server)
+      >>> round(served.difference("mean_ttft_s")["shortest_prompt"].mean, 3)
+      -0.333
     """
     refuse_traced(
         "compare looks at values",
         "call it outside, or simulate and js.metrics.summary inside",
         inst,
     )
+    targets = {
+        "ttft_slo_s": ttft_slo_s,
+        "tpot_slo_s": tpot_slo_s,
+        "e2e_slo_s": e2e_slo_s,
+        "window": window,
+    }
+    if isinstance(inst, Requests):
+        if server is None:
+            raise InputError("server", None, "give what serves the requests", finding="is missing")
+        of_backlogs = (clock, deadline_s, max_num_seqs)
+        is_said = any(each is not None for each in of_backlogs)
+        if is_said or (discipline, admission) != ("strict", "look_ahead"):
+            finding = "says clock, discipline, admission, max_num_seqs and deadline_s"
+            raise InputError("server", server, "leave those out", finding=finding)
+        return compare_service(inst, rules, server, baseline, key, targets, progress)
+    for name, value in {"server": server, **targets}.items():
+        if value is not None:
+            expectation = "leave it out, or give Requests, which arrive over time"
+            raise InputError(name, value, expectation, finding="goes with no Instance")
     named = named_rules(rules)
     if baseline is not None and baseline not in named:
         raise not_among_rules(baseline, named)
-    inst = jax.tree.map(np.asarray, inst)
-    count = np.size(inst.kv_capacity)
-    server = backlog_server(inst, discipline, admission, max_num_seqs, clock)
+    backlogs: Instance = jax.tree.map(np.asarray, inst)
+    count = np.size(backlogs.kv_capacity)
+    server = backlog_server(backlogs, discipline, admission, max_num_seqs, clock)
     measure = functools.partial(summary, clock=server.clock, deadline_s=deadline_s)
     metrics: dict[str, dict[str, np.ndarray]] = {}
     with progress_bar(count * len(named), "instances", progress) as bar:
         width = max(map(len, ("bound", *named)))
         bar.set_description(f"{'bound':{width}}")
-        bound_name, bound_value = _evaluated(bound, inst)
+        bound_name, bound_value = _evaluated(bound, backlogs)
         for name, rule in named.items():
             bar.set_description(f"{name:{width}}")
             if isinstance(rule, Schedule):
-                metrics[name] = _metrics_of_schedule(inst, name, rule, measure)
+                metrics[name] = _metrics_of_schedule(backlogs, name, rule, measure)
                 bar.update(count)
                 continue
-            metrics[name] = measured(inst, name, rule, server, measure, bar.update)
+            metrics[name] = measured(backlogs, name, rule, server, measure, bar.update)
     for of_rule in metrics.values():
-        of_rule["kv_use"] = of_rule["mean_kv_tokens"] / inst.kv_capacity
+        of_rule["kv_use"] = of_rule["mean_kv_tokens"] / backlogs.kv_capacity
         if bound_value is not None:
             of_rule["gap"] = of_rule["total_latency_rounds"] / bound_value - 1
     return Comparison(
         metrics=metrics,
-        num_requests=np.asarray(inst.is_real.sum(axis=-1)),
-        kv_capacity=np.asarray(inst.kv_capacity),
+        num_requests=np.asarray(backlogs.is_real.sum(axis=-1)),
+        kv_capacity=np.asarray(backlogs.kv_capacity),
         baseline=baseline,
         bound=bound_value,
         bound_name=bound_name,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import jax
@@ -13,11 +16,23 @@ from jaxsched._lib.errors import MAX_INT32, InputError, UnknownName, choice, int
 from jaxsched.engine.contract import Discipline
 from jaxsched.servers.named import PRESETS
 from jaxsched.studies.comparing.compare import BOUNDS
-from jaxsched.studies.sweeps._shards import OWN_AXES, WORKLOAD_NAMES, Shard, cells, draw, label
+from jaxsched.studies.sweeps._shards import (
+    MORE_AXES,
+    OWN_AXES,
+    TRACE,
+    WORKLOAD_NAMES,
+    Shard,
+    cells,
+    draw,
+    label,
+)
+from jaxsched.studies.sweeps._streams import ARRIVALS, RECORDED, draw_streams
 
 Keep = Literal["instances", "moments"]
 
-_AXES = ("workloads", "num_requests", "kv_capacity", "rules", "servers")
+_AXES = ("workloads", "num_requests", "kv_capacity", "rules", "servers", *MORE_AXES)
+_OF_STREAMS = ("arrivals", "max_num_batched_tokens", "ttft_slo_s", "tpot_slo_s")
+_OF_BACKLOGS = ("bound", "discipline")
 _DEFAULTS: dict[str, Any] = {
     "num_instances": 100,
     "seed": 0,
@@ -29,11 +44,14 @@ _DEFAULTS: dict[str, Any] = {
 
 def checked(grid: Mapping[str, Any]) -> dict[str, Any]:
     """Fill in what ``grid`` leaves out, in the form that is kept beside the shards."""
-    known = (*_AXES, *_DEFAULTS)
+    known = (*_AXES, *_DEFAULTS, *_OF_STREAMS[2:])
     for name in grid:
         if name not in known:
             raise UnknownName("setting of a sweep", name, known)
-    full = _DEFAULTS | {name: [] for name in _AXES} | dict(grid)
+    full: dict[str, Any] = _DEFAULTS | {name: [] for name in _AXES} | dict(grid)
+    if full["rates"]:
+        full = {"kv_capacity": ["server"], "arrivals": ["poisson"]} | dict(grid)
+        full = _DEFAULTS | {name: [] for name in _AXES} | full
     for name in _AXES:
         full[name] = _checked_axis(name, full[name])
     for name in ("workloads", "rules"):
@@ -41,12 +59,17 @@ def checked(grid: Mapping[str, Any]) -> dict[str, Any]:
     full["num_instances"] = integer("num_instances", full["num_instances"], 1, MAX_INT32)
     full["seed"] = integer("seed", full["seed"], 0, MAX_INT32)
     _require_names(full)
+    _require_streams(grid, full)
     for name in ("num_requests", "kv_capacity"):
+        if name == "kv_capacity" and full["rates"]:
+            continue
         if any(name not in OWN_AXES.get(each["name"], ()) for each in full["workloads"]):
             _require_given(name, grid, full)
     if "server" in full["kv_capacity"] and not full["servers"]:
         raise ValueError('the kv_capacity "server" needs servers, to say whose; list some')
     _require_draws(full)
+    # An axis that is not there leaves no trace: folders of earlier grids stay what they were.
+    full = {name: value for name, value in full.items() if value or name not in MORE_AXES}
     return json.loads(json.dumps(full))  # as it is read back
 
 
@@ -55,7 +78,9 @@ def _checked_axis(name: str, values: Any) -> list[Any]:
         raise InputError(name, values, "expected a list")
     if name in ("workloads", "rules"):
         values = [_named_options(name, place, value) for place, value in enumerate(values)]
-    if name in ("num_requests", "kv_capacity"):
+    if name == "rates":
+        values = [_checked_rate(place, value) for place, value in enumerate(values)]
+    if name in ("num_requests", "kv_capacity", "max_num_seqs", "max_num_batched_tokens"):
         values = [_checked_count(name, place, value) for place, value in enumerate(values)]
     for place, value in enumerate(values):
         if value in values[:place]:
@@ -75,7 +100,47 @@ def _named_options(axis: str, place: int, value: Any) -> dict[str, Any]:
     if not isinstance(options, Mapping) or not isinstance(options.get("name"), str):
         expectation = "expected a name, or a table with a name and options"
         raise InputError(axis, value, expectation, (place,))
+    if axis == "workloads" and options["name"] == TRACE:
+        if not isinstance(options.get("path"), str):
+            raise InputError(axis, value, "expected the path of a trace too", (place,))
+        # A sweep that goes on must not mix another file with what is there.
+        content = Path(options["path"]).read_bytes()
+        return {**options, "sha256": hashlib.sha256(content).hexdigest()}
     return dict(options)
+
+
+def _checked_rate(place: int, value: Any) -> float:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not (is_number and math.isfinite(value) and value > 0):
+        raise InputError("rates", value, "expected requests a second > 0", (place,))
+    return float(value)
+
+
+def _require_streams(grid: Mapping[str, Any], full: dict[str, Any]) -> None:
+    """Raise where settings of streams and of backlogs are mixed."""
+    if not full["rates"]:
+        for name in _OF_STREAMS:
+            if name in grid:
+                raise InputError(name, grid[name], "give rates, or leave it out")
+        return
+    for name in _OF_BACKLOGS:
+        if name in grid:
+            raise InputError(name, grid[name], "leave it out, or the rates")
+    if not full["servers"]:
+        raise ValueError("the sweep lacks 'servers', which serve the streams of its rates")
+    for place, workload in enumerate(full["workloads"]):
+        if workload["name"] in OWN_AXES:
+            expectation = "expected a workload whose requests can arrive over time"
+            raise InputError("workloads", workload["name"], expectation, (place,))
+        if RECORDED in full["arrivals"] and workload["name"] != TRACE:
+            raise InputError("arrivals", RECORDED, "expected it for traces alone")
+    for arrivals in full["arrivals"]:
+        if arrivals not in (*ARRIVALS, RECORDED):
+            raise UnknownName("arrival process", arrivals, (*ARRIVALS, RECORDED))
+    for name in _OF_STREAMS[2:]:
+        seconds = full.get(name)
+        if seconds is not None and not (isinstance(seconds, (int, float)) and seconds > 0):
+            raise InputError(name, seconds, "expected seconds > 0")
 
 
 def _require_given(name: str, grid: Mapping[str, Any], full: dict[str, Any]) -> None:
@@ -106,7 +171,12 @@ def _require_draws(grid: dict[str, Any]) -> None:
     for place, workload in enumerate(grid["workloads"]):
         try:
             for cell in cells({**grid, "workloads": [workload]}):
-                shard = Shard(0, *cell, 0, 1)
+                shard = Shard(0, cell, 0, 1)
+                if workload["name"] == TRACE:
+                    (draw if cell.rate is None else draw_streams)(shard, 0)
+                    continue
+                if cell.rate is not None:  # a server refuses what it cannot hold
+                    shard = Shard(0, cell._replace(kv_capacity=MAX_INT32), 0, 1)
                 jax.eval_shape(lambda shard=shard: draw(shard, 0))
         except TypeError as error:
             raise ValueError(f"workloads[{place}]: {error}") from error

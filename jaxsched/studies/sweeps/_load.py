@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from jaxsched._lib.errors import choice
 from jaxsched.studies.sweeps import _files
 from jaxsched.studies.sweeps._moments import MOMENTS, merged, moments
-from jaxsched.studies.sweeps._shards import label, shards
+from jaxsched.studies.sweeps._shards import axes, label, shards
 
 Form = Literal["pandas", "moments", "xarray"]
 
@@ -58,17 +58,15 @@ def load_sweep(out_dir: str | os.PathLike[str], form: Form = "pandas") -> Any:
             f"{folder}: {len(left)} of {len(expected)} shards are missing; run the sweep again "
             "with the same grid, and it computes those"
         )
-    axes = ["workload", "num_requests", "kv_capacity", "rule"]
-    if grid["servers"]:
-        axes.insert(3, "server")
+    names = axes(grid)
     tables = (_files.read_shard(folder, shard, kept) for shard in expected)
     if form == "moments" or grid["keep"] == "moments":
-        table = _moments_table(tables, axes)
+        table = _moments_table(tables, names)
         if form != "xarray":
             return table
         return _cube(table.stack("moment", future_stack=True), grid, {"moment": list(MOMENTS)})
     table = pd.concat(tables, ignore_index=True)
-    return _cube(table.set_index([*axes, "instance"]), grid, {}) if form == "xarray" else table
+    return _cube(table.set_index([*names, "instance"]), grid, {}) if form == "xarray" else table
 
 
 def is_finished(out_dir: str | os.PathLike[str]) -> bool:
@@ -95,7 +93,7 @@ def is_finished(out_dir: str | os.PathLike[str]) -> bool:
     return not _files.missing(folder, shards(_files.read_manifest(folder)["grid"]))
 
 
-def _moments_table(tables: Iterable[Any], axes: list[str]) -> Any:
+def _moments_table(tables: Iterable[Any], names: list[str]) -> Any:
     """Merge the moments of the shards of each cell and rule."""
     import pandas as pd
 
@@ -103,13 +101,13 @@ def _moments_table(tables: Iterable[Any], axes: list[str]) -> Any:
     for table in tables:
         if "instance" not in table:
             for row in table.to_dict("records"):
-                parts.setdefault(tuple(row[axis] for axis in axes), []).append(row)
+                parts.setdefault(tuple(row[axis] for axis in names), []).append(row)
             continue
-        metrics = [name for name in table.columns if name not in (*axes, "instance")]
-        for cell, rows in table.groupby(axes, sort=False):
+        metrics = [name for name in table.columns if name not in (*names, "instance")]
+        for cell, rows in table.groupby(names, sort=False):
             part = moments({name: rows[name].to_numpy() for name in metrics})
             parts.setdefault(cell, []).append(part)
-    index = pd.MultiIndex.from_tuples(parts, names=axes)
+    index = pd.MultiIndex.from_tuples(parts, names=names)
     table = pd.DataFrame([merged(part) for part in parts.values()], index=index)
     table.columns = pd.MultiIndex.from_tuples(table.columns, names=["metric", "moment"])
     return table

@@ -18,7 +18,8 @@ from jaxsched.studies.comparing.compare import compare
 from jaxsched.studies.sweeps import _files
 from jaxsched.studies.sweeps._grid import checked, rules
 from jaxsched.studies.sweeps._moments import moments
-from jaxsched.studies.sweeps._shards import Shard, draw, label, shards
+from jaxsched.studies.sweeps._shards import Shard, draw, shards
+from jaxsched.studies.sweeps._streams import draw_streams, server_of
 
 
 def run_sweep(
@@ -41,7 +42,13 @@ def run_sweep(
         ``kv_capacity`` (tokens, or "server": what each of the servers holds) and ``rules``, and if
         wanted ``servers`` (presets that add seconds), ``num_instances`` (100), ``seed`` (0),
         ``bound`` ("volume"), ``discipline`` ("strict") and ``keep`` ("instances", or "moments").
-        A workload or rule is a name, or a dict of ``name`` and its options. ``worst_case``, which
+        A workload or rule is a name, or a dict of ``name`` and its options. The workload
+        ``trace`` has the option ``path``, a file of recorded lengths. The list ``max_num_seqs``
+        is another axis. With the list ``rates`` of requests a second, streams are served
+        instead, on ``servers`` of :mod:`jaxsched.servers`; then there may be the lists
+        ``arrivals`` (``poisson``; of traces also ``recorded``) and ``max_num_batched_tokens``,
+        the numbers ``ttft_slo_s`` and ``tpot_slo_s``, and no ``bound`` or ``discipline``;
+        ``kv_capacity`` is "server" unless given. ``worst_case``, which
         needs the option ``rule``, settles its requests itself and is one instance; ``uniform``
         draws requests and capacity.
       out_dir: folder for the shards and their ``manifest.json``; made where there is none.
@@ -94,14 +101,26 @@ def run_sweep(
 def compute(shard: Shard, grid: dict[str, Any]) -> dict[str, Any]:
     """Compare all rules on a shard; columns of one row for each rule and instance, or rule."""
     named: dict[str, policies.Rule] = rules(grid)
-    of_rule = compare(
-        draw(shard, grid["seed"]),
-        named,
-        bound=None if grid["bound"] == "none" else grid["bound"],
-        clock=None if shard.server is None else PRESETS[shard.server],
-        discipline=grid["discipline"],
-        progress=False,
-    ).metrics
+    cell = shard.cell
+    if cell.rate is not None:
+        of_rule = compare(
+            draw_streams(shard, grid["seed"]),
+            named,
+            server=server_of(cell),
+            ttft_slo_s=grid.get("ttft_slo_s"),
+            tpot_slo_s=grid.get("tpot_slo_s"),
+            progress=False,
+        ).metrics
+    else:
+        of_rule = compare(
+            draw(shard, grid["seed"]),
+            named,
+            bound=None if grid["bound"] == "none" else grid["bound"],
+            clock=None if cell.server is None else PRESETS[cell.server],
+            discipline=grid["discipline"],
+            max_num_seqs=cell.max_num_seqs,
+            progress=False,
+        ).metrics
     if grid["keep"] == "moments":
         kept = [moments(of_rule[name]) for name in named]
         values = {name: np.array([each[name] for each in kept]) for name in kept[0]}
@@ -115,10 +134,7 @@ def compute(shard: Shard, grid: dict[str, Any]) -> dict[str, Any]:
         rows = shard.end - shard.begin
     total = rows * len(named)
     columns: dict[str, Any] = {
-        "workload": [label(shard.workload)] * total,
-        "num_requests": np.full(total, shard.num_requests),
-        "kv_capacity": np.full(total, shard.kv_capacity),
+        name: [value] * total if isinstance(value, str) else np.full(total, value)
+        for name, value in cell.columns().items()
     }
-    if shard.server is not None:
-        columns["server"] = [shard.server] * total
     return columns | {"rule": [name for name in named for _ in range(rows)]} | values

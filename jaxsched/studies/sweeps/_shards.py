@@ -12,25 +12,45 @@ import jax.numpy as jnp
 from jaxsched import workloads
 from jaxsched._lib.chunks import REQUESTS_PER_SHARD
 from jaxsched.model.instance import Instance
+from jaxsched.model.stack import stack
 from jaxsched.servers.named import PRESET_KV_CAPACITY
+from jaxsched.workloads import traces
 
+#: Axes that a grid may have beside those of every backlog; the last two are of streams.
+MORE_AXES = ("max_num_seqs", "max_num_batched_tokens", "arrivals", "rates")
 #: Workloads that settle some of the axes themselves.
 OWN_AXES = {"uniform": ("num_requests", "kv_capacity"), "worst_case": ("num_requests",)}
-WORKLOAD_NAMES = (*workloads.WORKLOADS, *OWN_AXES)
+TRACE = "trace"  # recorded lengths, of the option ``path``
+WORKLOAD_NAMES = (*workloads.WORKLOADS, *OWN_AXES, TRACE)
 DRAWN = 0  # what stands for a number that every instance of ``uniform`` draws for itself
 _MOST_DRAWN = 60
 
 Options = Mapping[str, Any]
 
 
-class Shard(NamedTuple):
-    """Instances ``begin .. end - 1`` of one cell, for all rules."""
+class Cell(NamedTuple):
+    """One combination of everything but the rule; None where the grid has no such axis."""
 
-    number: int
     workload: Options
     num_requests: int
     kv_capacity: int
-    server: str | None
+    server: str | None = None
+    max_num_seqs: int | None = None
+    max_num_batched_tokens: int | None = None
+    arrivals: str | None = None
+    rate: float | None = None
+
+    def columns(self) -> dict[str, Any]:
+        """Its place in the table, by the names of the axes."""
+        named = {name: value for name, value in self._asdict().items() if value is not None}
+        return {**named, "workload": label(self.workload)}
+
+
+class Shard(NamedTuple):
+    """Instances or streams ``begin .. end - 1`` of one cell, for all rules."""
+
+    number: int
+    cell: Cell
     begin: int
     end: int
 
@@ -42,36 +62,44 @@ class Shard(NamedTuple):
     @property
     def work(self) -> int:
         """Requests, at most, over all its instances."""
-        return (self.end - self.begin) * (self.num_requests or _MOST_DRAWN)
+        return (self.end - self.begin) * (self.cell.num_requests or _MOST_DRAWN)
 
 
 def shards(grid: dict[str, Any]) -> list[Shard]:
     """Cut every cell's instances into blocks of a bounded number of requests."""
     blocks: list[Shard] = []
-    for workload, n, kv_capacity, server in cells(grid):
-        count = 1 if workload["name"] == "worst_case" else grid["num_instances"]
-        size = max(1, REQUESTS_PER_SHARD // (n or _MOST_DRAWN))
+    for cell in cells(grid):
+        count = 1 if cell.workload["name"] == "worst_case" else grid["num_instances"]
+        size = max(1, REQUESTS_PER_SHARD // (cell.num_requests or _MOST_DRAWN))
         for begin in range(0, count, size):
             end = min(begin + size, count)
-            blocks.append(Shard(len(blocks), workload, n, kv_capacity, server, begin, end))
+            blocks.append(Shard(len(blocks), cell, begin, end))
     return blocks
 
 
-def cells(grid: dict[str, Any]) -> Iterator[tuple[Options, int, int, str | None]]:
-    """Workload, requests, capacity and server of each cell, none of them twice."""
+def axes(grid: dict[str, Any]) -> list[str]:
+    """Names of the axes that a table of this grid has, the rule last."""
+    there = [name for name in ("servers", *MORE_AXES) if grid.get(name)]
+    names = [{"servers": "server", "rates": "rate"}.get(name, name) for name in there]
+    return ["workload", "num_requests", "kv_capacity", *names, "rule"]
+
+
+def cells(grid: dict[str, Any]) -> Iterator[Cell]:
+    """Every combination but of rules, none of them twice."""
     for workload in grid["workloads"]:
         own = OWN_AXES.get(workload["name"], ())
-        servers: list[Any] = grid["servers"] or [None]
-        distinct = {}
-        for n, kv_capacity, server in itertools.product(
+        distinct: dict[Any, None] = {}
+        values: list[list[Any]] = [
             [DRAWN] if "num_requests" in own else grid["num_requests"],
             [DRAWN] if "kv_capacity" in own else grid["kv_capacity"],
-            servers,
-        ):
+            grid["servers"] or [None],
+            *(grid.get(name) or [None] for name in MORE_AXES),
+        ]
+        for n, kv_capacity, server, *more in itertools.product(*values):
             tokens = PRESET_KV_CAPACITY[server] if kv_capacity == "server" else kv_capacity
-            distinct[_num_requests(workload, n, tokens), tokens, server] = None
+            distinct[_num_requests(workload, n, tokens), tokens, server, *more] = None
         for cell in distinct:
-            yield workload, *cell
+            yield Cell(workload, *cell)
 
 
 def _num_requests(workload: Options, n: int, kv_capacity: int) -> int:
@@ -88,24 +116,32 @@ def draw(shard: Shard, seed: int) -> Instance:
     Each has a key of its own, the seed's folded with its number, so that its lengths depend
     neither on the shard that it falls into nor on the capacity or server it runs on.
     """
-    name, options = shard.workload["name"], _options(shard.workload)
+    cell = shard.cell
+    name, options = cell.workload["name"], _options(cell.workload)
     if name == "worst_case":
-        one = workloads.worst_case(capacity=shard.kv_capacity, **options)
+        one = workloads.worst_case(capacity=cell.kv_capacity, **options)
         return jax.tree.map(lambda leaf: leaf[None], one)
+    if name == TRACE:
+        size = {"kv_capacity": cell.kv_capacity, "num_requests": cell.num_requests}
+        return stack([traces.load(key=key, **size, **options) for key in keys(shard, seed)])
 
     def one_instance(key: jax.Array) -> Instance:
         if name == "uniform":
             return workloads.uniform(key, None, None, **options)
-        size = shard.num_requests, None, shard.kv_capacity
+        size = cell.num_requests, None, cell.kv_capacity
         return workloads.WORKLOADS[name](key, *size, **options)
 
+    return jax.vmap(one_instance)(keys(shard, seed))
+
+
+def keys(shard: Shard, seed: int) -> jax.Array:
+    """Keys of the instances of a shard, each by its number in the cell."""
     numbers = jnp.arange(shard.begin, shard.end)
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), numbers)
-    return jax.vmap(one_instance)(keys)
+    return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), numbers)
 
 
 def _options(workload: Options) -> dict[str, Any]:
-    return {name: value for name, value in workload.items() if name != "name"}
+    return {name: value for name, value in workload.items() if name not in ("name", "sha256")}
 
 
 def label(options: Options) -> str:

@@ -4,55 +4,74 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 from rich.console import Console, ConsoleOptions, RenderResult
 
-from jaxsched._lib.layout import Column, Layout
+from jaxsched._lib.layout import Column, Layout, html
 from jaxsched._lib.progress import progress_bar
 from jaxsched._lib.words import counted
 from jaxsched.metrics import service_summary
-from jaxsched.metrics.statistics import Estimate, estimate_means
+from jaxsched.metrics.statistics import Estimate
 from jaxsched.model.outcome import Outcome
 from jaxsched.model.requests import Requests
 from jaxsched.model.schedule import Status
 from jaxsched.model.server import Server
 from jaxsched.policies import serve
 from jaxsched.show import plots
-from jaxsched.show.tables import FittedTable, written
+from jaxsched.show.tables import FittedTable, plain_text, written
+from jaxsched.studies.comparing.rule_metrics import RuleMetrics, not_among_rules
+from jaxsched.studies.serving.goal import targets_text
+from jaxsched.studies.serving.rules import ServingRules, by_name, require_one
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_CHANGES = {
+    "TTFT\nmean": "mean_ttft_s",
+    "TTFT\np99": "p99_ttft_s",
+    "TPOT\nmean": "mean_tpot_s",
+    "E2E\nmean": "mean_e2e_s",
+    "E2E\np99": "p99_e2e_s",
+    "goodput": "goodput_requests_per_s",
+}
+_DIFFERENCES = (
+    ("attain-\nment\n(points)", "attainment", 100),
+    ("evic-\ntions\n(number)", "num_preemptions", 1),
+)
 _MOST_RECORDED = 5_000_000  # tokens of a stream whose steps are recorded for a picture
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
-class ServiceReport:
-    """Rules side by side at one server; made by :func:`report_service`. Printing shows tables.
+class ServiceComparison(RuleMetrics):
+    """Rules side by side at one server; made by :func:`jaxsched.compare`. Printing shows tables.
+
+    Means are over streams. Intervals are 95%, by Student's t or, where ``compare`` was given a
+    key, by the bootstrap; NaN (blank) for a single stream. Differences and changes are paired.
 
     Attributes:
       reqs: the requests, ``[n]`` or ``[.., n]``.
       server: what serves them; one for all streams.
-      targets: ``ttft_slo_s``, ``tpot_slo_s`` and ``window``, None where there is none.
+      targets: ``ttft_slo_s``, ``tpot_slo_s``, ``e2e_slo_s`` and ``window``, None where there is
+        none.
+      by_name: the rules as they were given, by name.
       outcomes: what became of the requests, by rule.
       metrics: ``metrics[rule][metric]`` is that metric of each stream ``[..]``, see
         :func:`jaxsched.metrics.service_summary`.
+      baseline: the rule that the others are compared with, or None.
+      key: the jax random key of the bootstrap, or None for t intervals.
     """
 
     reqs: Requests
     server: Server
     targets: dict[str, Any]
+    by_name: dict[str, Any]
     outcomes: dict[str, Outcome]
     metrics: dict[str, dict[str, np.ndarray]]
-
-    @property
-    def rules(self) -> tuple[str, ...]:
-        """Names of the rules, in the order they were given."""
-        return tuple(self.outcomes)
+    baseline: str | None = None
+    key: jax.Array | None = None
 
     @property
     def description(self) -> str:
@@ -62,32 +81,8 @@ class ServiceReport:
         requests = counted(int(num_requests.min()), "request", int(num_requests.max()))
         return f"{streams} of {requests}, {counted(int(self.server.kv_capacity), 'KV token')}"
 
-    def estimate(self, metric: str) -> dict[str, Estimate]:
-        """Mean of a metric over streams, for each rule, with its 95% t interval."""
-        values = np.stack([of_rule[metric].reshape(-1) for of_rule in self.metrics.values()])
-        estimates = estimate_means(values.astype(np.float64))
-        return {
-            rule: Estimate(*(float(array[row]) for array in estimates))
-            for row, rule in enumerate(self.rules)
-        }
-
-    def records(self) -> list[dict[str, Any]]:
-        """One record for each rule and metric, with ``mean``, ``low`` and ``high``."""
-        estimates = {metric: self.estimate(metric) for metric in self.metrics[self.rules[0]]}
-        return [
-            {"rule": rule, "metric": metric, **of_rules[rule]._asdict()}
-            for rule in self.rules
-            for metric, of_rules in estimates.items()
-        ]
-
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers for JSON: the setting, and :meth:`records` as ``rules[rule][metric]``."""
-        rules: dict[str, dict[str, Any]] = {rule: {} for rule in self.rules}
-        for record in self.records():
-            rule, metric = record.pop("rule"), record.pop("metric")
-            rules[rule][metric] = {
-                name: number if math.isfinite(number) else None for name, number in record.items()
-            }
         num_requests = np.asarray(self.reqs.num_requests)
         settings = {
             field.name: _plain(getattr(self.server, field.name))
@@ -100,7 +95,8 @@ class ServiceReport:
             "server": settings,
             "targets": self.targets,
             "statuses": {rule: self._statuses(rule) for rule in self.rules},
-            "rules": rules,
+            "baseline": self.baseline,
+            "rules": self.numbers_by_rule(),
         }
 
     def sentences(self) -> list[str]:
@@ -137,8 +133,22 @@ class ServiceReport:
             int(np.asarray(reqs.prompt_tokens + reqs.output_tokens, np.int64).sum())
             <= _MOST_RECORDED
         ):
-            logs = {rule: serve(reqs, self.server, rule, record=True)[1] for rule in self.rules}
+            logs = {
+                name: serve(reqs, self.server, rule, record=True)[1]
+                for name, rule in self.by_name.items()
+            }
         return plots.service(reqs, outcomes, logs, title=title)
+
+    def __repr__(self) -> str:
+        """Names and counts only."""
+        return f"ServiceComparison({', '.join(self.rules)}; {self.description})"
+
+    def __str__(self) -> str:
+        """Lay the tables out as plain text."""
+        return "\n\n".join(map(plain_text, self._layouts()))
+
+    def _repr_html_(self) -> str:
+        return "\n".join(map(html, self._layouts()))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         for number, layout in enumerate(self._layouts()):
@@ -153,6 +163,8 @@ class ServiceReport:
             self._latencies(("TPOT", "tpot_s", "ms"), ("ITL", "itl_s", "ms")),
             self._work(),
         ]
+        if self.baseline is not None and len(self.rules) > 1:
+            tables.append(self._changes_table())
         layouts = [Layout(title="", columns=columns, caption="") for columns in tables]
         layouts[0] = layouts[0]._replace(title=self.description)
         layouts[-1] = layouts[-1]._replace(caption=self._caption())
@@ -165,20 +177,13 @@ class ServiceReport:
             lines.append(
                 f"latencies and counts are of arrivals from {window[0]:g} to {window[1]:g} s"
             )
-        goals = [
-            f"{name} at most {seconds:g} s"
-            for name, seconds in (
-                ("TTFT", self.targets["ttft_slo_s"]),
-                ("TPOT", self.targets["tpot_slo_s"]),
-            )
-            if seconds is not None
-        ]
-        if goals:
-            lines.append(f"goodput and attainment: {', '.join(goals)}")
+        if goals := targets_text(self.targets, self.reqs):
+            lines.append(f"goodput and attainment: {goals}")
         known = "exact" if self.reqs.predicted_output_tokens is None else "the requests' own"
         lines.append(f"rules know output lengths only as predicted; here predictions are {known}")
         if np.size(self.reqs.num_requests) > 1:
-            lines.append("means over streams, ± 95% t intervals")
+            kind = "t" if self.key is None else "bootstrap"
+            lines.append(f"means over streams, ± 95% {kind} intervals")
         return "\n".join(lines)
 
     def _latencies(self, *measures: tuple[str, str, str]) -> list[Column]:
@@ -206,12 +211,29 @@ class ServiceReport:
             *self._column("refused", "num_refused", has_interval=False),
         ]
 
+    def _changes_table(self) -> list[Column]:
+        """Show changes from the baseline, paired by stream; of attainment and evictions, points."""
+        others = [rule for rule in self.rules if rule != self.baseline]
+        columns = [Column(f"change\nvs {self.baseline}", others)]
+        known = self.metrics[self.rules[0]]
+        for header, metric in _CHANGES.items():
+            if metric in known:
+                change = self.change(metric)
+                cells = [written(change[rule], is_share=True) for rule in others]
+                columns.append(Column(header, cells))
+        for header, metric, scale in _DIFFERENCES:
+            if metric in known:
+                difference = self.difference(metric)
+                cells = [written(_scaled(difference[rule], scale)) for rule in others]
+                columns.append(Column(header, cells))
+        return columns
+
     def _column(self, header: str, metric: str, scale: float = 1, **style: bool) -> list[Column]:
         """Make the column of a metric, if it was measured."""
         if metric not in self.metrics[self.rules[0]]:
             return []
         estimates = self.estimate(metric).values()
-        cells = [written(Estimate(*(scale * each for each in one)), **style) for one in estimates]
+        cells = [written(_scaled(one, scale), **style) for one in estimates]
         return [Column(header, cells)]
 
     def _statuses(self, rule: str) -> dict[str, int]:
@@ -221,43 +243,33 @@ class ServiceReport:
         return {Status(code).name: int(count) for code, count in zip(codes, counts, strict=True)}
 
 
-def report_service(
+def compare_service(
     reqs: Requests,
+    rules: ServingRules,
     server: Server,
-    rules: Sequence[str],
-    *,
-    ttft_slo_s: float | None = None,
-    tpot_slo_s: float | None = None,
-    window: tuple[float, float] | None = None,
-    progress: bool | None = None,
-) -> ServiceReport:
-    """Serve the same streams by several rules and measure the service.
-
-    Args:
-      reqs: the requests, ``[n]`` or ``[.., n]``.
-      server: one server, whose numbers have no leading axes.
-      rules: names that :func:`jaxsched.serve` takes.
-      ttft_slo_s: see :func:`jaxsched.metrics.service_summary`.
-      tpot_slo_s: likewise.
-      window: likewise.
-      progress: True or False to show a progress bar or not; None shows it on a terminal.
-
-    Returns:
-      The :class:`ServiceReport`.
-
-    Raises:
-      ValueError: what ``serve`` and ``service_summary`` reject.
-    """
+    baseline: str | None,
+    key: jax.Array | None,
+    targets: dict[str, Any],
+    progress: bool | None,
+) -> ServiceComparison:
+    """Serve the same streams by several rules and measure the service; see ``compare``."""
     reqs = jax.tree.map(np.asarray, reqs)
-    targets = {"ttft_slo_s": ttft_slo_s, "tpot_slo_s": tpot_slo_s, "window": window}
+    require_one(server)
+    named = by_name(rules)
+    if baseline is not None and baseline not in named:
+        raise not_among_rules(baseline, named)
     outcomes: dict[str, Outcome] = {}
     metrics: dict[str, dict[str, np.ndarray]] = {}
-    with progress_bar(len(rules), "rules", progress) as bar:
-        for rule in rules:
-            outcomes[rule] = out = serve(reqs, server, rule)
-            metrics[rule] = service_summary(reqs, out, server=server, **targets)
+    with progress_bar(len(named), "rules", progress) as bar:
+        for name, rule in named.items():
+            outcomes[name] = out = serve(reqs, server, rule)
+            metrics[name] = service_summary(reqs, out, server=server, **targets)
             bar.update()
-    return ServiceReport(reqs, server, targets, outcomes, metrics)
+    return ServiceComparison(reqs, server, targets, named, outcomes, metrics, baseline, key)
+
+
+def _scaled(estimate: Estimate, scale: float) -> Estimate:
+    return Estimate(*(scale * each for each in estimate))
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,157 @@
+"""The command ``rate``."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import jaxsched as js
+from jaxsched.cli import _names as names
+from jaxsched.cli import _options as options
+from jaxsched.cli._backlog import policy_list
+from jaxsched.cli._output import console_beside, require_targets, save_csv, save_json, save_plot
+from jaxsched.cli._serve import (
+    ANY_CAPACITY,
+    Machine,
+    Streams,
+    Targets,
+    make_requests,
+    make_server,
+    say_memory,
+)
+from jaxsched.cli._tuned import warn_of_other_backlogs
+
+_POLICIES = "fcfs,smallest_volume"
+_FOUND = ("rate", "servers", "kv_capacity")
+_WORDS: dict[str, Any] = {"true": True, "false": False}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Streams(Streams):
+    """Streams whose rate may be what is looked for."""
+
+    rate: Annotated[
+        float | None,
+        options.backlog("--rate", "Requests a second, for --find servers and kv_capacity.", "R"),
+    ] = None
+    needs_rate = False
+
+
+def rate(
+    context: typer.Context,
+    machine: Machine,
+    streams: _Streams,
+    targets: Targets,
+    e2e_slo_s: Annotated[
+        float | None,
+        options.rules("--e2e-slo-s", "Target for the end-to-end latency.", "SECONDS"),
+    ] = None,
+    attainment: Annotated[
+        float, options.rules("--attainment", "Share of requests that should meet all (0.9).", "X")
+    ] = 0.9,
+    policy_names: Annotated[
+        str,
+        options.rules(
+            *("--policies", f"Rules or file:RULE ({_POLICIES}).", "A,B"), complete=names.rules
+        ),
+    ] = _POLICIES,
+    find: Annotated[
+        str,
+        options.rules(
+            *("--find", "rate (default), or at --rate the fewest servers or least kv_capacity."),
+            "NAME",
+            complete=names.one_of(*_FOUND),
+        ),
+    ] = "rate",
+    vary: Annotated[
+        list[str] | None,
+        options.server("--vary", "Values of a setting to cross; may be repeated.", "NAME=A,B"),
+    ] = None,
+    tolerance: Annotated[
+        float, options.rules("--tolerance", "How exact to be, as a share (0.01).", "X")
+    ] = 0.01,
+    json_target: options.Json = None,
+    csv_path: options.Csv = None,
+    plot_path: Annotated[
+        Path | None, options.output("--plot", "Picture of service by what was tried.", "FILE")
+    ] = None,
+) -> None:
+    """Find the highest rate, the fewest servers or the least memory within targets."""
+    console = console_beside(json_target)
+    require_targets(json=json_target, csv=csv_path, plot=plot_path)
+    _check_find(find, streams)
+    settings = _settings(vary or [])
+    rules = policy_list(policy_names)
+    reqs = make_requests(_with_some_rate(streams))
+    warn_of_other_backlogs(rules, streams, reqs.as_backlog(ANY_CAPACITY), is_capacity_fixed=False)
+    server = make_server(machine, streams.kv_capacity)
+    search: Any = {"rate": js.plan_rate, "servers": js.plan_servers, "kv_capacity": js.plan_memory}
+    precision = {} if find == "servers" else {"tolerance": tolerance}
+    plan = search[find](
+        reqs,
+        server,
+        rules,
+        vary=settings,
+        attainment=attainment,
+        **targets.seconds(),
+        e2e_slo_s=e2e_slo_s,
+        **precision,
+    )
+    if find != "kv_capacity" and "kv_capacity" not in settings:
+        say_memory(server, console)
+    console.print(plan.table())
+    if plot_path is not None:
+        title = streams.title(machine.server)
+        save_plot(plot_path, lambda: plan.plot(title=title)["attainment"], console)
+    if csv_path is not None:
+        save_csv(csv_path, plan.records(), console)
+    if json_target is not None:
+        save_json(json_target, context.obj, streams.seed, plan.to_dict(), console)
+
+
+def _check_find(find: str, streams: _Streams) -> None:
+    if find not in _FOUND:
+        raise ValueError(f"--find is {find!r}; expected one of {', '.join(_FOUND)}")
+    if find == "rate" and streams.rate is not None:
+        raise ValueError("--rate is what is looked for; leave it out, or --find servers")
+    if find != "rate" and streams.rate is None and streams.trace is None:
+        raise ValueError(f"--rate is missing; say at what rate to --find {find}")
+    if find == "kv_capacity" and streams.kv_capacity is not None:
+        raise ValueError("--capacity is what is looked for; leave it out")
+
+
+def _with_some_rate(streams: _Streams) -> _Streams:
+    """Give streams without times of their own one request a second; a search scales them."""
+    from jaxsched.workloads.traces import has_arrival_times
+
+    has_times = streams.trace is not None and has_arrival_times(streams.trace)
+    if streams.rate is not None or has_times:
+        return streams
+    return dataclasses.replace(streams, rate=1.0)
+
+
+def _settings(given: list[str]) -> dict[str, list[Any]]:
+    """Read ``max_num_seqs=64,128`` and the like."""
+    settings: dict[str, list[Any]] = {}
+    for text in given:
+        name, equals, values = text.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals or not values.strip():
+            raise ValueError(f"--vary is {text!r}; expected NAME=A,B such as max_num_seqs=64,128")
+        if name in settings:
+            raise ValueError(f"--vary names {name} twice; give all its values in one")
+        settings[name] = [_value(value.strip()) for value in values.split(",")]
+    return settings
+
+
+def _value(text: str) -> Any:
+    """Read a number, true or false, or else a word."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return _WORDS.get(text.lower(), text)

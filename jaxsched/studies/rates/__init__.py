@@ -1,0 +1,1 @@
+"""The highest rate, the fewest servers or the least memory within targets."""

@@ -1,0 +1,91 @@
+"""One search for every rule and every setting."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxsched._lib.progress import progress_bar
+from jaxsched._lib.words import counted
+from jaxsched.model.requests import Requests
+from jaxsched.model.server import Server
+from jaxsched.studies.rates.axes import Axis
+from jaxsched.studies.rates.searching import Measures, ServiceCurve, first_true, search
+from jaxsched.studies.rates.service_plan import ServicePlan
+from jaxsched.studies.rates.settings import crossed
+from jaxsched.studies.serving.goal import Goal, targets_text
+from jaxsched.studies.serving.rules import ServingRules, by_name
+
+#: Settings by name, each with the values to try.
+Vary = Mapping[str, Sequence[Any]] | None
+
+
+def planned(
+    axis: Axis,
+    reqs: Requests,
+    server: Server,
+    rules: ServingRules,
+    vary: Vary,
+    goal: Goal,
+    key: jax.Array | None,
+    progress: bool | None,
+) -> ServicePlan:
+    """Search along an axis, by every rule and with every setting, on the same streams."""
+    named, settings = by_name(rules), crossed(server, vary)
+
+    def is_crossed(measures: Measures) -> bool:
+        return bool(goal.is_met(measures["attainment"].mean())) != axis.is_falling
+
+    curve: dict[str, tuple[ServiceCurve, ...]] = {}
+    with progress_bar(len(named) * len(settings), "searches", progress) as bar:
+        for name, rule in named.items():
+            bar.set_description(name)
+            curves = []
+            for _, own in settings:
+                curves.append(
+                    search(
+                        lambda points, own=own, rule=rule: axis.evaluate(own, rule, points),
+                        axis.first(),
+                        is_crossed,
+                        axis.divide,
+                        axis.extend,
+                    )
+                )
+                bar.update()
+            curve[name] = tuple(curves)
+    return ServicePlan(
+        axis=axis,
+        rules=tuple(named),
+        settings=tuple(setting for setting, _ in settings),
+        value=np.array([[_value(each, goal, axis) for each in of] for of in curve.values()]),
+        curve=curve,
+        goal=goal,
+        description=_description(reqs, axis),
+        targets_text=targets_text(goal.targets, reqs),
+        key=key,
+    )
+
+
+def _value(curve: ServiceCurve, goal: Goal, axis: Axis) -> float:
+    """Find the last point before the first that misses, or the first that meets."""
+    is_met = goal.is_met(curve.metrics["attainment"].mean(axis=-1))
+    place = first_true(is_met != axis.is_falling)
+    if not axis.is_falling:
+        return float("nan") if place is None else float(curve.at[place])
+    if place == 0:
+        return 0.0
+    return float(curve.at[-1 if place is None else place - 1])
+
+
+def _description(reqs: Requests, axis: Axis) -> str:
+    count = reqs.is_real.sum(axis=-1)
+    requests = counted(int(count.min()), "request", int(count.max()))
+    looked_for = {
+        "rate": "highest rate",
+        "servers": "fewest servers",
+        "kv_capacity": "least KV capacity",
+    }[axis.quantity]
+    return f"{looked_for} for {counted(count.size, 'stream')} of {requests}"
