@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.core import Tracer
 
 from jaxsched._lib.devices import is_cpu, local_devices
@@ -47,6 +48,13 @@ def masked(values: Any, counts: Any, filler: Any) -> Any:
     if namespace(values) is jnp:
         return jnp.where(counts, values, filler)
     return values if np.all(counts) else np.where(counts, values, filler)
+
+
+def running_max(values: Any) -> Any:
+    """Largest entry so far along the last axis."""
+    if namespace(values) is jnp:
+        return lax.cummax(values, axis=values.ndim - 1)
+    return np.maximum.accumulate(values, axis=-1)
 
 
 def count_below(ascending: Any, values: Any) -> Any:
