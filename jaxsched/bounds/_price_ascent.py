@@ -6,8 +6,8 @@ With :math:`k_i` the cheapest starts under :math:`\lambda`, the bound grows by
    = \sum_i \sum_{t \in \text{block } j} m_i(t) - M\,|\text{block } j| ,
 
 the tokens that requests started at :math:`k_i` would hold in the block, less those that the cache
-has there. Here :math:`k_i` is sought among the block edges and the release only, which makes it a gradient of
-a slightly larger function and does no harm to what is proven.
+has there. Here :math:`k_i` is sought among the block edges and the release only, which makes it a
+gradient of a slightly larger function and does no harm to what is proven.
 
 Prices are steps of Adam away from those of the fluid, each block's in units of its own fluid price,
 and held at 0 from below. Nothing here needs the horizon: it is in the shape of the blocks.

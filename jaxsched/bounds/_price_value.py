@@ -22,7 +22,8 @@ def lagrangian(
       release: int ``[B, n]``, first start allowed; None for 0.
 
     Returns:
-      The values, float64 ``[B]``, less releases; and the cheapest starts int32 ``[B, n]``, -1 for padding.
+      The values, float64 ``[B]``, less releases; and the cheapest starts int32 ``[B, n]``, -1 for
+      padding.
     """
     prompt, output = np.asarray(inst.prompt_tokens), np.asarray(inst.output_tokens)
     if release is None:

@@ -107,9 +107,9 @@ def time_indexed_program(
         \min \sum_{i,k} (k + o_i - a_i)\, x_{ik} \quad\text{with}\quad \sum_k x_{ik} = 1,\quad
         \sum_i \sum_{k < t \le k + o_i} (s_i + t - k)\, x_{ik} \le M,\quad x \ge 0
 
-    for every request :math:`i`, released at :math:`a_i`, every start :math:`k` that it may take and every round
-    :math:`t = 1..T`. Columns are the requests' starts, request after request; rows are the
-    requests, then the rounds.
+    for every request :math:`i`, released at :math:`a_i`, every start :math:`k` that it may take and
+    every round :math:`t = 1..T`. Columns are the requests' starts, request after request; rows are
+    the requests, then the rounds.
     """
     n = backlog.output.size
     request, start = starts.columns()

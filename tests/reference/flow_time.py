@@ -1,4 +1,4 @@
-"""Requests that cannot start before their release rounds: the optimum and the fluid, by brute force.
+"""Requests with release rounds: the optimum and the fluid, by brute force.
 
 Plain Python, slow and obvious: oracles that share no code with the package. Every function takes
 lists of the real requests only.
