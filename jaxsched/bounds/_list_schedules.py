@@ -58,16 +58,18 @@ class _Memory:
 def _earliest_fit(backlog: Backlog, order: np.ndarray) -> np.ndarray:
     """Place requests in order, each at the first round from its release at which it fits."""
     memory, starts = _Memory(backlog), np.empty_like(backlog.output)
-    for request in order:
-        starts[request] = memory.first_fit(request, backlog.release[request])
-        memory.take(request, starts[request])
+    for request in order.tolist():
+        start = memory.first_fit(request, int(backlog.release[request]))
+        assert start is not None  # in turn they all fit
+        memory.take(request, start)
+        starts[request] = start
     return starts
 
 
 def _strict(backlog: Backlog, order: np.ndarray) -> np.ndarray:
     """Start whom a server would: of those released the first in order, or nobody yet."""
     memory, starts = _Memory(backlog), np.empty_like(backlog.output)
-    waiting, now = list(order), 0
+    waiting, now = order.tolist(), 0
     while waiting:
         first = next((each for each in waiting if backlog.release[each] <= now), None)
         if first is None or memory.first_fit(first, now, now + 1) is None:

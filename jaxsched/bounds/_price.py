@@ -128,9 +128,11 @@ def price(
     total = num_device_calls(horizon.size, size, devices) * num_steps
     with progress_bar(total, "step", progress) as bar:
 
-        def run(devices: tuple[Device, ...], *chunk: Any) -> PriceBound:
+        def run(
+            devices: tuple[Device, ...], inst: Instance, release: Any, horizon: np.ndarray
+        ) -> PriceBound:
             climb = functools.partial(_ASCENT, devices)
-            return _priced(*chunk, num_blocks, num_steps, tolerance, climb, bar)
+            return _priced(inst, release, horizon, num_blocks, num_steps, tolerance, climb, bar)
 
         cut = {"leading": leading, "chunk_size": size, "devices": devices}
         bound = map_device_chunks(run, inst, release, horizon, **cut)
@@ -225,7 +227,7 @@ def _checked_horizon(
         output = np.where(inst.is_real, inst.output_tokens, 0).astype(np.int64)
         after = np.zeros_like(output) if release is None else release
         in_turn = after.max(axis=-1) + output.sum(axis=-1)
-        full_rounds = makespan(exact_volume(on_host(inst)), after, inst.kv_capacity)
+        full_rounds = makespan(exact_volume(on_host(inst)), after, np.asarray(inst.kv_capacity))
         return np.maximum(1, np.minimum(in_turn, full_rounds + output.max(axis=-1)))
     rounds = np.asarray(horizon)
     if rounds.dtype.kind not in "iu" or (rounds < 1).any() or (rounds >= MAX_INT32).any():

@@ -35,6 +35,7 @@ import numpy as np
 
 from jaxsched._lib.chunks import HOST_CELLS
 from jaxsched.bounds._busy import Fluid
+from jaxsched.bounds._busy_arrivals import ArrivalFluid
 from jaxsched.model.instance import MAX_INT32
 
 
@@ -76,7 +77,7 @@ def position(xp: Any, edges: Any, time: Any) -> tuple[Any, Any]:
     return block, xp.maximum(end - time, 0)
 
 
-def block_edges(fluid: Fluid, horizon: int, num_blocks: int) -> np.ndarray:
+def block_edges(fluid: Fluid | ArrivalFluid, horizon: int, num_blocks: int) -> np.ndarray:
     r"""Cut the rounds 1..T into blocks, finer where more requests complete.
 
     Rounding a start to the next edge costs a request half a block on average, so with

@@ -80,11 +80,11 @@ def _least_costs(
 ) -> tuple[jax.Array, jax.Array]:
     def one_by_one(given: Any) -> Any:
         tables, requests = given
-        return lax.map(lambda request: _least_cost(tables, *request, error), requests)
+        return lax.map(lambda request: _least_cost(tables, request, error), requests)
 
     def in_step(tables: Tables, requests: tuple[jax.Array, ...]) -> Any:
         def of_one(tables: Tables, *request: jax.Array) -> Any:
-            return _least_cost(tables, *request, error)
+            return _least_cost(tables, request, error)
 
         return jax.vmap(jax.vmap(of_one, in_axes=(None, 0, 0, 0)))(tables, *requests)
 
@@ -95,9 +95,10 @@ def _least_costs(
 
 
 def _least_cost(
-    tables: Tables, prompt: jax.Array, output: jax.Array, release: jax.Array, error: jax.Array
+    tables: Tables, request: tuple[jax.Array, ...], error: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Least cost and its start for one request, of tables ``[K]``."""
+    prompt, output, release = request
     num_rounds = tables.a.shape[0] - _LANES
     # A window that runs past the tables runs where all is free, as at the last round of them.
     ahead = jnp.minimum(output, num_rounds)
