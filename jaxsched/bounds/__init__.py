@@ -2,13 +2,14 @@
 
 from jaxsched.bounds._busy import mean_busy
 from jaxsched.bounds._exact import Optimum, exact
-from jaxsched.bounds._hindsight import hindsight
+from jaxsched.bounds._hindsight import HindsightBound, hindsight
 from jaxsched.bounds._linear_program import linear_program, solve_time_indexed_lp
 from jaxsched.bounds._price import PriceBound, price
 from jaxsched.bounds._stability import StabilityLimits, stability
 from jaxsched.bounds._volume import volume
 
 __all__ = [
+    "HindsightBound",
     "Optimum",
     "PriceBound",
     "StabilityLimits",

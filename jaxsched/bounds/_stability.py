@@ -77,7 +77,7 @@ def stability(reqs: Requests | Instance, server: Server) -> StabilityLimits:
       >>> server = js.servers.get("llama3.1_8b_h100").replace(kv_capacity=8_000)
       >>> limits = js.bounds.stability(inst, server)
       >>> f"{limits.memory:.0f} {limits.work:.0f} {limits.rate:.0f}"
-      '140 168 110'
+      '138 138 88'
 
     Source:
       Ours: Little's law for memory, and the work that each request brings. Conditions of this

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from rich.console import Console, ConsoleOptions, RenderResult
 
+from jaxsched import bounds
 from jaxsched._lib.layout import Column, Layout
 from jaxsched._lib.progress import progress_bar
 from jaxsched._lib.words import counted
@@ -40,7 +41,8 @@ class ServiceReport:
       targets: ``ttft_slo_s``, ``tpot_slo_s`` and ``window``, None where there is none.
       outcomes: what became of the requests, by rule.
       metrics: ``metrics[rule][metric]`` is that metric of each stream ``[..]``, see
-        :func:`jaxsched.metrics.service_summary`.
+        :func:`jaxsched.metrics.service_summary`; with a bound also ``gap``, the total latency over
+        what any rule needs with foresight, minus 1; NaN where not all requests were served.
     """
 
     reqs: Requests
@@ -204,6 +206,7 @@ class ServiceReport:
             *self._column("KV use\nmean", "mean_kv_share", is_share=True, has_interval=False),
             *self._column("KV use\npeak", "peak_kv_share", is_share=True, has_interval=False),
             *self._column("refused", "num_refused", has_interval=False),
+            *self._column("above\nhindsight", "gap", is_share=True),
         ]
 
     def _column(self, header: str, metric: str, scale: float = 1, **style: bool) -> list[Column]:
@@ -229,6 +232,7 @@ def report_service(
     ttft_slo_s: float | None = None,
     tpot_slo_s: float | None = None,
     window: tuple[float, float] | None = None,
+    bound: bounds.HindsightBound | None = None,
     progress: bool | None = None,
 ) -> ServiceReport:
     """Serve the same streams by several rules and measure the service.
@@ -239,23 +243,28 @@ def report_service(
       rules: names that :func:`jaxsched.serve` takes.
       ttft_slo_s: see :func:`jaxsched.metrics.service_summary`.
       tpot_slo_s: likewise.
-      window: likewise.
+      window: likewise; the gap to the bound is of all requests nevertheless.
+      bound: which of :func:`jaxsched.bounds.hindsight` the gap is to; None for no gap.
       progress: True or False to show a progress bar or not; None shows it on a terminal.
 
     Returns:
       The :class:`ServiceReport`.
 
     Raises:
-      ValueError: what ``serve`` and ``service_summary`` reject.
+      ValueError: what ``serve``, ``service_summary`` and ``hindsight`` reject.
     """
     reqs = jax.tree.map(np.asarray, reqs)
     targets = {"ttft_slo_s": ttft_slo_s, "tpot_slo_s": tpot_slo_s, "window": window}
     outcomes: dict[str, Outcome] = {}
     metrics: dict[str, dict[str, np.ndarray]] = {}
+    least_s = None if bound is None else bounds.hindsight(reqs, server, bound)
     with progress_bar(len(rules), "rules", progress) as bar:
         for rule in rules:
             outcomes[rule] = out = serve(reqs, server, rule)
             metrics[rule] = service_summary(reqs, out, server=server, **targets)
+            if least_s is not None:
+                total_s = np.where(out.is_real, out.latency, 0).sum(axis=-1)
+                metrics[rule]["gap"] = total_s / least_s - 1
             bar.update()
     return ServiceReport(reqs, server, targets, outcomes, metrics)
 
