@@ -121,9 +121,9 @@ def hindsight(
 
 def _exact(inst: Instance, *, release_rounds: np.ndarray, **options: Any) -> np.ndarray:
     if release_rounds.ndim > 1:
-        rows = zip(inst, release_rounds, strict=True)
-        return np.stack([_exact(one, release_rounds=each, **options) for one, each in rows])
-    return np.float64(exact(inst, release_rounds=release_rounds, **options).lower)
+        rows = enumerate(release_rounds)
+        return np.stack([_exact(inst[row], release_rounds=each, **options) for row, each in rows])
+    return np.asarray(exact(inst, release_rounds=release_rounds, **options).lower, np.float64)
 
 
 def _price(inst: Instance, **options: Any) -> np.ndarray:
@@ -142,7 +142,7 @@ _FLOW_TIME: dict[str, Callable[..., Any]] = {
 def _least_step_s(server: Server) -> np.ndarray:
     """Seconds that every step takes at least, float64 ``[..]``."""
     if server.clock is None:
-        return np.float64(1.0)
+        return np.asarray(1.0)
     step_ms = np.asarray(server.clock.iteration_ms, np.float64)
     if (step_ms <= 0).any():
         raise InputError("iteration_ms", step_ms, "expected a clock whose every step takes time")

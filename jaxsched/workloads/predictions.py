@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, Literal, get_args
 
 import jax
@@ -88,7 +89,8 @@ def predict(
     predicted = truth * jnp.exp(shift + spread * error)
     if kind == "classes":
         predicted = _upper_end_of_class(predicted)
-    return reqs.replace(predicted_output_tokens=jnp.where(reqs.is_real, predicted, truth))
+    seen = jnp.where(reqs.is_real, predicted, truth)
+    return dataclasses.replace(reqs, predicted_output_tokens=seen)
 
 
 def _one_a_stream(name: str, value: Any, leading: tuple[int, ...], least: float) -> jax.Array:
