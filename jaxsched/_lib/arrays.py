@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.core import Tracer
 
 from jaxsched._lib.devices import is_cpu, local_devices
@@ -74,6 +75,13 @@ def sorted_in_place(values: Any) -> Any:
         return jnp.sort(values, axis=-1)
     values.sort(axis=-1)
     return values
+
+
+def running_max(values: Any) -> Any:
+    """Largest entry so far along the last axis."""
+    if namespace(values) is jnp:
+        return lax.cummax(values, axis=values.ndim - 1)
+    return np.maximum.accumulate(values, axis=-1)
 
 
 def count_below(ascending: Any, values: Any) -> Any:

@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import jax
+import numpy as np
 from jax import lax
 
 T = TypeVar("T")
@@ -40,6 +41,15 @@ def fori_loop(begin: Any, end: Any, turn: Callable[[jax.Array, T], T], start: T)
     return lax.fori_loop(
         begin, end, lambda index, carry: varying(turn(index, carry)), varying(start)
     )
+
+
+def repeat(xp: Any, times: int, turn: Callable[[Any, T], T], start: T) -> T:
+    """Loop of a formula for two modules: Python's for ``numpy``, :func:`fori_loop` for ``jax``."""
+    if xp is not np:
+        return fori_loop(0, times, turn, start)
+    for index in range(times):
+        start = turn(index, start)
+    return start
 
 
 def varying(tree: T) -> T:

@@ -32,7 +32,8 @@ _ALWAYS_ALLOWED = 2**28  # bytes
 
 def save_arrays(path: str | os.PathLike[str], kind: str, arrays: Mapping[str, Any]) -> None:
     """Write ``arrays`` to ``path`` exactly as named (numpy alone would append ``.npz``)."""
-    members = {_KIND: np.array(kind)} | {name: np.asarray(each) for name, each in arrays.items()}
+    members: dict[str, Any] = {_KIND: np.array(kind)}
+    members |= {name: np.asarray(each) for name, each in arrays.items()}
     path, size = Path(path), sum(each.nbytes for each in members.values())
     with path.open("wb") as file:
         np.savez_compressed(file, **members)

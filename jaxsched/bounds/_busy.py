@@ -48,14 +48,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxsched._lib.arrays import namespace, on_host
+from jaxsched._lib.arrays import is_traced, namespace, on_host
 from jaxsched._lib.chunks import map_instances
+from jaxsched.bounds._busy_arrivals import least_waiting
+from jaxsched.bounds._releases import checked_releases, from_the_first
 from jaxsched.model.instance import Instance, exact_volume
 
 ROUNDING = 1e-9  # relative: what float64 bounds give away, far more than they can be wrong by
 
 
-def mean_busy(inst: Instance) -> Any:
+def mean_busy(inst: Instance, *, release_rounds: Any = None) -> Any:
     r"""Lower bound on the total latency of every feasible schedule, from mean busy times.
 
     A request completes a fixed time after the mean of its token rounds, and these means are
@@ -67,15 +69,24 @@ def mean_busy(inst: Instance) -> Any:
        \mathrm{TEL} \ge \sum_{j=1}^{n} \frac{V_j - v_j / 2}{M} + \sum_{i=1}^{n} \Bigl( \frac12
        + \frac{s_i o_i (o_i - 1) / 2 + o_i (o_i^2 - 1) / 6}{v_i} \Bigr).
 
-    The complete proof is at the top of ``jaxsched/bounds/_busy.py``. Computed in float64, less
-    1e-9 of itself for rounding, also inside ``jit`` and ``vmap``.
+    Where request :math:`i` cannot start before round :math:`a_i`, it is a bound on total flow
+    time, :math:`\sum (c_i - a_i)`. The fluid then serves the smallest volume released so far, and
+    the work is :math:`O(n^2)`.
+
+    The complete proofs are at the top of ``jaxsched/bounds/_busy.py`` and, with releases, of
+    ``_busy_arrivals.py``. Computed in float64, less 1e-9 of itself for rounding, also inside
+    ``jit`` and ``vmap``.
 
     Args:
       inst: the instance, ``[.., n]``. Padding takes no part.
+      release_rounds: :math:`a_i \ge 0`, integers ``[n]`` or ``[.., n]``; None for all 0.
 
     Returns:
-      float64 ``[..]`` whatever jax's width, in rounds: a bound on the sum of completions. It
-      holds for both admissions and under any cap on the requests active at once.
+      float64 ``[..]`` whatever jax's width, in rounds: a bound on the sum of completions less
+      releases. It holds for both admissions and under any cap on the requests active at once.
+
+    Raises:
+      ValueError: a release is not an integer >= 0, or is too late to be counted in int32.
 
     Example:
       Two requests of volume 12 in a cache of 6 tokens: the means of their token rounds are no
@@ -88,25 +99,44 @@ def mean_busy(inst: Instance) -> Any:
 
     Source:
       Our form, for memory that grows, of Eastman, Even, Isaacs, *Bounds for the optimal
-      scheduling of n jobs on m processors*, Management Science, 1964.
+      scheduling of n jobs on m processors*, Management Science, 1964; with releases, of Goemans,
+      Queyranne, Schulz, Skutella, Wang, *Single machine scheduling with release dates*, SIAM
+      Journal on Discrete Mathematics, 2002.
     """
-    return map_instances(_mean_busy_bound, inst)
+    if release_rounds is None:
+        return map_instances(_mean_busy_bound, inst)
+    rounds = checked_releases(inst, release_rounds)
+    if not is_traced(inst, rounds):
+        _, after = from_the_first(np.asarray(inst.is_real), rounds)
+        if not after.any():
+            return map_instances(_mean_busy_bound, inst)
+    return map_instances(_bound_with_releases, inst, rounds)
 
 
-def _mean_busy_bound(inst: Instance) -> Any:
+def _bound_with_releases(inst: Instance, rounds: Any) -> Any:
+    return (least_waiting(inst, rounds) + _to_completion(inst)) * (1 - ROUNDING)
+
+
+def _to_completion(inst: Instance) -> Any:
+    """Sum up the rounds from mean busy times to completions, float64 ``[B]``."""
     xp = namespace(inst.prompt_tokens)
     prompt, output = inst.prompt_tokens.astype(xp.float64), inst.output_tokens.astype(xp.float64)
     volume = exact_volume(inst).astype(xp.float64)
     after_mean = prompt * output * (output - 1) / 2 + output * (output**2 - 1) / 6
     rest = xp.where(inst.is_real, 0.5 + after_mean / xp.maximum(volume, 1), 0)
+    return rest.sum(axis=-1)
 
+
+def _mean_busy_bound(inst: Instance) -> Any:
+    xp = namespace(inst.prompt_tokens)
+    volume = exact_volume(inst).astype(xp.float64)
     # V_j - v_j / 2 counts each volume once for every later request and half for its own. Padding
     # sorts first, as requests of no volume.
     volume = xp.sort(volume, axis=-1)
     n = volume.shape[-1]
     times_counted = (n - 0.5 - np.arange(n))[None]
     busy = xp.sum(volume * times_counted, axis=-1) / inst.kv_capacity.astype(xp.float64)
-    return (busy + rest.sum(axis=-1)) * (1 - ROUNDING)
+    return (busy + _to_completion(inst)) * (1 - ROUNDING)
 
 
 class Fluid(NamedTuple):

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
 
 from jaxsched._lib.arrays import refuse_traced
 from jaxsched._lib.errors import InputError
+from jaxsched.bounds._busy import mean_busy
+from jaxsched.bounds._list_schedules import best_of_simple_rules, improved
+from jaxsched.bounds._releases import releases_on_host
 from jaxsched.bounds._time_indexed import (
+    Backlog,
+    StartRounds,
     import_highspy,
-    real_lengths,
+    real_requests,
     require_small,
     silent_solver,
     time_indexed_program,
@@ -23,15 +28,17 @@ from jaxsched.model.schedule import NOT_SCHEDULED, Schedule
 
 MAX_NONZEROS = 500_000  # far beyond what is solved to the end; the time limit still works there
 _TOLERANCE = 1e-6  # of HiGHS, on a bound
+_MOVES_PER_REQUEST = 20  # tried where time was too short, a millisecond each
 
 
 class Optimum(NamedTuple):
     """What :func:`exact` found.
 
     Attributes:
-      schedule: the best schedule found; its total latency is ``upper``.
-      lower: no schedule has less total latency than this, in whole rounds.
-      upper: total latency of ``schedule``.
+      schedule: the best schedule found.
+      lower: no schedule has less total latency than this, or with releases total flow time; in
+        whole rounds.
+      upper: the same of ``schedule``.
       status: ``"optimal"`` if ``lower`` has met ``upper``, or ``"time_limit"``.
     """
 
@@ -41,27 +48,34 @@ class Optimum(NamedTuple):
     status: Literal["optimal", "time_limit"]
 
 
-def exact(inst: Instance, *, time_limit_s: float = 60.0) -> Optimum:
+def exact(inst: Instance, *, release_rounds: Any = None, time_limit_s: float = 60.0) -> Optimum:
     r"""Schedule of least total latency, with its proof, for about ten requests.
 
     The programme of :func:`linear_program` with every :math:`x_{ik}` 0 or 1 and completions by
-    round :math:`\sum_i o_i`. Some optimal schedule keeps to that: if no request were active in a
-    round, everything later could start one round earlier.
+    round :math:`\max_i a_i + \sum_i o_i`. Some optimal schedule keeps to that: if no request were
+    active in a round after the last release, everything later could start one round earlier.
+
+    The search begins with the best schedule of five rules, in strict order and by earliest fit:
+    first come, shortest prompt, shortest output, total size and smallest volume. With its total
+    :math:`U`, starts after round :math:`a_i + U - \sum_j o_j` are left out.
+    Where time runs out, moves in the order of the best schedule are tried at the end.
 
     No strict order need lead to the schedule found: starts are chosen one by one, and a
     request may wait although it would fit.
 
     Args:
       inst: one instance ``[n]`` with concrete values. Padding is not scheduled.
-      time_limit_s: seconds after which the best schedule so far is returned.
+      release_rounds: :math:`a_i \ge 0`, first starts allowed, integers ``[n]``; None for all 0. The
+        optimum is then of total flow time, :math:`\sum (c_i - a_i)`.
+      time_limit_s: seconds of search, after which the best schedule so far is returned.
 
     Returns:
-      An :class:`Optimum`. In any case there is a schedule: if nothing better, one request after
-      another.
+      An :class:`Optimum`, never worse than the rules that the search begins with.
 
     Raises:
       ImportError: HiGHS is not installed.
-      ValueError: the instance has leading axes or no requests, or is too large.
+      ValueError: the instance has leading axes or no requests, a release is not an integer >= 0,
+        or the programme is too large.
       RuntimeError: HiGHS gave up.
 
     Example:
@@ -73,17 +87,19 @@ def exact(inst: Instance, *, time_limit_s: float = 60.0) -> Optimum:
     """
     refuse_traced("exact looks at values", "call it outside", inst)
     highspy = import_highspy()
-    prompt, output = real_lengths(inst)
-    if not output.size:
+    first, release = releases_on_host(inst, release_rounds)
+    backlog = real_requests(inst, release)
+    if not backlog.output.size:
         raise ValueError("the instance has no real requests, so nothing to schedule")
     if not time_limit_s > 0:
         raise InputError("time_limit_s", time_limit_s, "expected seconds > 0")
-    horizon = int(output.sum())
-    require_small(output, horizon, MAX_NONZEROS)
 
-    program = time_indexed_program(highspy, prompt, output, int(inst.kv_capacity), horizon)
-    completes_in_time = np.arange(horizon + 1) + output[:, None] <= horizon
-    program.col_upper_ = completes_in_time.reshape(-1).astype(np.float64)
+    known = best_of_simple_rules(backlog)
+    starts = _no_worse_than(backlog, int(np.sum(known - backlog.release)))
+    horizon = int(np.max(starts.latest + backlog.output))
+    require_small(backlog.output, starts, horizon, MAX_NONZEROS)
+    program = time_indexed_program(highspy, backlog, starts, horizon)
+    program.col_upper_ = np.ones(program.num_col_)
     program.integrality_ = [highspy.HighsVarType.kInteger] * program.num_col_
 
     solver = silent_solver(highspy)
@@ -96,16 +112,22 @@ def exact(inst: Instance, *, time_limit_s: float = 60.0) -> Optimum:
     if status not in (highspy.HighsModelStatus.kOptimal, highspy.HighsModelStatus.kTimeLimit):
         raise RuntimeError(f"HiGHS stopped with: {solver.modelStatusToString(status)}")
 
-    starts = _one_after_another(output)
+    # HiGHS is not given these to start from: when presolve then finds the optimum, release 1.16
+    # reports its value but returns the solution it was given.
+    best = known
     if np.isfinite(solver.getInfo().objective_function_value):
-        chosen = np.asarray(solver.getSolution().col_value).reshape(-1, horizon + 1).argmax(axis=1)
-        starts = min(starts, chosen, key=np.sum)
-    upper = int(np.sum(starts + output))
-    proven = max(solver.getInfo().mip_dual_bound * (1 - _TOLERANCE), float(volume(inst)))
-    lower = min(upper, math.ceil(proven))
+        best = min(known, _chosen(starts, solver.getSolution().col_value), key=np.sum)
+    if status == highspy.HighsModelStatus.kTimeLimit:
+        best = improved(backlog, best, _MOVES_PER_REQUEST * best.size)
+    upper = int(np.sum(best + backlog.output - backlog.release))
+    proven = solver.getInfo().mip_dual_bound * (1 - _TOLERANCE)
+    quick = mean_busy(inst, release_rounds=release_rounds)
+    if release is None:
+        quick = max(quick, volume(inst))
+    lower = min(upper, math.ceil(max(proven, float(quick))))
 
     start = np.full(np.shape(inst.is_real), NOT_SCHEDULED)
-    start[np.asarray(inst.is_real)] = starts
+    start[np.asarray(inst.is_real)] = best + int(first)
     return Optimum(
         schedule=Schedule.from_starts(jax.tree.map(np.asarray, inst), start),
         lower=lower,
@@ -114,13 +136,13 @@ def exact(inst: Instance, *, time_limit_s: float = 60.0) -> Optimum:
     )
 
 
-def _one_after_another(output: np.ndarray) -> np.ndarray:
-    """Give starts that are feasible in any cache, shortest output first.
+def _no_worse_than(backlog: Backlog, waiting: int) -> StartRounds:
+    """Allow starts of schedules in which all requests together wait no longer than this."""
+    latest = np.minimum(backlog.release + waiting, backlog.last_round - backlog.output)
+    return StartRounds(backlog.release, latest)
 
-    HiGHS is not given these to start from: when presolve then finds the optimum, release 1.16
-    reports its value but returns the solution it was given.
-    """
-    order = np.argsort(output, kind="stable")
-    start = np.empty_like(output)
-    start[order] = np.cumsum(output[order]) - output[order]
-    return start
+
+def _chosen(starts: StartRounds, shares: Any) -> np.ndarray:
+    """Start of each request: where its share of 1 is, or most of it."""
+    parts = np.split(np.asarray(shares), np.cumsum(starts.count)[:-1])
+    return starts.earliest + np.array([int(part.argmax()) for part in parts])

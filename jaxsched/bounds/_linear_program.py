@@ -11,12 +11,15 @@ import numpy as np
 from jaxsched._lib.arrays import refuse_traced
 from jaxsched._lib.errors import InputError
 from jaxsched.bounds._price_value import lagrangian
+from jaxsched.bounds._releases import releases_on_host
 from jaxsched.bounds._time_indexed import (
+    Backlog,
     import_highspy,
-    real_lengths,
+    real_requests,
     require_small,
     silent_solver,
     time_indexed_program,
+    until,
 )
 from jaxsched.model.instance import Instance
 
@@ -36,7 +39,9 @@ class TimeIndexedSolution(NamedTuple):
     start_share: np.ndarray
 
 
-def linear_program(inst: Instance, horizon: int | None = None) -> np.ndarray:
+def linear_program(
+    inst: Instance, horizon: int | None = None, *, release_rounds: Any = None
+) -> np.ndarray:
     r"""Lower bound on the total latency of every feasible schedule, by linear programming.
 
     The relaxation lets a request start in parts, :math:`x_{ik}` of it at round :math:`k`:
@@ -50,17 +55,23 @@ def linear_program(inst: Instance, horizon: int | None = None) -> np.ndarray:
     For small instances: what HiGHS returns are prices, whose value is then worked out as in
     :func:`price`, so that the bound does not rest on the solver's tolerances.
 
+    Where request :math:`i` cannot start before round :math:`a_i`, its starts are
+    :math:`k = a_i..T`, or :math:`a_i` alone where that is later, and the bound is on total flow
+    time, :math:`\sum (c_i - a_i)`.
+
     Args:
       inst: the instance, ``[.., n]``, with concrete values. Padding takes no part.
-      horizon: :math:`T \ge 1`, in rounds. By default the sum of the outputs, which no optimal
-        schedule exceeds, or as much of it as makes 5 million non-zeros.
+      horizon: :math:`T \ge 1`, in rounds. By default the last release and the sum of the outputs,
+        which some optimal schedule does not exceed, or as much of it as makes 5 million non-zeros.
+      release_rounds: :math:`a_i \ge 0`, integers ``[n]`` or ``[.., n]``; None for all 0.
 
     Returns:
       float64 ``[..]``, in rounds.
 
     Raises:
       ImportError: HiGHS is not installed.
-      ValueError: the horizon is below 1, or the programme is too large.
+      ValueError: the horizon is below 1, a release is not an integer >= 0, or the programme is too
+        large.
       RuntimeError: HiGHS gave up.
 
     Example:
@@ -74,11 +85,17 @@ def linear_program(inst: Instance, horizon: int | None = None) -> np.ndarray:
       arXiv:2508.06133 (the programme); the value from its prices is ours.
     """
     refuse_traced("linear_program looks at values", "call it outside", inst)
+    if horizon is not None and horizon < 1:
+        raise InputError("horizon", horizon, "expected at least 1 round")
     inst = jax.tree.map(np.asarray, inst)
+    first, release = releases_on_host(inst, release_rounds)
+    if release is None:
+        release = np.zeros(inst.is_real.shape, np.int64)
     value = np.zeros(inst.kv_capacity.shape)
     for index in np.ndindex(value.shape):
-        one = jax.tree.map(operator.itemgetter(index), inst)
-        value[index] = _value_of_one(one, horizon)
+        one, released = jax.tree.map(operator.itemgetter(index), (inst, release))
+        left = None if horizon is None else max(1, horizon - int(first[index]))
+        value[index] = _value_of_one(one, released, left)
     return value
 
 
@@ -108,35 +125,37 @@ def solve_time_indexed_lp(inst: Instance, horizon: int) -> TimeIndexedSolution:
       >>> round(solution.value, 3)
       6.96
     """
-    solver = _solved(inst, horizon)
+    if horizon < 1:
+        raise InputError("horizon", horizon, "expected at least 1 round")
+    solver = _solved(real_requests(inst), horizon)
     is_real = np.asarray(inst.is_real)
     share = np.zeros((is_real.size, horizon + 1))
     share[is_real] = np.asarray(solver.getSolution().col_value).reshape(-1, horizon + 1)
     return TimeIndexedSolution(solver.getInfo().objective_function_value, share)
 
 
-def _value_of_one(inst: Instance, horizon: int | None) -> float:
-    _, output = real_lengths(inst)
-    if not output.size:
+def _value_of_one(inst: Instance, release: np.ndarray, horizon: int | None) -> float:
+    """Bound one instance whose first release is 0."""
+    backlog = real_requests(inst, release)
+    if not backlog.output.size:
         return 0.0
     if horizon is None:
-        horizon = min(int(output.sum()), max(1, MAX_NONZEROS // int(np.sum(output + 1)) - 1))
-    row_dual = np.asarray(_solved(inst, horizon).getSolution().row_dual)
-    prices = np.maximum(-row_dual[output.size :], 0)
+        most = MAX_NONZEROS // int(np.sum(backlog.output + 1)) - 1
+        horizon = min(backlog.last_round, max(1, most))
+    row_dual = np.asarray(_solved(backlog, horizon).getSolution().row_dual)
+    prices = np.maximum(-row_dual[backlog.output.size :], 0)
     one = jax.tree.map(lambda leaf: np.asarray(leaf)[None], inst)
-    value, _ = lagrangian(one, np.arange(horizon + 1)[None], prices[None])
+    value, _ = lagrangian(one, np.arange(horizon + 1)[None], prices[None], release[None])
     return float(value[0])
 
 
-def _solved(inst: Instance, horizon: int) -> Any:
+def _solved(backlog: Backlog, horizon: int) -> Any:
     highspy = import_highspy()
-    prompt, output = real_lengths(inst)
-    if horizon < 1:
-        raise InputError("horizon", horizon, "expected at least 1 round")
-    require_small(output, horizon, MAX_NONZEROS)
+    starts = until(backlog, horizon)
+    require_small(backlog.output, starts, horizon, MAX_NONZEROS)
 
     solver = silent_solver(highspy)
-    solver.passModel(time_indexed_program(highspy, prompt, output, int(inst.kv_capacity), horizon))
+    solver.passModel(time_indexed_program(highspy, backlog, starts, horizon))
     solver.run()
     if (status := solver.getModelStatus()) != highspy.HighsModelStatus.kOptimal:
         raise RuntimeError(f"HiGHS stopped with: {solver.modelStatusToString(status)}")

@@ -15,9 +15,11 @@ from jaxsched._lib.devices import Device, MappedProgram, is_cpu, local_devices
 from jaxsched._lib.errors import InputError, integer, wrong_shape
 from jaxsched._lib.progress import progress_bar
 from jaxsched.bounds._busy import fluid
+from jaxsched.bounds._busy_arrivals import fluid_of_arrivals, makespan
 from jaxsched.bounds._price_ascent import STEPS_PER_CYCLE, Problem, ascend, first_step_size
 from jaxsched.bounds._price_blocks import block_edges
 from jaxsched.bounds._price_value import lagrangian
+from jaxsched.bounds._releases import releases_on_host
 from jaxsched.model.instance import MAX_INT32, Instance, exact_volume
 
 _ASCENT = MappedProgram(ascend, num_mapped=3)
@@ -27,11 +29,12 @@ class PriceBound(NamedTuple):
     """A lower bound on TEL and the prices that prove it; numpy arrays.
 
     Attributes:
-      value: float64 ``[..]``, in rounds: no feasible schedule has less total latency.
+      value: float64 ``[..]``, in rounds: no feasible schedule has less total latency, or with
+        releases less total flow time.
       prices: float64 ``[.., J]``; ``prices[j]`` is charged for each token held in each of the
         rounds ``edges[j] + 1 .. edges[j + 1]``.
-      edges: int32 ``[.., J + 1]``, ascending from 0 to the horizon; blocks at its end may be
-        empty.
+      edges: int32 ``[.., J + 1]``, ascending from 0 or the first release to the horizon; blocks
+        at its end may be empty.
       best_starts: int32 ``[.., n]``, the cheapest start of each request under the prices; -1
         for padding.
       history: float32 ``[.., num_steps]``, the bound on the way, step by step; NaN once an
@@ -48,6 +51,7 @@ class PriceBound(NamedTuple):
 def price(
     inst: Instance,
     *,
+    release_rounds: Any = None,
     num_steps: int = 300,
     tolerance: float = 3e-4,
     horizon: Any = None,
@@ -64,6 +68,10 @@ def price(
        \mathrm{TEL} \ge L(\lambda) = \sum_i \min_{k \ge 0} \Bigl[ k + o_i
        + \sum_{t=k+1}^{k+o_i} \lambda_t (s_i + t - k) \Bigr] - M \sum_{t=1}^{T} \lambda_t .
 
+    Where request :math:`i` cannot start before round :math:`a_i`, its minimum is over
+    :math:`k \ge a_i`, and the bound is on total flow time, :math:`\sum (c_i - a_i)`: then
+    :math:`\sum a_i` is subtracted.
+
     The prices start at those of :func:`mean_busy` and climb by gradient steps; the best are kept.
     They are constant on blocks of rounds, which for :math:`T \le J` are single rounds; then
     the limit is the optimum of the linear programme over starts at the same :math:`T`. Whatever
@@ -72,10 +80,12 @@ def price(
 
     Args:
       inst: the instance, ``[.., n]``, with concrete values. Padding takes no part.
+      release_rounds: :math:`a_i \ge 0`, integers ``[n]`` or ``[.., n]``; None for all 0.
       num_steps: most gradient steps; the steps shrink to nothing in cycles of 100.
       tolerance: stop an instance after a cycle that raised its bound by less than this part.
       horizon: :math:`T`, an integer >= 1 or one for each instance ``[..]``; any is valid. By
-        default the rounds that the volumes need at full memory and the longest output.
+        default the rounds until a cache that is always full, while there is work, is done with
+        the volumes, and the longest output.
       num_blocks: :math:`J`, most blocks of rounds.
       progress: True or False to show a progress bar or not; None shows it on a terminal.
 
@@ -105,7 +115,8 @@ def price(
         raise InputError("tolerance", tolerance, "expected a number >= 0")
     inst = jax.tree.map(np.asarray, inst)
     leading, n = inst.kv_capacity.shape, inst.prompt_tokens.shape[-1]
-    horizon = _checked_horizon(inst, horizon)
+    first, release = releases_on_host(inst, release_rounds)
+    horizon = _checked_horizon(inst, horizon, first, release)
     # A power of two, so that few shapes are ever compiled.
     longest = int(horizon.max(initial=1))
     num_blocks = min(num_blocks, 1 << (longest - 1).bit_length())
@@ -117,16 +128,22 @@ def price(
     total = num_device_calls(horizon.size, size, devices) * num_steps
     with progress_bar(total, "step", progress) as bar:
 
-        def run(devices: tuple[Device, ...], inst: Instance, horizon: np.ndarray) -> PriceBound:
+        def run(
+            devices: tuple[Device, ...], inst: Instance, release: Any, horizon: np.ndarray
+        ) -> PriceBound:
             climb = functools.partial(_ASCENT, devices)
-            return _priced(inst, horizon, num_blocks, num_steps, tolerance, climb, bar)
+            return _priced(inst, release, horizon, num_blocks, num_steps, tolerance, climb, bar)
 
         cut = {"leading": leading, "chunk_size": size, "devices": devices}
-        return map_device_chunks(run, inst, horizon, **cut)
+        bound = map_device_chunks(run, inst, release, horizon, **cut)
+    first = first.astype(np.int32)[..., None]
+    starts = np.where(inst.is_real, bound.best_starts + first, bound.best_starts)
+    return bound._replace(edges=bound.edges + first, best_starts=starts)
 
 
 def _priced(
     inst: Instance,
+    release: np.ndarray | None,
     horizon: np.ndarray,
     num_blocks: int,
     num_steps: int,
@@ -134,9 +151,12 @@ def _priced(
     climb: Any,
     bar: Any,
 ) -> PriceBound:
-    """Bound a few instances ``[B, n]``."""
+    """Bound a few instances ``[B, n]``, with rounds counted from the first release."""
     singles = [jax.tree.map(operator.itemgetter(row), inst) for row in range(horizon.size)]
-    served = [fluid(one) for one in singles]
+    if release is None:
+        served = [fluid(one) for one in singles]
+    else:
+        served = [fluid_of_arrivals(*one) for one in zip(singles, release, strict=True)]
     edges = np.stack(
         [block_edges(one, int(t), num_blocks) for one, t in zip(served, horizon, strict=True)]
     )
@@ -144,10 +164,21 @@ def _priced(
     capacity = np.asarray(inst.kv_capacity, np.int64)
     first = np.stack([one.price(*at) for one, *at in zip(served, middle, capacity, strict=True)])
     unit = first + 1 / capacity[:, None]
-    climbed, history = _climbed(inst, edges, unit, first / unit, num_steps, tolerance, climb, bar)
+    problem = Problem(
+        edges=edges.astype(np.int32),
+        unit=unit.astype(np.float32),
+        prompt=inst.prompt_tokens,
+        output=inst.output_tokens,
+        is_real=inst.is_real,
+        kv_capacity=inst.kv_capacity,
+        release=None if release is None else release.astype(np.int32),
+    )
+    climbed, history = _climbed(problem, first / unit, num_steps, tolerance, climb, bar)
+    climbed = climbed * unit
 
     # What float32 took for the best need not be: the fluid's prices are judged as well.
-    values, starts = zip(*(lagrangian(inst, edges, each) for each in (first, climbed)), strict=True)
+    judged = (lagrangian(inst, edges, each, release) for each in (first, climbed))
+    values, starts = zip(*judged, strict=True)
     is_first = values[0] >= values[1]
     value, prices, best_starts = (
         np.where(is_first.reshape(-1, *[1] * (of_first.ndim - 1)), of_first, of_climbed)
@@ -157,9 +188,7 @@ def _priced(
 
 
 def _climbed(
-    inst: Instance,
-    edges: np.ndarray,
-    unit: np.ndarray,
+    problem: Problem,
     prices: np.ndarray,
     num_steps: int,
     tolerance: float,
@@ -169,20 +198,12 @@ def _climbed(
     """Climb from ``prices`` (in units) until every instance has stopped.
 
     Returns:
-      The best prices, float64 ``[B, J]``, and the history, float32 ``[B, num_steps]``.
+      The best prices in units, float64 ``[B, J]``, and the history, float32 ``[B, num_steps]``.
     """
-    problem = Problem(
-        edges=edges.astype(np.int32),
-        unit=unit.astype(np.float32),
-        prompt=inst.prompt_tokens,
-        output=inst.output_tokens,
-        is_real=inst.is_real,
-        kv_capacity=inst.kv_capacity,
-    )
     prices = prices.astype(np.float32)
     history = np.full((len(prices), num_steps), np.nan, np.float32)
-    is_active: Any = np.any(inst.is_real, axis=-1)
-    step_size = first_step_size(inst.num_requests)
+    is_active: Any = np.any(problem.is_real, axis=-1)
+    step_size = first_step_size(np.sum(problem.is_real, axis=-1))
     for begin in range(0, num_steps, STEPS_PER_CYCLE):
         end = min(begin + STEPS_PER_CYCLE, num_steps)
         if is_active.any():
@@ -194,15 +215,20 @@ def _climbed(
             is_active &= value > before + tolerance * np.abs(before)
             step_size = step_size / 2
         bar.update(end - begin)
-    return prices.astype(np.float64) * unit, history
+    return prices.astype(np.float64), history
 
 
-def _checked_horizon(inst: Instance, horizon: Any) -> np.ndarray:
+def _checked_horizon(
+    inst: Instance, horizon: Any, first: np.ndarray, release: np.ndarray | None
+) -> np.ndarray:
+    """Give rounds from the first release to the horizon, int64 ``[..]``."""
     leading = inst.kv_capacity.shape
     if horizon is None:
         output = np.where(inst.is_real, inst.output_tokens, 0).astype(np.int64)
-        full_rounds = -(-exact_volume(on_host(inst)).sum(axis=-1) // inst.kv_capacity)
-        return np.maximum(1, np.minimum(output.sum(axis=-1), full_rounds + output.max(axis=-1)))
+        after = np.zeros_like(output) if release is None else release
+        in_turn = after.max(axis=-1) + output.sum(axis=-1)
+        full_rounds = makespan(exact_volume(on_host(inst)), after, np.asarray(inst.kv_capacity))
+        return np.maximum(1, np.minimum(in_turn, full_rounds + output.max(axis=-1)))
     rounds = np.asarray(horizon)
     if rounds.dtype.kind not in "iu" or (rounds < 1).any() or (rounds >= MAX_INT32).any():
         raise InputError("horizon", horizon, "expected whole rounds >= 1, below 2^31 - 1")
@@ -210,4 +236,4 @@ def _checked_horizon(inst: Instance, horizon: Any) -> np.ndarray:
         raise wrong_shape(
             "horizon", rounds.shape, f"expected one integer, or one for each instance {leading}"
         )
-    return np.broadcast_to(rounds.astype(np.int64), leading)
+    return np.maximum(1, np.broadcast_to(rounds.astype(np.int64), leading) - first)

@@ -6,8 +6,8 @@ With :math:`k_i` the cheapest starts under :math:`\lambda`, the bound grows by
    = \sum_i \sum_{t \in \text{block } j} m_i(t) - M\,|\text{block } j| ,
 
 the tokens that requests started at :math:`k_i` would hold in the block, less those that the cache
-has there. Here :math:`k_i` is sought among the block edges only, which makes it a gradient of a
-slightly larger function and does no harm to what is proven.
+has there. Here :math:`k_i` is sought among the block edges and the release only, which makes it a
+gradient of a slightly larger function and does no harm to what is proven.
 
 Prices are steps of Adam away from those of the fluid, each block's in units of its own fluid price,
 and held at 0 from below. Nothing here needs the horizon: it is in the shape of the blocks.
@@ -47,6 +47,7 @@ class Problem(NamedTuple):
       output: int32 ``[.., n]``.
       is_real: bool ``[.., n]``.
       kv_capacity: int32 ``[..]``.
+      release: int32 ``[.., n]``, first start allowed; None, which is quicker, for all 0.
     """
 
     edges: Any
@@ -55,6 +56,7 @@ class Problem(NamedTuple):
     output: Any
     is_real: Any
     kv_capacity: Any
+    release: Any = None
 
 
 class Cycle(NamedTuple):
@@ -72,17 +74,21 @@ class Cycle(NamedTuple):
 
 
 class _Windows(NamedTuple):
-    """Windows of requests that start at block edges; arrays ``[n, J + 1]``, or ``[n]`` chosen."""
+    """Windows that requests may take, arrays ``[n, K]``; or that each one takes, ``[n]``.
 
-    start: jax.Array
-    block: jax.Array
+    A round is where so many rounds are left of a block; edge j is the end of block j - 1.
+    """
+
+    delay: jax.Array  # from release to start; infinite before release
+    first_block: jax.Array
+    first_rest: jax.Array
     last_block: jax.Array
     last_rest: jax.Array
 
     def cost(self, tails: TailSums, prompt: jax.Array, output: jax.Array) -> jax.Array:
+        a_start, c_start = tails.at(self.first_block, self.first_rest)
         a_end, c_end = tails.at(self.last_block, self.last_rest)
-        a_start, c_start = tails.a[self.block], tails.c[self.block]
-        return self.start + output + prompt * a_start + c_start - (prompt + output) * a_end - c_end
+        return self.delay + output + prompt * a_start + c_start - (prompt + output) * a_end - c_end
 
 
 @jax.jit
@@ -103,16 +109,20 @@ def ascend(
         tokens.astype(jnp.float32)
         for tokens in (problem.prompt, problem.output, problem.kv_capacity)
     )
-    windows = _windows_from_edges(problem)
+    windows = [_windows_from_edges(problem)]
+    if problem.release is not None:
+        windows.append(_windows_from_release(problem))
+    all_windows = _side_by_side(windows)
     optimizer: Any = optax.scale_by_adam(b2=0.99)
 
     def bound(prices: jax.Array) -> jax.Array:
         tails = tail_sums(jnp, prices * problem.unit, width)
         fixed = lax.stop_gradient(tails)
-        cheapest = jnp.argmin(windows.cost(fixed, prompt[:, None], output[:, None]), axis=1)
+        costs = [each.cost(fixed, prompt[:, None], output[:, None]) for each in windows]
+        cheapest = jnp.argmin(jnp.concatenate(costs, axis=1), axis=1)
         chosen = jax.tree.map(
             lambda field: jnp.take_along_axis(field, cheapest[:, None], axis=1)[:, 0],
-            _Windows(*(jnp.broadcast_to(field, windows.last_block.shape) for field in windows)),
+            all_windows,
         )
         cost = chosen.cost(tails, prompt, output)
         return jnp.sum(cost, where=problem.is_real) - capacity * tails.a[0]
@@ -139,12 +149,43 @@ def ascend(
 
 def _windows_from_edges(problem: Problem) -> _Windows:
     edges = problem.edges[None]
-    # A window that runs past T ends there, as far as prices go; edges + output might wrap.
-    end = edges + jnp.minimum(problem.output[:, None], edges[:, -1:] - edges)
-    last_block, last_rest = position(jnp, problem.edges, end)
+    last_block, last_rest = _end(problem, edges)
+    delay = edges.astype(jnp.float32)
+    if problem.release is not None:
+        release = problem.release[:, None]
+        delay = jnp.where(edges < release, jnp.inf, (edges - release).astype(jnp.float32))
     return _Windows(
-        start=edges.astype(jnp.float32),
-        block=lax.broadcasted_iota(jnp.int32, edges.shape, 1),
-        last_block=last_block.astype(jnp.int32),
-        last_rest=last_rest.astype(jnp.float32),
+        delay=delay,
+        first_block=lax.broadcasted_iota(jnp.int32, edges.shape, 1) - 1,
+        first_rest=jnp.zeros(edges.shape, jnp.float32),
+        last_block=last_block,
+        last_rest=last_rest,
     )
+
+
+def _windows_from_release(problem: Problem) -> _Windows:
+    release = problem.release[:, None]
+    first_block, first_rest = position(jnp, problem.edges, release)
+    last_block, last_rest = _end(problem, release)
+    return _Windows(
+        delay=jnp.zeros(release.shape, jnp.float32),
+        first_block=first_block.astype(jnp.int32),
+        first_rest=first_rest.astype(jnp.float32),
+        last_block=last_block,
+        last_rest=last_rest,
+    )
+
+
+def _end(problem: Problem, start: jax.Array) -> tuple[jax.Array, jax.Array]:
+    # A window that runs past T ends there, as far as prices go; start + output might wrap.
+    end = start + jnp.minimum(problem.output[:, None], problem.edges[-1] - start)
+    block, rest = position(jnp, problem.edges, end)
+    return block.astype(jnp.int32), rest.astype(jnp.float32)
+
+
+def _side_by_side(windows: list[_Windows]) -> _Windows:
+    full = [
+        _Windows(*(jnp.broadcast_to(field, each.last_block.shape) for field in each))
+        for each in windows
+    ]
+    return _Windows(*(jnp.concatenate(fields, axis=1) for fields in zip(*full, strict=True)))

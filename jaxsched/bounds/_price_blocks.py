@@ -23,7 +23,8 @@ which itself grows by :math:`\lambda_a - \lambda_b` a round. So :math:`f` is qua
 neighbours among the starts :math:`e_j` and :math:`e_j - o`, and its least value is at one of those
 starts or, where :math:`\lambda_a > \lambda_b`, at the whole round next to the vertex of a parabola.
 From :math:`T` on, where all is free, :math:`f` only grows. That makes two candidates for each of
-:math:`2 (J + 1)` pieces.
+:math:`2 (J + 1)` pieces. Where a request is released later than a piece begins, the piece begins
+at its release.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ import numpy as np
 
 from jaxsched._lib.chunks import HOST_CELLS
 from jaxsched.bounds._busy import Fluid
+from jaxsched.bounds._busy_arrivals import ArrivalFluid
 from jaxsched.model.instance import MAX_INT32
 
 
@@ -75,7 +77,7 @@ def position(xp: Any, edges: Any, time: Any) -> tuple[Any, Any]:
     return block, xp.maximum(end - time, 0)
 
 
-def block_edges(fluid: Fluid, horizon: int, num_blocks: int) -> np.ndarray:
+def block_edges(fluid: Fluid | ArrivalFluid, horizon: int, num_blocks: int) -> np.ndarray:
     r"""Cut the rounds 1..T into blocks, finer where more requests complete.
 
     Rounding a start to the next edge costs a request half a block on average, so with
@@ -101,7 +103,11 @@ def block_edges(fluid: Fluid, horizon: int, num_blocks: int) -> np.ndarray:
 
 
 def least_costs(
-    edges: np.ndarray, prices: np.ndarray, prompt: np.ndarray, output: np.ndarray
+    edges: np.ndarray,
+    prices: np.ndarray,
+    prompt: np.ndarray,
+    output: np.ndarray,
+    release: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cheapest start of each request, for many prices or instances.
 
@@ -110,26 +116,27 @@ def least_costs(
       prices: float64 ``[B, J]``.
       prompt: int ``[B, n]``.
       output: int ``[B, n]``.
+      release: int ``[B, n]``, first start allowed.
 
     Returns:
-      The least cost, float64 ``[B, n]``, rounded so that it is never above the true one; and its
-      start, int64 ``[B, n]``.
+      The least cost, counted from release, float64 ``[B, n]``, rounded so that it is never above
+      the true one; and its start, int64 ``[B, n]``.
     """
-    tokens = (lengths.astype(np.int64) for lengths in (prompt, output))
-    each = [_of_one(*given) for given in zip(edges, prices, *tokens, strict=True)]
+    requests = (each.astype(np.int64) for each in (prompt, output, release))
+    each = [_of_one(*given) for given in zip(edges, prices, *requests, strict=True)]
     cost, start = (np.stack(parts) for parts in zip(*each, strict=True))
     return cost, start
 
 
 def _of_one(
-    edges: np.ndarray, prices: np.ndarray, prompt: np.ndarray, output: np.ndarray
+    edges: np.ndarray, prices: np.ndarray, *requests: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Do the same for requests ``[n]`` of one instance."""
     tails = tail_sums(np, prices, np.diff(edges).astype(np.float64))
     size = max(1, HOST_CELLS // edges.size)
-    chunks = [slice(begin, begin + size) for begin in range(0, prompt.size, size)]
+    chunks = [slice(begin, begin + size) for begin in range(0, requests[0].size, size)]
     best = [
-        _least_costs(edges, tails, prompt[chunk, None], output[chunk, None]) for chunk in chunks
+        _least_costs(edges, tails, *(each[chunk, None] for each in requests)) for chunk in chunks
     ]
     cost, start = (np.concatenate(parts) for parts in zip(*best, strict=True))
     return cost, start
@@ -147,20 +154,24 @@ def rounding(num_blocks: int) -> float:
 
 
 def _least_costs(
-    edges: np.ndarray, tails: TailSums, prompt: np.ndarray, output: np.ndarray
+    edges: np.ndarray,
+    tails: TailSums,
+    prompt: np.ndarray,
+    output: np.ndarray,
+    release: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Do the same for requests ``[n, 1]``."""
     at_edge = np.broadcast_to(edges, (prompt.size, edges.size))
     to_edge = np.where(at_edge >= output, at_edge - output, at_edge)
-    start = np.concatenate([at_edge, to_edge], axis=1)
+    start = np.maximum(np.concatenate([at_edge, to_edge], axis=1), release)
     first, first_rest = position(np, edges, start)
     last, last_rest = position(np, edges, start + output)
 
     def cost(moved: Any) -> np.ndarray:
-        """Cost of the starts moved within their pieces, rounded down."""
+        """Cost from release of the starts moved within their pieces, rounded down."""
         a_start, c_start = tails.at(first, first_rest - moved)
         a_end, c_end = tails.at(last, last_rest - moved)
-        paid = start + moved + output + prompt * a_start + c_start
+        paid = (start - release) + moved + output + prompt * a_start + c_start
         saved = (prompt + output) * a_end + c_end
         return paid - saved - error * (paid + saved)
 

@@ -5,8 +5,9 @@ With the tail sums A and C of ``jaxsched/bounds/_price_blocks.py`` at every roun
 
 .. math:: f(k) = \bigl[ k + o + s A(k) + C(k) \bigr] - \bigl[ (s + o) A(k + o) + C(k + o) \bigr],
 
-sums of numbers in tables that all requests share. A cost is no less than its completion
-:math:`k + o`, so once that is above the least cost so far, no later start need be tried.
+sums of numbers in tables that all requests share. Starts are tried from the release on, and costs
+are counted from there. A cost is no less than the time to completion, so once that is above the
+least cost so far, no later start need be tried.
 
 On a CPU rounds are taken many at a time, which fills the vector registers, and requests one after
 the other. Other devices take requests and instances in step, too.
@@ -14,7 +15,6 @@ the other. Other devices take requests and instances in step, too.
 
 from __future__ import annotations
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -44,7 +44,11 @@ def tables(edges: np.ndarray, prices: np.ndarray) -> Tables:
 
 
 def least_costs(
-    edges: np.ndarray, prices: np.ndarray, prompt: np.ndarray, output: np.ndarray
+    edges: np.ndarray,
+    prices: np.ndarray,
+    prompt: np.ndarray,
+    output: np.ndarray,
+    release: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cheapest start of each request, for many prices or instances.
 
@@ -53,49 +57,52 @@ def least_costs(
       prices: float64 ``[B, J]``.
       prompt: int ``[B, n]``.
       output: int ``[B, n]``.
+      release: int ``[B, n]``, first start allowed.
 
     Returns:
-      The least cost, float64 ``[B, n]``, rounded so that it is never above the true one; and its
-      start, int32 ``[B, n]``.
+      The least cost, counted from release, float64 ``[B, n]``, rounded so that it is never above
+      the true one; and its start, int32 ``[B, n]``.
     """
     each = [tables(*pair) for pair in zip(edges, prices, strict=True)]
     longest = max(table.a.size for table in each)
     full = [[np.pad(sums, (0, longest - sums.size)) for sums in table] for table in each]
     with jax.enable_x64(True):
         error = np.float64(rounding(edges.shape[1]))
-        prompt, output = prompt.astype(np.int32), output.astype(np.int32)
+        requests = tuple(each.astype(np.int32) for each in (prompt, output, release))
         a, c = (np.stack(sums) for sums in zip(*full, strict=True))
-        cost, start = _least_costs(Tables(a, c), prompt, output, error)
+        cost, start = _least_costs(Tables(a, c), requests, error)
         return np.asarray(cost), np.asarray(start)
 
 
 @jax.jit
 def _least_costs(
-    tables: Tables, prompt: jax.Array, output: jax.Array, error: jax.Array
+    tables: Tables, requests: tuple[jax.Array, ...], error: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     def one_by_one(given: Any) -> Any:
-        tables, *tokens = given
-        return lax.map(
-            lambda request: _least_cost(tables, request[0], request[1], error), tuple(tokens)
-        )
+        tables, requests = given
+        return lax.map(lambda request: _least_cost(tables, request, error), requests)
 
-    def in_step(tables: Tables, *tokens: jax.Array) -> Any:
-        request = functools.partial(_least_cost, error=error)
-        return jax.vmap(jax.vmap(request, in_axes=(None, 0, 0)))(tables, *tokens)
+    def in_step(tables: Tables, requests: tuple[jax.Array, ...]) -> Any:
+        def of_one(tables: Tables, *request: jax.Array) -> Any:
+            return _least_cost(tables, request, error)
+
+        return jax.vmap(jax.vmap(of_one, in_axes=(None, 0, 0, 0)))(tables, *requests)
 
     def on_cpu(*given: Any) -> Any:
         return lax.map(one_by_one, given)
 
-    return lax.platform_dependent(tables, prompt, output, cpu=on_cpu, default=in_step)
+    return lax.platform_dependent(tables, requests, cpu=on_cpu, default=in_step)
 
 
 def _least_cost(
-    tables: Tables, prompt: jax.Array, output: jax.Array, error: jax.Array
+    tables: Tables, request: tuple[jax.Array, ...], error: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Least cost and its start for one request, of tables ``[K]``."""
+    prompt, output, release = request
     num_rounds = tables.a.shape[0] - _LANES
-    # A window that runs past the tables runs where all is free.
+    # A window that runs past the tables runs where all is free, as at the last round of them.
     ahead = jnp.minimum(output, num_rounds)
+    first = jnp.minimum(release, num_rounds - 1)
     s, o = prompt.astype(jnp.float64), output.astype(jnp.float64)
     lanes = lax.iota(jnp.float64, _LANES)
 
@@ -103,23 +110,23 @@ def _least_cost(
         return [lax.dynamic_slice(sums, (round,), (_LANES,)) for sums in tables]
 
     def is_left(state: Any) -> jax.Array:
-        begin, least, _ = state
-        return (begin < num_rounds) & (begin.astype(o.dtype) + o <= jnp.min(least))
+        delay, least, _ = state
+        return (first + delay < num_rounds) & (delay.astype(o.dtype) + o <= jnp.min(least))
 
     def over_rounds(state: Any) -> Any:
-        begin, least, first = state
-        (a_start, c_start), (a_end, c_end) = at(begin), at(begin + ahead)
-        paid = (begin.astype(o.dtype) + o) + lanes + s * a_start + c_start
+        delay, least, cheapest = state
+        (a_start, c_start), (a_end, c_end) = at(first + delay), at(first + delay + ahead)
+        paid = (delay.astype(o.dtype) + o) + lanes + s * a_start + c_start
         saved = (s + o) * a_end + c_end
         cost = paid - saved - error * (paid + saved)
         is_less = cost < least
         return (
-            begin + _LANES,
+            delay + _LANES,
             lax.select(is_less, cost, least),
-            lax.select(is_less, jnp.full_like(first, begin), first),
+            lax.select(is_less, jnp.full_like(cheapest, delay), cheapest),
         )
 
     start = jnp.int32(0), jnp.full(_LANES, jnp.inf), jnp.zeros(_LANES, jnp.int32)
-    _, least, first = while_loop(is_left, over_rounds, start)
+    _, least, cheapest = while_loop(is_left, over_rounds, start)
     lane = jnp.argmin(least).astype(jnp.int32)
-    return least[lane], first[lane] + lane
+    return least[lane], release + cheapest[lane] + lane

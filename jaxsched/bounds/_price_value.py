@@ -11,7 +11,7 @@ from jaxsched.model.schedule import NOT_SCHEDULED
 
 
 def lagrangian(
-    inst: Instance, edges: np.ndarray, prices: np.ndarray
+    inst: Instance, edges: np.ndarray, prices: np.ndarray, release: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     r"""Evaluate :math:`L(\lambda)` for instances, rounded so as to stay a proof.
 
@@ -19,15 +19,19 @@ def lagrangian(
       inst: the instances ``[B, n]``.
       edges: int64 ``[B, J + 1]``, ascending from 0.
       prices: float64 ``[B, J]``, none negative.
+      release: int ``[B, n]``, first start allowed; None for 0.
 
     Returns:
-      The values, float64 ``[B]``, and the cheapest starts int32 ``[B, n]``, -1 for padding.
+      The values, float64 ``[B]``, less releases; and the cheapest starts int32 ``[B, n]``, -1 for
+      padding.
     """
     prompt, output = np.asarray(inst.prompt_tokens), np.asarray(inst.output_tokens)
+    if release is None:
+        release = np.zeros_like(prompt)
     is_real, num_blocks = np.asarray(inst.is_real), prices.shape[1]
     has_few_rounds = edges[:, -1].max(initial=0) <= _price_rounds.ROUNDS_A_BLOCK * num_blocks
     by = _price_rounds if has_few_rounds else _price_blocks
-    cost, start = by.least_costs(edges, prices, prompt, output)
+    cost, start = by.least_costs(edges, prices, prompt, output, release)
     sold = np.asarray(inst.kv_capacity, np.float64) * np.sum(prices * np.diff(edges), axis=1)
     paid = np.sum(cost, axis=1, where=is_real)
     value = paid - sold * (1 + _price_blocks.rounding(edges.shape[1]))

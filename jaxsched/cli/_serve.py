@@ -109,7 +109,7 @@ class Machine:
     server: Annotated[
         str,
         options.server(
-            *("--server", "Whose clock and memory count; required.", "NAME"),
+            *("--server", "Its clock and memory.", "NAME"),
             complete=names.one_of(*names.SERVERS),
         ),
     ]
@@ -144,7 +144,7 @@ def serve(
         options.output("--plot", "Picture of latencies; of one stream, of time.", "FILE"),
     ] = None,
 ) -> None:
-    """Serve requests over time as vLLM's scheduler does: latencies, goodput, evictions, memory."""
+    """Serve requests as vLLM's scheduler does: latencies, goodput, evictions."""
     console = console_beside(json_target)
     require_targets(json=json_target, csv=csv_path, plot=plot_path)
     server = make_server(machine, streams.kv_capacity)

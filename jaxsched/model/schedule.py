@@ -22,7 +22,7 @@ from jaxsched.model.instance import MAX_INT32, Instance, request_table
 if TYPE_CHECKING:
     import pandas as pd
 
-_FIELDS = dict.fromkeys(("start", "completion", "status"), INTEGERS)
+_FIELDS: dict[str, str] = dict.fromkeys(("start", "completion", "status"), INTEGERS)
 NOT_SCHEDULED = -1
 
 

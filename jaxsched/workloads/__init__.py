@@ -1,10 +1,11 @@
-"""Synthetic backlogs: measured look-alikes, small random ones, worst cases, plants; arrivals."""
+"""Synthetic backlogs, arrivals over time, and predictions of output lengths."""
 
 from collections.abc import Callable
 
 from jaxsched._lib.registry import Registry
 from jaxsched.model.instance import Instance
 from jaxsched.workloads.arrivals import poisson
+from jaxsched.workloads.predictions import predict
 from jaxsched.workloads.synthetic import chat, mixed, summarization, uniform
 from jaxsched.workloads.worst_case import three_partition, worst_case
 
@@ -18,6 +19,7 @@ __all__ = [
     "chat",
     "mixed",
     "poisson",
+    "predict",
     "summarization",
     "three_partition",
     "uniform",

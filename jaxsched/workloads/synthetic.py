@@ -148,7 +148,7 @@ def mixed(
 
 
 def uniform(key: jax.Array, num_requests: int | None = None, batch: int | None = None) -> Instance:
-    r"""Small instances with uniform lengths, for tests and exact optima.
+    r"""Small instances with uniform lengths, for tests; with six requests for exact optima.
 
     .. math:: M \sim U\{30..50\},\ n \sim U\{40..60\},\ s_i \sim U\{1..5\},\
               o_i \sim U\{1..M - s_i\}

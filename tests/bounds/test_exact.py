@@ -91,12 +91,25 @@ def test_when_time_is_up_there_is_a_schedule_and_a_gap():
     assert verify(inst, found.schedule).is_feasible
 
 
+def test_with_little_time_it_is_no_worse_than_index_rules():
+    rng = np.random.default_rng(1)
+    for _ in range(3):
+        output, prompt = rng.integers(1, 30, 20), rng.integers(1, 6, 20)
+        inst = Instance.from_lengths(prompt, output, kv_capacity=36)
+        found = bounds.exact(inst, time_limit_s=1e-3)
+        assert verify(inst, found.schedule).is_feasible
+        rules = "smallest_volume", "shortest_output", "total_size", "shortest_prompt", "fcfs"
+        for rule, discipline in itertools.product(rules, ("strict", "earliest_fit")):
+            sched = simulate(inst, prioritize(inst, rule), discipline=discipline)
+            assert found.upper <= sched.completion.sum()
+
+
 def test_too_large_is_named_with_size_and_limit(monkeypatch):
     inst = Instance.from_lengths([5] * 40, [50] * 40, kv_capacity=300)
     with pytest.raises(ValueError, match=r"40 requests over 2000 rounds has \d+ non-zeros; the"):
         bounds.exact(inst)
-    monkeypatch.setattr(_exact, "MAX_NONZEROS", 10)
-    with pytest.raises(ValueError, match="the limit is 10"):
+    monkeypatch.setattr(_exact, "MAX_NONZEROS", 5)
+    with pytest.raises(ValueError, match="the limit is 5"):
         bounds.exact(Instance.from_lengths([3, 1], [2, 4], kv_capacity=8))
 
 

@@ -130,11 +130,13 @@ def test_by_blocks_and_by_rounds_costs_are_the_same(longest):
         edges = np.concatenate([np.zeros((3, 1), int), np.cumsum(widths, axis=1)], axis=1)
         prices = rng.exponential(0.03, (3, 16)) * rng.integers(0, 2, (3, 16))
         tokens = rng.integers(1, longest, (2, 3, 12), dtype=np.int32)
+        release = rng.integers(0, 6000, (3, 12)) * rng.integers(0, 2, (3, 12))
         (by_blocks, starts), (by_rounds, _) = (
-            by.least_costs(edges, prices, *tokens) for by in (_price_blocks, _price_rounds)
+            by.least_costs(edges, prices, *tokens, release) for by in (_price_blocks, _price_rounds)
         )
         np.testing.assert_allclose(by_rounds, by_blocks, rtol=1e-10)
-        assert (starts <= edges[:, -1:]).all()
+        assert (starts <= np.maximum(edges[:, -1:], release)).all()
+        assert (starts >= release).all()
 
 
 def test_never_above_the_optimum_of_tiny_instances():

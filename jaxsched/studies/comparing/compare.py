@@ -75,6 +75,7 @@ def compare(
     baseline: str | None = None,
     *,
     server: Server,
+    bound: bounds.HindsightBound | None = None,
     key: jax.Array | None = None,
     ttft_slo_s: Any = None,
     tpot_slo_s: Any = None,
@@ -88,7 +89,7 @@ def compare(
     inst: Instance | Requests,
     rules: Any,
     baseline: str | None = None,
-    bound: str | Bound | None = "volume",
+    bound: Any = ...,
     clock: LinearClock | None = None,
     key: jax.Array | None = None,
     *,
@@ -110,7 +111,8 @@ def compare(
     :math:`\mathrm{TEL}_b / \mathrm{bound}_b - 1`, before they are averaged.
 
     Requests that arrive over time are served instead, each rule on the same streams. Then the
-    service is measured, there is no bound, and changes are paired by stream.
+    service is measured, changes are paired by stream, and the gap is to what any rule needs with
+    foresight.
 
     Args:
       inst: the instances, ``[n]`` or ``[.., n]``; or :class:`~jaxsched.Requests` with a server.
@@ -119,7 +121,8 @@ def compare(
         those of :func:`jaxsched.improve`, which are measured as they are.
       baseline: name of the rule to compare the others with; None for none.
       bound: lower bound on total latency: a name in ``BOUNDS``, a function of the instance
-        ``[.., n]`` that returns ``[..]``, or None.
+        ``[.., n]`` that returns ``[..]``, or None; ``"volume"`` unless said. Of requests, one of
+        :func:`jaxsched.bounds.hindsight`, and None unless said.
       clock: the length of each round; latencies are then shown in seconds.
       key: a jax random key: intervals then come from 2000 bootstrap resamples of the instances
         instead of Student's t.
@@ -184,7 +187,8 @@ def compare(
         if is_said or (discipline, admission) != ("strict", "look_ahead"):
             finding = "says clock, discipline, admission, max_num_seqs and deadline_s"
             raise InputError("server", server, "leave those out", finding=finding)
-        return compare_service(inst, rules, server, baseline, key, targets, progress)
+        bound = None if bound is ... else bound
+        return compare_service(inst, rules, server, baseline, key, targets, bound, progress)
     for name, value in {"server": server, **targets}.items():
         if value is not None:
             expectation = "leave it out, or give Requests, which arrive over time"
@@ -200,7 +204,7 @@ def compare(
     with progress_bar(count * len(named), "instances", progress) as bar:
         width = max(map(len, ("bound", *named)))
         bar.set_description(f"{'bound':{width}}")
-        bound_name, bound_value = _evaluated(bound, backlogs)
+        bound_name, bound_value = _evaluated("volume" if bound is ... else bound, backlogs)
         for name, rule in named.items():
             bar.set_description(f"{name:{width}}")
             if isinstance(rule, Schedule):

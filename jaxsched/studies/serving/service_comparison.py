@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from rich.console import Console, ConsoleOptions, RenderResult
 
+from jaxsched import bounds
 from jaxsched._lib.layout import Column, Layout, html
 from jaxsched._lib.progress import progress_bar
 from jaxsched._lib.words import counted
@@ -59,7 +60,8 @@ class ServiceComparison(RuleMetrics):
       by_name: the rules as they were given, by name.
       outcomes: what became of the requests, by rule.
       metrics: ``metrics[rule][metric]`` is that metric of each stream ``[..]``, see
-        :func:`jaxsched.metrics.service_summary`.
+        :func:`jaxsched.metrics.service_summary`; with a bound also ``gap``, the total latency over
+        what any rule needs with foresight, minus 1; NaN where not all requests were served.
       baseline: the rule that the others are compared with, or None.
       key: the jax random key of the bootstrap, or None for t intervals.
     """
@@ -209,6 +211,7 @@ class ServiceComparison(RuleMetrics):
             *self._column("KV use\nmean", "mean_kv_share", is_share=True, has_interval=False),
             *self._column("KV use\npeak", "peak_kv_share", is_share=True, has_interval=False),
             *self._column("refused", "num_refused", has_interval=False),
+            *self._column("above\nhindsight", "gap", is_share=True),
         ]
 
     def _changes_table(self) -> list[Column]:
@@ -250,6 +253,7 @@ def compare_service(
     baseline: str | None,
     key: jax.Array | None,
     targets: dict[str, Any],
+    bound: bounds.HindsightBound | None,
     progress: bool | None,
 ) -> ServiceComparison:
     """Serve the same streams by several rules and measure the service; see ``compare``."""
@@ -260,10 +264,14 @@ def compare_service(
         raise not_among_rules(baseline, named)
     outcomes: dict[str, Outcome] = {}
     metrics: dict[str, dict[str, np.ndarray]] = {}
+    least_s = None if bound is None else bounds.hindsight(reqs, server, bound)
     with progress_bar(len(named), "rules", progress) as bar:
         for name, rule in named.items():
             outcomes[name] = out = serve(reqs, server, rule)
             metrics[name] = service_summary(reqs, out, server=server, **targets)
+            if least_s is not None:
+                total_s = np.where(out.is_real, out.latency, 0).sum(axis=-1)
+                metrics[name]["gap"] = total_s / least_s - 1
             bar.update()
     return ServiceComparison(reqs, server, targets, named, outcomes, metrics, baseline, key)
 
