@@ -48,6 +48,8 @@ def plan_rate(
     the goal again: :meth:`ServicePlan.notes` says which was seen to. The rate is 0 where the
     lowest misses.
 
+    Beside it stand the rates of :func:`jaxsched.bounds.stability`, which no rule keeps up with.
+
     Streams end. A rate that a server cannot sustain passes where its queue has no time to grow,
     so take streams much longer than the targets. (The definitions are ours.)
 

@@ -8,8 +8,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxsched._lib.errors import InputError
 from jaxsched._lib.progress import progress_bar
 from jaxsched._lib.words import counted
+from jaxsched.bounds import StabilityLimits, stability
 from jaxsched.model.requests import Requests
 from jaxsched.model.server import Server
 from jaxsched.studies.rates.axes import Axis
@@ -66,7 +68,19 @@ def planned(
         description=_description(reqs, axis),
         targets_text=targets_text(goal.targets, reqs),
         key=key,
+        limits=tuple(_limits(reqs, own) for _, own in settings)
+        if axis.quantity == "rate"
+        else None,
     )
+
+
+def _limits(reqs: Requests, server: Server) -> StabilityLimits:
+    """Find what no rule keeps up with, of all streams together; NaN where requests are refused."""
+    together = jax.tree.map(lambda leaf: leaf.reshape(-1), reqs)
+    try:
+        return stability(together, server)
+    except InputError:
+        return StabilityLimits(*(np.full((), np.nan) for _ in StabilityLimits._fields))
 
 
 def _value(curve: ServiceCurve, goal: Goal, axis: Axis) -> float:

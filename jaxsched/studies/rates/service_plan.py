@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxsched._lib.errors import UnknownName
 from jaxsched._lib.layout import Column, Layout, html
+from jaxsched.bounds import StabilityLimits
 from jaxsched.metrics.statistics import Estimate, estimate_means
 from jaxsched.show import plots
 from jaxsched.show import tables as _tables
@@ -60,6 +61,9 @@ class ServicePlan:
       description: what was run, in a phrase.
       targets_text: what a request should meet, in a phrase.
       key: the jax random key of the bootstrap, or None for t intervals.
+      limits: of each setting the rates that no rule keeps up with, see
+        :func:`jaxsched.bounds.stability`; NaN where requests are refused. None where no rate was
+        looked for.
     """
 
     axis: Axis
@@ -71,6 +75,7 @@ class ServicePlan:
     description: str
     targets_text: str
     key: jax.Array | None = None
+    limits: tuple[StabilityLimits, ...] | None = None
 
     @property
     def interval(self) -> Estimate:
@@ -123,7 +128,11 @@ class ServicePlan:
         return Estimate(*(np.asarray(each).reshape(self.value.shape) for each in found))
 
     def notes(self) -> list[str]:
-        """Say where the lowest point missed the goal, the last met it, or it was crossed again."""
+        """Say what a value leaves open.
+
+        The lowest point missed the goal, the last met it, it was crossed again, or no rule keeps
+        up with the rate, which longer streams would show.
+        """
         said = []
         for rule, setting in self._rows():
             curve = self.curve[self.rules[rule]][setting]
@@ -140,6 +149,9 @@ class ServicePlan:
             else:
                 is_odd = is_met if self.axis.is_falling else ~is_met
                 again = curve.at[is_odd & (curve.at > value)]
+                limit = np.inf if self.limits is None else self.limits[setting].rate.item()
+                if value > limit:
+                    said.append(f"{name}: no rule keeps up with more than {_number(limit)} {unit}")
                 if again.size:
                     verb = "meets" if self.axis.is_falling else "misses"
                     said.append(f"{name}: {verb} it again at {_number(again[0])} {unit}")
@@ -149,8 +161,9 @@ class ServicePlan:
         """One record for each rule and setting.
 
         Keys are ``rule``, the settings that were varied, the quantity with its 95% limits
-        ``low`` and ``high``, ``change`` with ``change_low`` and ``change_high``, and every service
-        metric at the value found, as its mean over streams.
+        ``low`` and ``high``, ``change`` with ``change_low`` and ``change_high``, of rates
+        ``memory_limit`` and ``work_limit``, and every service metric at the value found, as its
+        mean over streams.
         """
         interval, change = self.interval, self.change
         metrics = {name: self.estimate(name).mean for name in self.curve[self.rules[0]][0].metrics}
@@ -164,10 +177,17 @@ class ServicePlan:
                 "change": change.mean[row].item(),
                 "change_low": change.low[row].item(),
                 "change_high": change.high[row].item(),
+                **self._limits_of(row[1]),
                 **{name: values[row].item() for name, values in metrics.items()},
             }
             for row in self._rows()
         ]
+
+    def _limits_of(self, setting: int) -> dict[str, float]:
+        if self.limits is None:
+            return {}
+        limits = self.limits[setting]
+        return {"memory_limit": limits.memory.item(), "work_limit": limits.work.item()}
 
     def to_pandas(self) -> pd.DataFrame:
         """Return :meth:`records` as a table."""
@@ -247,7 +267,7 @@ class ServicePlan:
         return html(self._layout())
 
     def _layout(self) -> Layout:
-        columns = [*self._names(), *self._found(), *self._service()]
+        columns = [*self._names(), *self._found(), *self._limits(), *self._service()]
         name, share = self._interval_name, 100 * self.goal.attainment
         return Layout(
             title=f"{self.description}\n{share:.6g}% of requests: {self.targets_text}",
@@ -285,6 +305,18 @@ class ServicePlan:
             ]
             columns.append(Column("change\nvs first", ["-", *cells]))
         return columns
+
+    def _limits(self) -> list[Column]:
+        """Show the rates that no rule keeps up with."""
+        if self.limits is None:
+            return []
+        return [
+            Column(
+                f"{part}\nlimit",
+                [_number(getattr(self.limits[setting], part)) for _, setting in self._rows()],
+            )
+            for part in ("memory", "work")
+        ]
 
     def _service(self) -> list[Column]:
         """Show the service at the value found."""
