@@ -15,7 +15,7 @@ from jaxsched.cli._backlog import policy_list
 from jaxsched.cli._output import console_beside, require_targets, save_csv, save_json, save_plot
 from jaxsched.cli._serve import (
     ANY_CAPACITY,
-    Machine,
+    NamedServer,
     Streams,
     Targets,
     make_requests,
@@ -35,20 +35,16 @@ class _Streams(Streams):
 
     rate: Annotated[
         float | None,
-        options.backlog("--rate", "Requests a second, for --find servers and kv_capacity.", "R"),
+        options.backlog("--rate", "Requests a second, of servers and memory.", "R"),
     ] = None
     needs_rate = False
 
 
 def rate(
     context: typer.Context,
-    machine: Machine,
+    machine: NamedServer,
     streams: _Streams,
     targets: Targets,
-    e2e_slo_s: Annotated[
-        float | None,
-        options.rules("--e2e-slo-s", "Target for the end-to-end latency.", "SECONDS"),
-    ] = None,
     attainment: Annotated[
         float, options.rules("--attainment", "Share of requests that should meet all (0.9).", "X")
     ] = 0.9,
@@ -61,18 +57,15 @@ def rate(
     find: Annotated[
         str,
         options.rules(
-            *("--find", "rate (default), or at --rate the fewest servers or least kv_capacity."),
+            *("--find", "rate, servers or kv_capacity (rate)."),
             "NAME",
             complete=names.one_of(*_FOUND),
         ),
     ] = "rate",
     vary: Annotated[
         list[str] | None,
-        options.server("--vary", "Values of a setting to cross; may be repeated.", "NAME=A,B"),
+        options.server("--vary", "Values to try; may be repeated.", "NAME=A,B"),
     ] = None,
-    tolerance: Annotated[
-        float, options.rules("--tolerance", "How exact to be, as a share (0.01).", "X")
-    ] = 0.01,
     json_target: options.Json = None,
     csv_path: options.Csv = None,
     plot_path: Annotated[
@@ -89,7 +82,6 @@ def rate(
     warn_of_other_backlogs(rules, streams, reqs.as_backlog(ANY_CAPACITY), is_capacity_fixed=False)
     server = make_server(machine, streams.kv_capacity)
     search: Any = {"rate": js.plan_rate, "servers": js.plan_servers, "kv_capacity": js.plan_memory}
-    precision = {} if find == "servers" else {"tolerance": tolerance}
     plan = search[find](
         reqs,
         server,
@@ -97,8 +89,6 @@ def rate(
         vary=settings,
         attainment=attainment,
         **targets.seconds(),
-        e2e_slo_s=e2e_slo_s,
-        **precision,
     )
     if find != "kv_capacity" and "kv_capacity" not in settings:
         say_memory(server, console)

@@ -103,8 +103,8 @@ class _TargetsOfSome(Targets):
 
 
 @dataclasses.dataclass(frozen=True)
-class Machine:
-    """The server: a clock and memory by name, and vLLM's settings."""
+class NamedServer:
+    """The server: a clock and memory by name, and a file of vLLM's settings."""
 
     server: Annotated[
         str,
@@ -113,9 +113,15 @@ class Machine:
             complete=names.one_of(*names.SERVERS),
         ),
     ]
-    vllm: Annotated[
-        Path | None, options.server("--vllm", "vLLM's engine arguments, as JSON.", "FILE")
-    ] = None
+    vllm: Annotated[Path | None, options.server("--vllm", "vLLM's arguments, as JSON.", "FILE")] = (
+        None
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine(NamedServer):
+    """A server with settings of its own."""
+
     max_num_seqs: Annotated[
         int | None, options.server("--max-num-seqs", "Most requests that run at once.", "N")
     ] = None
@@ -169,7 +175,7 @@ def serve(
         save_json(json_target, context.obj, streams.seed, report.to_dict(), console)
 
 
-def make_server(machine: Machine, capacity: str | None) -> js.Server:
+def make_server(machine: NamedServer, capacity: str | None) -> js.Server:
     """Make the server that the options describe, every number of it checked."""
     from jaxsched.model.server import require_numbers
     from jaxsched.model.vllm_settings import read_settings, server_fields
@@ -192,7 +198,7 @@ def make_server(machine: Machine, capacity: str | None) -> js.Server:
     given = {
         name: value
         for name in ("max_num_seqs", "max_num_batched_tokens")
-        if (value := getattr(machine, name)) is not None
+        if (value := getattr(machine, name, None)) is not None
     }
     return require_numbers(dataclasses.replace(server, **given))
 

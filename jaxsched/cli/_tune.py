@@ -35,7 +35,7 @@ def tune(
     policy: Annotated[
         str,
         _option(
-            *("--policy", "A rule with parameters, or file:RULE (linear_score).", "NAME"),
+            *("--policy", "A rule or file:RULE (linear_score).", "NAME"),
             complete=names.rule,
         ),
     ] = "linear_score",
@@ -62,7 +62,7 @@ def tune(
     ] = None,
     json_target: options.Json = None,
 ) -> None:
-    """Tune a rule's parameters on one half of the backlogs and judge it on the other."""
+    """Tune a rule on one half of the backlogs and judge it on the other."""
     import jax
 
     console = console_beside(json_target)

@@ -285,3 +285,16 @@ def test_rates_of_servers_and_capacities_to_vary_are_checked():
         js.plan_servers(REQS, SERVER, rate=0, ttft_slo_s=1.0)
     with pytest.raises(ValueError, match="vary names kv_capacity, looked for here; leave it out"):
         js.plan_memory(REQS, SERVER, vary={"kv_capacity": [1]}, ttft_slo_s=1.0)
+
+
+def test_the_limits_that_no_rule_keeps_up_with_stand_beside_the_rates():
+    arrival_s = np.arange(40.0)
+    reqs = js.Requests.from_arrays(arrival_s, [64] * 40, [8] * 40)
+    server = js.Server(kv_capacity=4096)
+    plan = js.plan_rate(reqs, server, vary={"max_num_seqs": [1, 2]}, ttft_slo_s=2.5, progress=False)
+    for record, setting in zip(plan.records(), plan.settings, strict=True):
+        limits = js.bounds.stability(reqs, server.replace(**setting))
+        assert record["memory_limit"] == limits.memory
+        assert record["work_limit"] == limits.work
+        assert record["rate"] > limits.rate or "only because" not in str(plan)
+    assert "max_num_seqs=1: no rule keeps up with more than" in str(plan)

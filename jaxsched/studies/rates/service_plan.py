@@ -151,7 +151,9 @@ class ServicePlan:
                 again = curve.at[is_odd & (curve.at > value)]
                 limit = np.inf if self.limits is None else self.limits[setting].rate.item()
                 if value > limit:
-                    said.append(f"{name}: no rule keeps up with more than {_number(limit)} {unit}")
+                    said.append(
+                        f"{name}: only because streams end; {_number(limit)} {unit} is the limit"
+                    )
                 if again.size:
                     verb = "meets" if self.axis.is_falling else "misses"
                     said.append(f"{name}: {verb} it again at {_number(again[0])} {unit}")
@@ -267,13 +269,17 @@ class ServicePlan:
         return html(self._layout())
 
     def _layout(self) -> Layout:
-        columns = [*self._names(), *self._found(), *self._limits(), *self._service()]
+        columns = [*self._names(), *self._found(), *self._service()]
         name, share = self._interval_name, 100 * self.goal.attainment
         return Layout(
             title=f"{self.description}\n{share:.6g}% of requests: {self.targets_text}",
             columns=columns,
             caption="\n".join(
-                [*([f"{name} intervals over streams"] if name else []), *self.notes()]
+                [
+                    *([f"{name} intervals over streams"] if name else []),
+                    *self._limits(),
+                    *self.notes(),
+                ]
             ),
             best_row=self._best_row if self.value.size > 1 else None,
         )
@@ -306,17 +312,15 @@ class ServicePlan:
             columns.append(Column("change\nvs first", ["-", *cells]))
         return columns
 
-    def _limits(self) -> list[Column]:
-        """Show the rates that no rule keeps up with."""
-        if self.limits is None:
-            return []
-        return [
-            Column(
-                f"{part}\nlimit",
-                [_number(getattr(self.limits[setting], part)) for _, setting in self._rows()],
-            )
-            for part in ("memory", "work")
-        ]
+    def _limits(self) -> list[str]:
+        """Say, of each setting, which rates no rule keeps up with."""
+        said = []
+        for setting, limits in zip(self.settings, self.limits or (), strict=False):
+            memory, work = (f"{_number(each)} {self.axis.unit}" for each in limits[:2])
+            named = ", ".join(f"{name}={value}" for name, value in setting.items())
+            limit = f"no rule keeps up with more than {memory} (memory), {work} (work)"
+            said.append(f"{named}: {limit}" if named else limit)
+        return said
 
     def _service(self) -> list[Column]:
         """Show the service at the value found."""
