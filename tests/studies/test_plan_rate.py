@@ -296,5 +296,4 @@ def test_the_limits_that_no_rule_keeps_up_with_stand_beside_the_rates():
         limits = js.bounds.stability(reqs, server.replace(**setting))
         assert record["memory_limit"] == limits.memory
         assert record["work_limit"] == limits.work
-        assert record["rate"] > limits.rate or "only because" not in str(plan)
     assert "max_num_seqs=1: no rule keeps up with more than" in str(plan)

@@ -316,7 +316,7 @@ class ServicePlan:
         """Say, of each setting, which rates no rule keeps up with."""
         said = []
         for setting, limits in zip(self.settings, self.limits or (), strict=False):
-            memory, work = (f"{_number(each)} {self.axis.unit}" for each in limits[:2])
+            memory, work = (f"{_number(each.item())} {self.axis.unit}" for each in limits[:2])
             named = ", ".join(f"{name}={value}" for name, value in setting.items())
             limit = f"no rule keeps up with more than {memory} (memory), {work} (work)"
             said.append(f"{named}: {limit}" if named else limit)
