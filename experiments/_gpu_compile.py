@@ -10,6 +10,7 @@ import dataclasses
 import importlib.util
 import re
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,22 @@ def resources(ptx: str) -> dict[str, int]:
         "stack_bytes": number(r"(\d+) bytes stack frame"),
         "shared_bytes": number(r"(\d+) bytes smem"),
     }
+
+
+def checked(program: Compiled, kernel: str, most: dict[str, int]) -> dict[str, int]:
+    """Describe a program and its kernel; stop where they take more than ``most``, 0 by default."""
+    host_steps = {"host_steps": len(program.steps)}  # any number of these will do
+    found = host_steps | {
+        "host_loops": program.steps.count("kWhile"),
+        "host_branches": program.steps.count("kConditional"),
+    }
+    if kernel in program.ptx:
+        found |= resources(program.ptx[kernel])
+    limits = dict.fromkeys(found, 0) | host_steps | most
+    for name, number in found.items():
+        if number > limits[name]:
+            sys.exit(f"{kernel}: {name} is {number}; expected at most {limits[name]}")
+    return found
 
 
 def _assembler() -> Path | None:

@@ -1,8 +1,8 @@
 """What do simulations become that are compiled for a GPU? Asked on a machine without one.
 
 Whole programs are compiled for an H100: what the host has left to do in a call, and the registers
-and spills of the kernels. The PTX of backlogs' kernels then runs in an interpreter, and its starts
-must be those of ``js.simulate``. Nothing is timed, and nothing runs on a GPU.
+and spills of the kernels. Their PTX then runs in an interpreter, and its starts must be those of
+``js.simulate``. Nothing is timed, and nothing runs on a GPU.
 """
 
 import itertools
@@ -23,21 +23,14 @@ import jaxsched as js
 from jaxsched.engine.offline.gpu.dispatch import earliest_fit_form_of, form_of
 from jaxsched.engine.offline.gpu.segments import shape_of
 from jaxsched.engine.offline.programs import from_priority
-from jaxsched.engine.online.arrivals import Arrivals
-from jaxsched.engine.online.gpu.dispatch import slots_for
-from jaxsched.engine.online.program import serve_streams
-from jaxsched.engine.online.state import Choices, Limits
-from jaxsched.engine.online.sums import Cost
 
 SEED = 0
 NUM_INSTANCES = 64  # of a compiled program: the size of its grid, and nothing else
 SIZES = 40, 100, 200, 1000
-SERVED = (40, 256), (100, 256), (1000, 256), (1000, 512)  # requests, and seats of the server
 NUM_INTERPRETED = {"strict": 50, "earliest_fit": 5}  # which takes ten times as long
 FORMS = {"strict": form_of, "earliest_fit": earliest_fit_form_of}
 MOST_REGISTERS = {64: 48, 128: 64, 256: 80, 512: 128}  # a thread, by slots of strict order
 MOST_REGISTERS_OF_EARLIEST_FIT = 64
-MOST_REGISTERS_SERVING = {64: 160, 128: 168, 256: 176, 512: 255}
 
 
 def compiled(n, discipline, admission, is_capped):
@@ -56,39 +49,7 @@ def compiled(n, discipline, admission, is_capped):
     return _gpu_compile.compiled(from_priority, shapes, discipline, admission)
 
 
-def compiled_serving(n, choices):
-    """Compile the service of streams of ``n`` requests."""
-
-    def like(dtype, *shape):
-        return jax.ShapeDtypeStruct((NUM_INSTANCES, *shape), dtype)
-
-    with jax.enable_x64(True):
-        tokens, number, seconds = like(jnp.int32, n), like(jnp.int32), like(jnp.float64)
-        arrivals = Arrivals(like(jnp.float64, n), tokens, tokens, tokens, like(jnp.float32, n))
-        kinds = {"is_chunked": like(jnp.bool_), "is_adaptive": like(jnp.bool_)}
-        kinds |= {"max_steps": like(jnp.int64), "cost": Cost(*[seconds] * len(Cost._fields))}
-        limits = Limits(**{name: kinds.get(name, number) for name in Limits._fields})
-        program = jax.jit(lambda *given: serve_streams(*given, choices))
-        return _gpu_compile.compiled(program, (arrivals, limits))
-
-
-def checked(program, kernel, **most):
-    """Describe a compiled program; stop where it is not what it should be."""
-    found = {
-        "host_steps": len(program.steps),
-        "host_loops": program.steps.count("kWhile"),
-        "host_branches": program.steps.count("kConditional"),
-    }
-    if kernel in program.ptx:
-        found |= _gpu_compile.resources(program.ptx[kernel])
-    nothing = ("host_loops", "host_branches", "spill_bytes", "stack_bytes", "shared_bytes")
-    for name, limit in (dict.fromkeys(nothing, 0) | most).items():
-        if found.get(name, 0) > limit:
-            sys.exit(f"{kernel}: {name} is {found[name]}; expected at most {limit}")
-    return found
-
-
-def checked_backlogs(program, discipline, form):
+def checked(program, discipline, form):
     """Describe a compiled simulation; strict order may need a second form, by one branch."""
     is_strict = discipline == "strict"
     most = {
@@ -97,19 +58,8 @@ def checked_backlogs(program, discipline, form):
         else MOST_REGISTERS_OF_EARLIEST_FIT,
         "host_branches": int(is_strict and form.num_requests > form.num_slots),
     }
-    found = checked(program, discipline, **most)
+    found = _gpu_compile.checked(program, discipline, most)
     return {"slots": form.num_slots, "blocks": form.num_blocks} | found
-
-
-def serving(sizes):
-    """Compile the service of streams, by arrival and by rank; a row each."""
-    for n, seats in sizes:
-        for policy in ("fcfs", "priority"):
-            choices = Choices(seats, policy=policy)
-            slots = slots_for(n, choices)
-            program = compiled_serving(n, choices)
-            found = checked(program, "serve", registers=MOST_REGISTERS_SERVING[slots])
-            yield {"requests": n, "policy": policy, "slots": slots} | found
 
 
 def random_instances(rng, num_instances, n):
@@ -205,7 +155,7 @@ def main(is_smoke):
         }
         program = compiled(n, discipline, admission, is_capped)
         form = FORMS[discipline](n, admission)
-        rows.append(case | checked_backlogs(program, discipline, form))
+        rows.append(case | checked(program, discipline, form))
         print(rows[-1])
         if discipline not in program.ptx:
             continue
@@ -218,12 +168,10 @@ def main(is_smoke):
             print(runs[-1])
             if found["right"] < found["instances"]:
                 sys.exit("the compiled kernel and js.simulate differ")
-    served = list(serving(SERVED[:1] if is_smoke else SERVED))
-    print(*served, sep="\n")
     if not runs:
         print("No PTX was interpreted and no registers counted: this version of XLA writes no PTX.")
     tools = {name: version(name) for name in ("jax-cuda13-plugin", "nvidia-cuda-nvcc")}
-    parts = {"serving": served} | ({"interpreted": runs} if runs else {})
+    parts = {"interpreted": runs} if runs else {}
     _common.write_results("accelerator_compile", rows, SEED, parts, target="H100", tools=tools)
 
 
