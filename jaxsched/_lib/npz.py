@@ -7,7 +7,7 @@ import math
 import os
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -115,7 +115,7 @@ class ArrayFile:
                 "jaxsched expands so much"
             )
 
-    def require_only(self, names: Mapping[str, str]) -> None:
+    def require_only(self, names: Container[str]) -> None:
         """Raise if there are members of other names."""
         for name in self.names:
             if name not in names and name != _KIND:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsched._lib.errors import UnknownName
-from jaxsched._lib.files import load_arrays, save_arrays
+from jaxsched._lib.npz import FLOATS, TEXTS, open_arrays, save_arrays
 from jaxsched._lib.registry import Registry
 from jaxsched.policies._rule import rule_name
 from jaxsched.policies.features import require_known
@@ -90,10 +90,8 @@ def tuned_on(path: str | os.PathLike[str]) -> dict[str, Any]:
       >>> js.policies.tuned_on(path)
       {'num_requests': 1000}
     """
-    if _is_json(path):
-        return dict(_json_content(path).get("tuned_on", {}))
-    arrays = load_arrays(path, _KIND, ("rule",), optional=("tuned_on",))
-    return json.loads(str(arrays.get("tuned_on", "{}")))
+    content = _json_content(path) if _is_json(path) else _npz_content(path)
+    return dict(content.get("tuned_on", {}))
 
 
 def load(path: str | os.PathLike[str]) -> Any:
@@ -116,16 +114,13 @@ def load(path: str | os.PathLike[str]) -> Any:
       >>> js.policies.load(path).features
       ('log_output',)
     """
-    if _is_json(path):
-        name, features, parameters = _from_json(path)
-    else:
-        name = str(load_arrays(path, _KIND, ("rule",))["rule"])
-        parameters = load_arrays(path, _KIND, ("features", *_leaves(_TYPES.get(name))))
-        features = parameters["features"].tolist()
+    content = _json_content(path) if _is_json(path) else _npz_content(path)
     try:
-        kind = _TYPES[name]
-    except UnknownName as error:
-        raise ValueError(f"{path}: {error}") from None
+        name, features = content["rule"], content["features"]
+        parameters = dict(content["parameters"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise _not_a_rule(path, error) from error
+    kind = _kind(path, name)
     leaves = {}
     for leaf in _leaves(kind):
         if leaf not in parameters:
@@ -137,12 +132,26 @@ def load(path: str | os.PathLike[str]) -> Any:
     return rule
 
 
-def _from_json(path: str | os.PathLike[str]) -> tuple[str, Any, dict[str, Any]]:
-    content = _json_content(path)
+def _kind(path: str | os.PathLike[str], name: str) -> Any:
     try:
-        return content["rule"], content["features"], dict(content["parameters"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise _not_a_rule(path, error) from error
+        return _TYPES[name]
+    except UnknownName as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _npz_content(path: str | os.PathLike[str]) -> dict[str, Any]:
+    with open_arrays(path, _KIND) as file:
+        name = str(file.read("rule", TEXTS))
+        leaves = _leaves(_kind(path, name))
+        file.require_only(("rule", "features", "tuned_on", *leaves))
+        content: dict[str, Any] = {
+            "rule": name,
+            "features": file.read("features", TEXTS).tolist(),
+            "parameters": {leaf: file.read(leaf, FLOATS) for leaf in leaves},
+        }
+        if "tuned_on" in file.names:
+            content["tuned_on"] = json.loads(str(file.read("tuned_on", TEXTS)))
+    return content
 
 
 def _json_content(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -175,8 +184,7 @@ def _require_shapes(path: Any, name: str, rule: Any) -> None:
 
 
 def _leaves(kind: Any) -> list[str]:
-    fields = dataclasses.fields(kind) if kind else ()
-    return [field.name for field in fields if field.name != "features"]
+    return [field.name for field in dataclasses.fields(kind) if field.name != "features"]
 
 
 def _is_json(path: str | os.PathLike[str]) -> bool:

@@ -106,7 +106,7 @@ def load(folder: Path, run: str, like: Any) -> Any:
                 f"{path}: belongs to a run with another rule, estimator, objective, optimizer, key "
                 "or instances; resume that one, or choose another checkpoint_dir"
             )
-        file.require_only(dict.fromkeys(("run", *names), ANY))
+        file.require_only(("run", *names))
         arrays = [file.read(name, ANY) for name in names]
     with in_file(path):
         for name, leaf, array in zip(names, leaves, arrays, strict=True):

@@ -104,3 +104,12 @@ def test_what_cannot_be_saved(tmp_path):
         js.policies.save(js.policies.fcfs, tmp_path / "rule.json")
     with pytest.raises(ValueError, match=r"ends in \.json or \.npz"):
         js.policies.save(RULES["linear"], tmp_path / "rule.txt")
+
+
+def test_a_rule_file_with_members_it_does_not_know_is_refused(tmp_path):
+    path = tmp_path / "rule.npz"
+    js.policies.save(js.policies.linear_score(["log_output"], [0.1]), path)
+    members = dict(np.load(path))
+    np.savez(path, **members, more=np.zeros(2))
+    with pytest.raises(ValueError, match=r"rule\.npz: holds the member 'more', which Rule does"):
+        js.policies.load(path)
