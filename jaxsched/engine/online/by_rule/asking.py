@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend.core import jaxpr_as_fun
 
 from jaxsched._lib.loops import fori_loop, while_loop
@@ -22,6 +23,7 @@ from jaxsched.engine.online.by_rule.crowd import (
     RUNS,
     Crowd,
     RuleKind,
+    Seen,
     blocks_between,
     fold,
     rows_in_block,
@@ -117,6 +119,11 @@ def seen_by_rule(crowd: Crowd, rows: Rows, count: jax.Array, writing: Writing) -
     return crowd._replace(known=knowns, computed=computeds)
 
 
+#: What a rule sees of rows that hold no request, where it is not 0.
+_OF_NOBODY = {"prompt_tokens": 1, "output_tokens": 1, "ttft_slo_s": np.inf, "tpot_slo_s": np.inf}
+_OF_ALL = ("is_real", "kv_capacity", "now_s", "is_running")
+
+
 def observation(crowd: Crowd, n: int, now: jax.Array) -> Observation:
     """Show all requests of every stream, ``[B, n]``; of those that are away nothing."""
     num_streams = now.shape[0]
@@ -126,25 +133,40 @@ def observation(crowd: Crowd, n: int, now: jax.Array) -> Observation:
 
     seen = jax.tree.map(whole, crowd.seen)
     place, known, computed = (whole(getattr(crowd, name)) for name in _LOOK)
-    is_real = place != AWAY
+    obs = _observed(seen, place, known, computed, now[:, None], crowd.kv_capacity)
 
-    def shown(values: jax.Array, otherwise: Any) -> jax.Array:
-        return jnp.where(is_real, values, jnp.asarray(otherwise, values.dtype))
+    def shown(name: str) -> jax.Array:
+        value = getattr(obs, name)
+        return jnp.where(obs.is_real, value, jnp.asarray(_OF_NOBODY.get(name, 0), value.dtype))
 
+    names = (field.name for field in dataclasses.fields(obs) if field.name not in _OF_ALL)
+    hidden = {name: shown(name) for name in names}
+    return dataclasses.replace(obs, **hidden, now_s=now.astype(jnp.float32))
+
+
+def _observed(
+    seen: Seen,
+    place: jax.Array,
+    known: jax.Array,
+    computed: jax.Array,
+    now: jax.Array,
+    kv_capacity: jax.Array,
+) -> Observation:
+    """Show requests as they are, whether or not they are at the server."""
     return Observation(
-        prompt_tokens=shown(seen.prompt_tokens, 1),
-        output_tokens=shown(seen.output_tokens, 1),
-        is_real=is_real,
-        kv_capacity=crowd.kv_capacity,
-        arrival_s=shown(seen.arrival.astype(jnp.float32), 0),
-        priority=shown(seen.priority, 0),
-        client=shown(seen.client, 0),
-        ttft_slo_s=shown(seen.ttft_slo_s, jnp.inf),
-        tpot_slo_s=shown(seen.tpot_slo_s, jnp.inf),
+        prompt_tokens=seen.prompt_tokens,
+        output_tokens=seen.output_tokens,
+        is_real=place != AWAY,
+        kv_capacity=kv_capacity,
+        arrival_s=seen.arrival.astype(jnp.float32),
+        priority=seen.priority,
+        client=seen.client,
+        ttft_slo_s=seen.ttft_slo_s,
+        tpot_slo_s=seen.tpot_slo_s,
         now_s=now.astype(jnp.float32),
-        waited_s=shown((now[:, None] - seen.arrival).astype(jnp.float32), 0),
-        generated_tokens=shown(known - seen.prompt_tokens, 0),
-        computed_tokens=shown(computed, 0),
+        waited_s=(now - seen.arrival).astype(jnp.float32),
+        generated_tokens=known - seen.prompt_tokens,
+        computed_tokens=computed,
         is_running=place == RUNS,
     )
 
@@ -164,22 +186,7 @@ def _by_row(
         seen, place, known, computed = jax.tree.map(
             lambda array: take_rows(array, begin, width), looks
         )
-        obs = Observation(
-            prompt_tokens=seen.prompt_tokens,
-            output_tokens=seen.output_tokens,
-            is_real=place != AWAY,
-            kv_capacity=capacity,
-            arrival_s=seen.arrival.astype(jnp.float32),
-            priority=seen.priority,
-            client=seen.client,
-            ttft_slo_s=seen.ttft_slo_s,
-            tpot_slo_s=seen.tpot_slo_s,
-            now_s=now.astype(jnp.float32),
-            waited_s=(now - seen.arrival).astype(jnp.float32),
-            generated_tokens=known - seen.prompt_tokens,
-            computed_tokens=computed,
-            is_running=place == RUNS,
-        )
+        obs = _observed(seen, place, known, computed, now, capacity)
         (number,) = on_rows(program, jax.tree.leaves((leaves, obs)))
         return set_rows(numbers, begin, number.astype(jnp.float64))
 
