@@ -59,10 +59,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from tests.reference.online_rules import choose_victim, fits
-from tests.reference.online_settings import Log, Settings
-
-Duration = Callable[[int, int, int, float], float]
-Clock = tuple[float, float, float, float, float] | Duration
+from tests.reference.online_settings import Clock, Log, Settings, linear
 
 
 def serve(
@@ -107,31 +104,25 @@ def serve(
     return stream.run(max_steps)
 
 
-def _linear(a: float, b: float, c: float, d: float, e: float) -> Duration:
-    return lambda P, B, KV, A: a + b * P + c * B + d * KV + e * A
-
-
 class Stream:
     """One stream on one server; what happens to it is in ``log``."""
 
     def __init__(self, arrival, prompt, output, settings, clock, priority, predicted, rank):
         room = [settings.max_model_len - s for s in prompt]
         self.settings = settings
-        self.duration = clock if callable(clock) else _linear(*clock)
+        self.duration = clock if callable(clock) else linear(*clock)
         self.arrival, self.prompt, self.priority, self.rank = arrival, prompt, priority, rank
         self.output = [min(o, k) for o, k in zip(output, room, strict=True)]
         self.predicted = [max(min(o, k), 1) for o, k in zip(predicted, room, strict=True)]
 
         n = len(prompt)
         self.known = list(prompt)
-        self.computed = [0] * n
-        self.held = [0] * n
+        self.computed, self.held = [0] * n, [0] * n
         self.filling = [True] * n
         self.running: list[int] = []
         self.waiting: deque[int] | list = deque() if settings.policy == "fcfs" else []
         self.free = settings.usable_blocks
-        self.clock = 0.0
-        self.step = 0
+        self.clock, self.step = 0.0, 0
         # For prefill_schedule_interval.
         self.executed, self.last_prefill = 0, -settings.prefill_schedule_interval
         self.is_saturated = False
@@ -148,14 +139,12 @@ class Stream:
         return max(self.prompt[r] + self.predicted[r] - self.known[r], 1)
 
     def _can_never_finish(self, r: int) -> bool:
+        settings = self.settings
         most = self.prompt[r] + self.output[r] - 1  # the last token is never stored
         return (
             self.output[r] < 1
-            or self.blocks(most) > self.settings.usable_blocks
-            or (
-                not self.settings.enable_chunked_prefill
-                and most > self.settings.max_num_batched_tokens
-            )
+            or self.blocks(most) > settings.usable_blocks
+            or (not settings.enable_chunked_prefill and most > settings.max_num_batched_tokens)
         )
 
     # ---- the loop ----

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 NO_LIMIT = 2**30
+
+#: Seconds of a step, from the P prompt tokens and B decodes it computes, and the tokens cached.
+Duration = Callable[[int, int, int, float], float]
+Clock = tuple[float, float, float, float, float] | Duration
 
 ADMISSIONS = ("prompt", "chunk", "peak", "look_ahead")
 PREEMPTIONS = ("recompute", "swap", "restart", "never")
@@ -17,6 +22,11 @@ VICTIMS = (
     "longest_remaining",
     "rule",
 )
+
+
+def linear(a: float, b: float, c: float, d: float, e: float) -> Duration:
+    """Make a clock of five coefficients."""
+    return lambda P, B, KV, A: a + b * P + c * B + d * KV + e * A
 
 
 @dataclass(frozen=True)

@@ -23,12 +23,13 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from tests.reference.online import Clock, serve
+from tests.reference.online import serve
 from tests.reference.online_settings import (
     ADMISSIONS,
     NO_LIMIT,
     PREEMPTIONS,
     VICTIMS,
+    Clock,
     Log,
     Settings,
 )
