@@ -47,7 +47,7 @@ def given(num_streams=60):
 def records(how, arrivals, limits, stops):
     """What becomes of the streams when a kernel stops and goes on at the given seconds."""
     name, choices = how
-    laid_out = streams_of(choices, checked(arrivals, limits), limits)
+    laid_out = streams_of(choices, checked(arrivals, limits), limits, "scatter")
     streams, order, waiting = laid_out
     fixed = streams, limits, choices, "scatter", jnp.asarray(ITL_EDGES_S), jnp.int32(1)
     begun = streams, order, waiting, limits, choices, None
