@@ -29,8 +29,8 @@ class Targets(NamedTuple):
     tpot_slo_s: float
 
 
-#: The usual targets of a server. Prompts of Mooncake have 12,000 tokens in the mean, which take 0.3 s
-#: and more; requests of Azure's code come in bursts, and a step that prefills lasts for 0.13 s.
+#: Targets apart from the usual ones. Prompts of Mooncake have 12,000 tokens in the mean, which take
+#: 0.3 s and more; requests of Azure's code come in bursts, and a step that prefills lasts 0.13 s.
 TARGETS = {
     "llama3.1_8b_h100": {
         "azure2023_code": Targets(5.0, 0.1),
@@ -96,7 +96,7 @@ def workloads(
 
 
 def bursty(key: jax.Array, num_requests: int, streams: int) -> js.Requests:
-    """Requests of `mixed` whose gaps have a Gamma law of a coefficient of variation of four."""
+    """Draw requests of `mixed` whose gaps are of a Gamma law, with a variation of four means."""
     inst = js.workloads.mixed(key, num_requests, batch=streams)
     shape = 1 / BURSTY_CV**2
     gaps = jax.random.gamma(jax.random.fold_in(key, 1), shape, inst.is_real.shape) / shape
@@ -122,7 +122,7 @@ def one_a_second(reqs: js.Requests, jitter_s: float, key: jax.Array) -> js.Reque
 
 
 def at_loads(case: Case, loads: np.ndarray) -> js.Requests:
-    """The same streams at several loads, ``[K, B, n]``: times are scaled, nothing else."""
+    """Put the same streams at several loads, ``[K, B, n]``: times are scaled, nothing else."""
     shape = (len(loads), *case.reqs.is_real.shape)
     wide = jax.tree.map(lambda leaf: np.broadcast_to(np.asarray(leaf), shape), case.reqs)
     rate = case.limit * np.asarray(loads, np.float64)[:, None, None]

@@ -1,7 +1,7 @@
 """What a paper says of MC-SF, checked: part of `online_rules.py`.
 
-arXiv:2502.07115 reports 1.047 of the optimum in hindsight on streams like these: a cache of 30 to 50
-tokens, prompts of 1 to 5, outputs up to the rest, and 0.5 to 1.5 requests a round for 40 to 60
+arXiv:2502.07115 reports 1.047 of the optimum in hindsight on streams like these: a cache of 30 to
+50 tokens, prompts of 1 to 5, outputs up to the rest, and 0.5 to 1.5 requests a round for 40 to 60
 rounds. The draws are ours. Three judges: the price bound, an order that a search finds knowing
 everything, and on short streams the optimum itself.
 """
@@ -72,7 +72,7 @@ def _totals(reqs: js.Requests, out: js.Outcome) -> np.ndarray:
 
 
 def _optima(reqs: js.Requests, server: js.Server) -> np.ndarray:
-    """The least total latency of each stream, proven."""
+    """Find the least total latency of each stream, proven."""
     optima = []
     for row in range(reqs.is_real.shape[0]):
         real = np.asarray(reqs.is_real[row])
@@ -88,7 +88,7 @@ def _optima(reqs: js.Requests, server: js.Server) -> np.ndarray:
 
 
 def _searched(reqs: js.Requests, server: js.Server, seed: int, steps: int) -> np.ndarray:
-    """The least total latency of orders near that of MC-SF, `[B]`; each step tries 32."""
+    """Find a least total latency among orders near that of MC-SF, `[B]`; each step tries 32."""
     rng, tries = np.random.default_rng(seed), 32
     shape = (tries, *reqs.is_real.shape)
     wide = jax.tree.map(lambda leaf: np.broadcast_to(np.asarray(leaf), shape), reqs)

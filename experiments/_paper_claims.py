@@ -8,7 +8,7 @@ from _paper_measures import UNITS, Found
 
 SIGNIFICANT = 0.05
 NEAR = 0.1  # between exponents
-UNIT_NAMES = {"rounds": "rounds", "s": "seconds"}
+UNIT_NAMES = {"rounds": "rounds", "s": "seconds", "engine_s": "seconds on the engine"}
 
 
 def claims(cases: Mapping[str, Found], growth: list[Found], paper_factor: float) -> list[Found]:

@@ -14,7 +14,7 @@ import jaxsched as js
 from jaxsched.metrics.statistics import Estimate
 
 BASELINES = ("shortest_output", "sorted_f")
-UNITS = ("rounds", "s")
+UNITS = ("rounds", "s", "engine_s")
 Found = dict[str, Any]
 
 

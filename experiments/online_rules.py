@@ -1,4 +1,4 @@
-"""Which order of the queue keeps most requests within their targets, over the load, and when not?
+"""Serve by every online rule over the load: who keeps most requests within their targets.
 
 Four workloads on two servers, from 30% to 120% of the rate that no rule keeps up with, by every
 rule that decides without knowing the requests to come. Rules that read output lengths see the true
@@ -98,7 +98,7 @@ def _row(
 def _rate_rows(
     case: online.Case, loads: np.ndarray, attainment: dict[str, np.ndarray]
 ) -> list[dict[str, Any]]:
-    """The rate at which the goal is just met, and its change from the first rule's, paired."""
+    """Find the rate at which the goal is just met, and its change from the first rule's, paired."""
     crossings = {
         name: np.array(
             [
