@@ -71,7 +71,7 @@ def load(
     recording = Recording(path, columns, since, until)
     runnable = Runnable(recording, kv_capacity, with_times=False)
     if num_requests is None and batch is None and key is None:
-        lengths = gathered(runnable.chunks(), prompt_tokens=np.int64, output_tokens=np.int64)
+        lengths = gathered(runnable.chunks(), prompt_tokens=np.int32, output_tokens=np.int32)
         runnable.conclude(drop_invalid)
         return Instance.from_lengths(*lengths, kv_capacity=kv_capacity)
     num_rows = sum(len(trace.line) for trace in runnable.chunks())
