@@ -129,11 +129,11 @@ class Instance(Batched):
           >>> js.simulate(inst, js.prioritize(seen, "shortest_output")).start.tolist()
           [5, 15, 0]
         """
-        field = "predicted_output_tokens"
-        if not isinstance(predicted_output_tokens, Tracer):
-            predicted_output_tokens = predictions(field, predicted_output_tokens)
-        require_shape(field, predicted_output_tokens, self.output_tokens.shape, "output_tokens")
-        seen = whole_predictions(predicted_output_tokens)
+        field, seen = "predicted_output_tokens", predicted_output_tokens
+        if not isinstance(seen, Tracer):
+            seen = predictions(field, seen)
+        require_shape(field, seen, self.output_tokens.shape, like="output_tokens")
+        seen = whole_predictions(seen)
         return dataclasses.replace(self, output_tokens=masked(seen, self.is_real, 1))
 
     @property

@@ -16,6 +16,8 @@ _LENGTHS = ("prompt", "output")
 _KEYS = (*_LENGTHS, "arrival", "unit")
 _MOST_SHOWN, _MOST_GUESSED = 8, 1000
 
+_TOTAL = "totalinputtokens"  # of a benchmark's results, with and without details
+
 # Words by which people call the lengths, to guess what a column may hold.
 _WORDS = {
     "prompt": ("prompt", "input", "context", "prefill", "isl"),
@@ -86,6 +88,11 @@ def _recognized(names: Sequence[str], asked: Mapping[str, str]) -> Format:
         raise Settled(
             *("columns", "columns=", f"the columns are those of {having}; say which: "),
             "prompt=..,output=..,arrival=..,unit=s",
+        )
+    if not asked and _TOTAL in map(plain, names):
+        raise ValueError(
+            "holds totals of a benchmark, not the lengths of its requests; run it with "
+            "--save-detailed (vLLM) or --output-details (SGLang)"
         )
     present = ", ".join(map(shown, names[:_MOST_SHOWN])) or "none"
     if len(names) > _MOST_SHOWN:

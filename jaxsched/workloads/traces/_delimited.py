@@ -48,7 +48,8 @@ class _Numbered:
         reader, skipped = self._reader, self._skipped
         try:
             for row in reader:
-                if len(row) != self._width and not self._is_row(row):
+                is_plain = len(row) == self._width and row and not row[0].startswith(_COMMENT)
+                if not (is_plain or self._is_row(row)):
                     continue
                 yield skipped + reader.line_num, pick(row)
         except csv.Error as error:
@@ -57,7 +58,7 @@ class _Numbered:
             raise ValueError(f"line {line} is not {named}-separated: {error}") from error
 
     def _is_row(self, row: list[str]) -> bool:
-        """Whether a row of another width is the first; it may be blank or a comment."""
+        """Whether a row of another width is the first, and neither blank nor a comment."""
         if not any(map(str.strip, row)) or row[0].startswith(_COMMENT):
             return False
         if self._width:

@@ -12,7 +12,7 @@ class Settled(InputError):
       argument: the argument, as the library calls it.
       given: how it is given there, such as ``sort=True``.
       finding: what is wrong, up to the argument's name.
-      remedy: what the argument does, from its name on.
+      remedy: what the argument does, after its name.
     """
 
     def __init__(self, argument: str, given: str, finding: str, remedy: str):
@@ -22,7 +22,8 @@ class Settled(InputError):
 
     def about(self, name: str) -> str:
         """Say what is wrong, and which argument helps."""
-        return f"{self.finding}{name}{self._remedy}"
+        between = "" if name.endswith("=") else " "
+        return f"{self.finding}{name}{between}{self._remedy}"
 
     def __str__(self) -> str:
         return self.about(self._given)

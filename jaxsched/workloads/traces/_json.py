@@ -33,11 +33,12 @@ def json_values(text: Any, is_array: bool) -> Table:
 
 
 def _line_records(lines: Iterator[str]) -> Iterator[tuple[int, Record]]:
+    decoder = json.JSONDecoder(object_pairs_hook=_unique)
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            value = json.loads(line, object_pairs_hook=_unique if number <= _PEEKED else None)
+            value = decoder.decode(line.strip())
         except (ValueError, RecursionError) as error:
             raise ValueError(f"line {number} is not JSON: {error}") from error
         yield number, _record("line", number, value)
@@ -46,18 +47,33 @@ def _line_records(lines: Iterator[str]) -> Iterator[tuple[int, Record]]:
 def _unique(pairs: list[tuple[str, Any]]) -> Record:
     record = dict(pairs)
     if len(record) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the name {shown(twice)} stands there twice")
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise ValueError(_there_twice(name))
+            seen.add(name)
     return record
 
 
+def _there_twice(name: str) -> str:
+    return f"the name {shown(name)} stands there twice"
+
+
 def _records(text: Any, is_array: bool) -> Iterator[tuple[int, Record]]:
+    twice: list[str] = []
+
+    class Noting(Record):  # an error raised in here would be lost in ijson
+        def __setitem__(self, name: str, value: Any) -> None:
+            if name in self:
+                twice.append(name)
+            super().__setitem__(name, value)
+
     values = ijson.items(
         *(_Utf8(text), "item" if is_array else ""),
         multiple_values=not is_array,
         use_float=True,
         buf_size=_READ,
+        map_type=Noting,
     )
     number = 0
     while True:
@@ -68,6 +84,8 @@ def _records(text: Any, is_array: bool) -> Iterator[tuple[int, Record]]:
         except (ijson.JSONError, UnicodeEncodeError) as error:
             raise ValueError(f"record {number + 1} is not JSON: {error}") from error
         number += 1
+        if twice:
+            raise ValueError(f"record {number} is unclear: {_there_twice(twice[0])}")
         yield number, _record("record", number, value)
 
 

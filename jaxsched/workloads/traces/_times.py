@@ -73,6 +73,8 @@ class Clock:
                 "expected a date and a time, or a number whose unit is given: columns=unit=s"
             )
             return lambda cells: np.full(len(cells), np.nan)
+        if not math.isfinite(number):
+            return lambda cells: np.full(len(cells), np.nan)
         first_s = number / UNITS[unit]
         if first_s >= _LAST_DATE_S:
             self.expectation = (
