@@ -129,7 +129,8 @@ class Instance(Batched):
           >>> js.simulate(inst, js.prioritize(seen, "shortest_output")).start.tolist()
           [5, 15, 0]
         """
-        field, seen = "predicted_output_tokens", predicted_output_tokens
+        field = "predicted_output_tokens"
+        seen: Any = predicted_output_tokens
         if not isinstance(seen, Tracer):
             seen = predictions(field, seen)
         require_shape(field, seen, self.output_tokens.shape, like="output_tokens")

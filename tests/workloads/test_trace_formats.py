@@ -253,6 +253,15 @@ def test_parquet(tmp_path):
         traces.read(path)
 
 
+def test_a_parquet_file_that_holds_far_more_than_its_size(tmp_path):
+    path = tmp_path / "trace"
+    ones = pa.array(np.ones(10**7, np.int8))
+    parquet.write_table(pa.table({"prompt_size": ones, "token_size": ones}), path)
+    assert path.stat().st_size < 10**6
+    with pytest.raises(ValueError, match="expands to 80000000 bytes, over 67108864; write it anew"):
+        traces.read(path)
+
+
 @pytest.mark.parametrize("indent", [None, 1])
 def test_json_arrays(write, indent):
     names = PLAIN.partition("\n")[0].split(",")
@@ -431,6 +440,14 @@ class TestWindow:
         assert set(np.asarray(inst.prompt_tokens).ravel()) == {5, 6, 7, 8, 9}
 
 
+def test_outputs_that_add_up_to_too_many_rounds_name_the_file(write):
+    path = write("prompt_size,token_size\n" + 3 * f"1,{2**30}\n")
+    with pytest.raises(ValueError, match=rf"^{path}: output_tokens .* sum to 3221225472.* until="):
+        traces.load(path, 2**31 - 1)
+    inst = traces.load(path, 2**31 - 1, until=1)
+    assert inst.output_tokens.tolist() == [2**30]
+
+
 class TestRefusals:
     @pytest.mark.parametrize(
         ("text", "message"),
@@ -450,6 +467,10 @@ class TestRefusals:
             ),
             ("[1, 2]", "record 1 is 1; expected a JSON object"),
             ('{"a": 1,\n "b": }', "record 1 is not JSON"),
+            ('{"a": "' + "x" * 2**23 + '"}', "a text or number of more than 4194304"),
+            ("\n" * 2**21, "has no header in its first 1048576 lines"),
+            ("a," * 2**18, "has 262145 columns; expected at most 131072"),
+            (MOONCAKE % (-1e308, 1) + MOONCAKE % (1e308, 1), "line 1: timestamp is -1e"),
             (gzip.compress((b"#" * 2**20 + b"\n") * 65), "expands to more than"),
         ],
     )

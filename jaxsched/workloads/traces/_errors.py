@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from jaxsched._lib.errors import InputError
+from jaxsched._lib.errors import InputError, bounded
+
+_LONGEST_REASON = 200  # characters
 
 
 class Settled(InputError):
@@ -27,3 +29,8 @@ class Settled(InputError):
 
     def __str__(self) -> str:
         return self.about(self._given)
+
+
+def reason(error: BaseException) -> str:
+    """Say what another library found wrong, in one line of bounded length."""
+    return bounded(" ".join(str(error).split()), _LONGEST_REASON)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from jaxsched.workloads.traces._bytes import most_expanded
+from jaxsched.workloads.traces._errors import reason
 from jaxsched.workloads.traces._table import Row, Rows, Table
 
 MAGIC = b"PAR1"
 _BATCH = 2**14  # rows
+_BYTES_PER_ROW = 8
 
 
 def parquet_table(file: Any) -> Table:
@@ -25,7 +29,7 @@ def parquet_table(file: Any) -> Table:
         raise ImportError('Parquet files need pyarrow: pip install "jaxsched[traces]"') from error
 
     def damaged(error: BaseException) -> ValueError:
-        return ValueError(f"is not an intact Parquet file: {error}")
+        return ValueError(f"is not an intact Parquet file: {reason(error)}")
 
     def rows(wanted: Sequence[int]) -> Rows:
         def each() -> Iterator[Row]:
@@ -44,9 +48,27 @@ def parquet_table(file: Any) -> Table:
     try:
         source = parquet.ParquetFile(file)
         schema = source.schema_arrow
+        expanded = _expanded(source.metadata)
     except (pa.ArrowException, OSError, MemoryError) as error:
         raise damaged(error) from error
+    limit = most_expanded(os.fstat(file.fileno()).st_size)
+    if expanded > limit:
+        raise ValueError(
+            f"expands to {expanded} bytes, over {limit}; write it anew without compression if it "
+            "is no mistake"
+        )
     return Table(schema.names, rows)
+
+
+def _expanded(metadata: Any) -> int:
+    """Bytes that two numbers a row take, or the largest column of a group of rows if that is more.
+
+    That much is held at a time. Equal numbers are stored once, so the columns alone say little.
+    """
+    groups = map(metadata.row_group, range(metadata.num_row_groups))
+    columns = (group.column(at) for group in groups for at in range(group.num_columns))
+    sizes = (column.total_uncompressed_size for column in columns)
+    return max(_BYTES_PER_ROW * metadata.num_rows, *sizes, 0)
 
 
 def _cells(column: Any) -> list[Any]:
