@@ -131,7 +131,7 @@ class Instance(Batched):
         """
         field = "predicted_output_tokens"
         seen: Any = predicted_output_tokens
-        if not isinstance(seen, Tracer):
+        if not isinstance(predicted_output_tokens, Tracer):
             seen = predictions(field, seen)
         require_shape(field, seen, self.output_tokens.shape, like="output_tokens")
         seen = whole_predictions(seen)

@@ -253,6 +253,16 @@ def test_parquet(tmp_path):
         traces.read(path)
 
 
+def test_times_in_parquet_that_no_calendar_has(tmp_path):
+    path = tmp_path / "trace"
+    at = pa.array([0, 2**62], pa.timestamp("us"))
+    table = {"TIMESTAMP": at, "ContextTokens": [1024, 200], "GeneratedTokens": [10, 5]}
+    parquet.write_table(pa.table(table), path)
+    assert traces.load(path, 2000).output_tokens.tolist() == [10, 5]
+    with pytest.raises(ValueError, match="is not an intact Parquet file"):
+        traces.read(path)
+
+
 def test_a_parquet_file_that_holds_far_more_than_its_size(tmp_path):
     path = tmp_path / "trace"
     ones = pa.array(np.ones(10**7, np.int8))

@@ -72,9 +72,9 @@ def load(
     recording = Recording(path, columns, since, until)
     runnable = Runnable(recording, kv_capacity, with_times=False)
     if num_requests is None and batch is None and key is None:
-        lengths = gathered(runnable.chunks(), prompt_tokens=np.int32, output_tokens=np.int32)
+        prompt, output = gathered(runnable.chunks(), prompt_tokens=np.int32, output_tokens=np.int32)
         runnable.conclude(drop_invalid)
-        return _instance(path, *lengths, kv_capacity)
+        return _instance(path, prompt, output, kv_capacity)
     num_rows = sum(len(trace.line) for trace in runnable.chunks())
     runnable.conclude(drop_invalid)
     rows = sampled(path, num_rows, num_requests, batch, key, anywhere)

@@ -23,7 +23,6 @@ def parquet_table(file: Any) -> Table:
       ImportError: pyarrow is not installed.
     """
     try:
-        import pyarrow as pa
         from pyarrow import parquet
     except ImportError as error:
         raise ImportError('Parquet files need pyarrow: pip install "jaxsched[traces]"') from error
@@ -40,7 +39,7 @@ def parquet_table(file: Any) -> Table:
                     for cells in zip(*(_cells(batch.column(name)) for name in names), strict=True):
                         number += 1
                         yield number, cells
-            except (pa.ArrowException, OSError, MemoryError) as error:
+            except Exception as error:  # damage can make pyarrow raise anything
                 raise damaged(error) from error
 
         return Rows("row", each())
@@ -49,7 +48,7 @@ def parquet_table(file: Any) -> Table:
         source = parquet.ParquetFile(file)
         schema = source.schema_arrow
         expanded = _expanded(source.metadata)
-    except (pa.ArrowException, OSError, MemoryError) as error:
+    except Exception as error:  # damage can make pyarrow raise anything
         raise damaged(error) from error
     limit = most_expanded(os.fstat(file.fileno()).st_size)
     if expanded > limit:
@@ -61,13 +60,13 @@ def parquet_table(file: Any) -> Table:
 
 
 def _expanded(metadata: Any) -> int:
-    """Bytes that two numbers a row take, or the largest column of a group of rows if that is more.
+    """Bytes of two numbers a row, or of the largest group of rows if those are more.
 
-    That much is held at a time. Equal numbers are stored once, so the columns alone say little.
+    Equal numbers are stored once, so groups alone say little. Of columns nothing is asked: where
+    their metadata are damaged, pyarrow ends the process.
     """
     groups = map(metadata.row_group, range(metadata.num_row_groups))
-    columns = (group.column(at) for group in groups for at in range(group.num_columns))
-    sizes = (column.total_uncompressed_size for column in columns)
+    sizes = (group.total_byte_size for group in groups)
     return max(_BYTES_PER_ROW * metadata.num_rows, *sizes, 0)
 
 
