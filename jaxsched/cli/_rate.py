@@ -117,7 +117,7 @@ def _with_some_rate(streams: _Streams) -> _Streams:
     """Give streams without times of their own one request a second; a search scales them."""
     from jaxsched.workloads.traces import has_arrival_times
 
-    has_times = streams.trace is not None and has_arrival_times(streams.trace)
+    has_times = streams.trace is not None and has_arrival_times(streams.trace, streams.columns)
     if streams.rate is not None or has_times:
         return streams
     return dataclasses.replace(streams, rate=1.0)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from jaxsched._lib.arrays import masked, namespace, refuse_traced
 from jaxsched._lib.errors import MAX_INT32, InputError, first_true, in_file, index_text, wrong_shape
@@ -16,10 +18,13 @@ from jaxsched._lib.pytree import exported, pytree
 from jaxsched._lib.shown import are_numbers, leaves_text, shape_text, span, summary_html, text_html
 from jaxsched.model.batch import Batched
 from jaxsched.model.checks import (
+    compact,
+    predictions,
     require_padding,
     require_requests,
     require_shape,
     require_tokens,
+    tokens_on_device,
     whole_numbers,
 )
 
@@ -102,6 +107,35 @@ class Instance(Batched):
             np.ones(prompt.shape, bool),
             whole_numbers("kv_capacity", kv_capacity),
         )
+
+    def as_predicted(self, predicted_output_tokens: Any) -> Instance:
+        """Show the backlog as a predictor sees it, for rules; schedules need the true lengths.
+
+        Args:
+          predicted_output_tokens: numbers >= 0, ``[n]`` or ``[.., n]``, which may be traced.
+            Floats, zeros and predictions above the cache are all taken: they are rounded up, to
+            1 token at least and :math:`2^{30}` at most.
+
+        Returns:
+          The instance with these outputs ``[.., n]`` instead of its own; padding keeps 1 token.
+
+        Raises:
+          ValueError: a prediction is NaN or below 0, or there is not one for each request.
+
+        Example:
+          >>> import jaxsched as js
+          >>> inst = js.Instance.from_lengths([80, 10, 20], [10, 30, 5], kv_capacity=100)
+          >>> seen = inst.as_predicted([9.6, 25.2, 8.0])
+          >>> js.simulate(inst, js.prioritize(seen, "shortest_output")).start.tolist()
+          [5, 15, 0]
+        """
+        field = "predicted_output_tokens"
+        seen: Any = predicted_output_tokens
+        if not isinstance(predicted_output_tokens, Tracer):
+            seen = predictions(field, seen)
+        require_shape(field, seen, self.output_tokens.shape, like="output_tokens")
+        seen = whole_predictions(seen)
+        return dataclasses.replace(self, output_tokens=masked(seen, self.is_real, 1))
 
     @property
     def volume(self) -> jax.Array:
@@ -203,6 +237,12 @@ class Instance(Batched):
         )
 
 
+def whole_predictions(predicted: Any) -> jax.Array:
+    """Predictions as int32 tokens: rounded up, at least one, at most 2^30."""
+    with jax.enable_x64(True):
+        return jnp.clip(jnp.ceil(jnp.asarray(predicted, jnp.float64)), 1, 2.0**30).astype(jnp.int32)
+
+
 def exact_volume(inst: Instance) -> Any:
     r"""Memory times time of each request, :math:`s o + o (o + 1) / 2`, int64 ``[.., n]``.
 
@@ -248,15 +288,13 @@ def _validated(
             kv_capacity.shape,
             f"expected one integer, or one for each instance {shape[:-1]}",
         )
-    # Of 27 million requests each copy takes 200 MB.
-    prompt = prompt_tokens.astype(np.int64, copy=False)
-    output = output_tokens.astype(np.int64, copy=False)
+    prompt, output = compact(prompt_tokens), compact(output_tokens)
     capacity = np.broadcast_to(kv_capacity, shape[:-1]).astype(np.int64)
     require_tokens("prompt_tokens", prompt)
     require_tokens("output_tokens", output)
     require_tokens("kv_capacity", kv_capacity)
-    _reject_requests_that_never_fit(prompt + output, capacity)
-    total = output.sum(axis=-1)
+    _reject_requests_that_never_fit(prompt, output, capacity)
+    total = output.sum(axis=-1, dtype=np.int64)
     if (position := first_true(total >= MAX_INT32)) is not None:
         named = f"instance {index_text(position)}" if position else "the instance"
         raise InputError(
@@ -266,22 +304,26 @@ def _validated(
             finding=f"of {named} sum to {total[position]}",
         )
     return Instance(
-        prompt_tokens=jnp.asarray(prompt, jnp.int32),
-        output_tokens=jnp.asarray(output, jnp.int32),
+        prompt_tokens=tokens_on_device(prompt),
+        output_tokens=tokens_on_device(output),
         is_real=jnp.asarray(is_real, bool),
         kv_capacity=jnp.asarray(capacity, jnp.int32),
     )
 
 
-def _reject_requests_that_never_fit(size: np.ndarray, capacity: np.ndarray) -> None:
-    position = first_true(size > capacity[..., None])
+def _reject_requests_that_never_fit(
+    prompt: np.ndarray, output: np.ndarray, capacity: np.ndarray
+) -> None:
+    room = capacity[..., None].astype(prompt.dtype) - prompt  # where a sum might pass int32
+    position = first_true(output > room)
     if position is not None:
         *instance, request = position
+        size = int(prompt[position]) + int(output[position])
         of_instance = f" of instance {index_text(tuple(instance))}" if instance else ""
         raise InputError(
             f"request {request}{of_instance}",
-            size[position],
+            size,
             "raise kv_capacity or leave the request out",
-            finding=f"needs {size[position]} tokens at its end but kv_capacity is "
+            finding=f"needs {size} tokens at its end but kv_capacity is "
             f"{capacity[tuple(instance)]}: it can never run",
         )

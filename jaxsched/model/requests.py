@@ -11,17 +11,27 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsched._lib.arrays import refuse_traced
-from jaxsched._lib.errors import MAX_INT32, in_file, reject, wrong_shape
+from jaxsched._lib.errors import (
+    MAX_INT32,
+    InputError,
+    first_true,
+    in_file,
+    reject,
+    wrong_shape,
+)
 from jaxsched._lib.npz import BOOLS, FLOATS, INTEGERS, NUMBERS, load_arrays, save_arrays
 from jaxsched._lib.pytree import exported, pytree
 from jaxsched._lib.shown import are_numbers, leaves_text, shape_text, span, summary_html, text_html
 from jaxsched.model.batch import Batched
 from jaxsched.model.checks import (
+    compact,
+    predictions,
     real_numbers,
     require_padding,
     require_requests,
     require_shape,
     require_tokens,
+    tokens_on_device,
     whole_numbers,
 )
 from jaxsched.model.instance import Instance, request_table
@@ -277,19 +287,21 @@ def _validated(
     falls = np.zeros(shape, bool)
     falls[..., 1:] = arrival_s[..., 1:] < arrival_s[..., :-1]
     reject("arrival_s", arrival_s, falls, "expected ascending seconds; sort the rows by arrival")
+    prompt_tokens, output_tokens = compact(prompt_tokens), compact(output_tokens)
     require_tokens("prompt_tokens", prompt_tokens)
     require_tokens("output_tokens", output_tokens)
-    total = prompt_tokens.astype(np.int64, copy=False) + output_tokens
-    reject("prompt_tokens + output_tokens", total, total > MAX_INT32, "expected less than 2^31")
-    del total
+    if (position := first_true(prompt_tokens > MAX_INT32 - output_tokens)) is not None:
+        total = int(prompt_tokens[position]) + int(output_tokens[position])
+        name = "prompt_tokens + output_tokens"
+        raise InputError(name, total, "expected less than 2^31", position)
     if not is_real.all():
         arrival_s = np.where(is_real, arrival_s, np.inf)
     with jax.enable_x64(True):
         arrival = jax.device_put(arrival_s, may_alias=False)  # the caller may change theirs
     return Requests(
         arrival_s=arrival,
-        prompt_tokens=jnp.asarray(prompt_tokens.astype(np.int32)),
-        output_tokens=jnp.asarray(output_tokens.astype(np.int32)),
+        prompt_tokens=tokens_on_device(prompt_tokens),
+        output_tokens=tokens_on_device(output_tokens),
         is_real=jnp.asarray(is_real, bool),
         **{name: _CHECKED[name](name, value, shape) for name, value in optional.items()},
     )
@@ -298,9 +310,8 @@ def _validated(
 def _prediction(field: str, values: Any, shape: tuple[int, ...]) -> jax.Array | None:
     if values is None:
         return None
-    array = real_numbers(field, values)
+    array = predictions(field, values)
     require_shape(field, array, shape, like="arrival_s")
-    reject(field, array, ~(array >= 0), "expected a number >= 0")
     return jnp.asarray(array, jnp.float32)
 
 

@@ -21,6 +21,17 @@ def test_columns_of_any_name_and_a_part(run, path):
     assert "log.csv: 1 request over 0 s" in run("trace", path, *COLUMNS, "--until", "2.5s")[1]
 
 
+def test_commands_that_run_requests_take_the_same(run, path):
+    code, out, _ = run("simulate", "--trace", path, *COLUMNS, "--from", "1")
+    assert code == 0
+    assert "1 instance of 2 requests" in out
+    for command in ("serve", "compare", "rate"):
+        flags = ["--server", "llama3.1_8b_h100"] if command in ("serve", "rate") else []
+        code, out, err = run(command, "--trace", path, *COLUMNS, *flags, "--from", "9")
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert "log.csv: none of its rows is in the part asked for" in err
+
+
 def test_lengths_are_described_where_only_times_are_bad(run, path):
     code, out, _ = run("trace", path, "--columns", "prompt=isl,output=osl,arrival=t")
     assert code == 0
@@ -31,8 +42,7 @@ def test_lengths_are_described_where_only_times_are_bad(run, path):
 def test_the_option_is_named_in_errors(run, path):
     code, _, err = run("trace", path)
     assert (code, err.count("\n")) == (2, 1)
-    assert "say which hold what: --columns" in err
-    assert "prompt=isl,output=osl" in err
+    assert "say which hold what: --columns prompt=isl,output=osl" in err
     for flags in (["--columns", "prompt=ils,output=osl"], [*COLUMNS, "--from", "soon"]):
         code, _, err = run("trace", path, *flags)
         assert (code, err.count("\n")) == (2, 1)

@@ -27,9 +27,32 @@ AIPERF = {
     "error": None,
 }
 FAILED = {
-    "metadata": {"request_start_ns": 1758000000500000001},
-    "metrics": {},
-    "error": {"code": 5},
+    "metadata": {"request_start_ns": 1758000000500000001, "was_cancelled": True},
+    "metrics": {"error_isl": {"value": 100, "unit": "tokens"}},
+    "error": {"code": 499, "type": "RequestCancellationError", "message": "cancelled"},
+}
+# One line a run, as `bench_serving --output-file --output-details` appends them.
+SGLANG = {
+    "tag": None,
+    "backend": "sglang",
+    "dataset_name": "random",
+    "request_rate": "inf",
+    "max_concurrency": None,
+    "duration": 3.5,
+    "completed": 2,
+    "total_input_tokens": 300,
+    "total_output_tokens": 75,
+    "total_output_tokens_retokenized": 74,
+    "mean_ttft_ms": 150.0,
+    "accept_length": None,
+}
+SGLANG_DETAILS = {
+    "input_lens": [100, 200, 300],
+    "output_lens": [50, 25, 0],
+    "ttfts": [0.1, 0.2, 0.0],
+    "itls": [[0.01], [0.01], []],
+    "generated_texts": ["a", "b", ""],
+    "errors": ["", "", "Traceback"],
 }
 
 
@@ -70,16 +93,23 @@ def columns_of(trace):
             [70, 30],
         ),
         (
-            "request_id,arrival_timestamp,batch_size,prompt_size,token_size\n0,1,1,4096,32\n",
-            [1],
-            [4096],
-            [32],
+            "request_id,request_type,application_id,arrival_timestamp,batch_size,prompt_size,"
+            "token_size\n0,2,0,1,1,4096,32\n1,2,0,3,1,2048,8\n",
+            [1, 3],
+            [4096, 2048],
+            [32, 8],
         ),
         (json.dumps(AIPERF) + "\n" + json.dumps(FAILED), [0, 0.500000001], [100, 0], [50, 0]),
         (json.dumps(BENCH), None, [100, 200], [50, 25]),
         (json.dumps(BENCH, indent=2), None, [100, 200], [50, 25]),
         (json.dumps(BENCH) + "\n" + json.dumps(BENCH), None, [100, 200] * 2, [50, 25] * 2),
         (json.dumps(BENCH | {"start_times": [7.5, 8]}), [7.5, 8], [100, 200], [50, 25]),
+        (
+            2 * (json.dumps(SGLANG | SGLANG_DETAILS) + "\n"),
+            None,
+            [100, 200, 300] * 2,
+            [50, 25, 0] * 2,
+        ),
     ],
     ids=[
         "qwen",
@@ -87,12 +117,43 @@ def columns_of(trace):
         "tsv",
         "splitwise",
         "aiperf",
-        *["bench", "pretty", "two", "times"],
+        *["bench", "pretty", "two", "times", "sglang"],
     ],
 )
 def test_formats_of_other_tools(write, text, arrived_at, prompt, output):
     trace = traces.read(write(text))
     assert columns_of(trace) == [arrived_at, prompt, output]
+
+
+def test_failed_requests_of_benchmarks_are_dropped_on_request(write):
+    path = write(json.dumps(SGLANG | SGLANG_DETAILS))
+    with pytest.raises(ValueError, match="entry 3: the output has 0 tokens"):
+        traces.load(path, 1000)
+    with pytest.warns(traces.TraceWarning, match="left out 1 of 3 rows"):
+        reqs = traces.load_requests(path, rate=2.0, key=KEY, drop_invalid=True)
+    assert reqs.output_tokens.tolist() == [50, 25]
+
+
+def test_totals_of_benchmarks_name_the_option_that_keeps_lengths(write):
+    with pytest.raises(ValueError, match=r"run it with --save-detailed \(vLLM\) or --output-det"):
+        traces.read(write(json.dumps(SGLANG)))
+    mixed = json.dumps(SGLANG | SGLANG_DETAILS) + "\n" + json.dumps(SGLANG)
+    with pytest.raises(ValueError, match="line 2: input_lens is no list; expected a list"):
+        traces.read(write(mixed))
+
+
+def test_records_in_order_of_their_end_are_sorted_by_their_start(write):
+    later = AIPERF | {"metadata": {"request_start_ns": AIPERF["metadata"]["request_start_ns"] - 1}}
+    path = write(json.dumps(AIPERF) + "\n" + json.dumps(later))
+    with pytest.raises(ValueError, match="sort=True orders rows by arrival"):
+        traces.load_requests(path)
+    np.testing.assert_array_equal(traces.load_requests(path, sort=True).arrival_s, [0, 1e-9])
+
+
+def test_nested_names_of_other_records(write):
+    path = write(json.dumps({"details": SGLANG_DETAILS, "usage": {"in": [1, 2], "out": [3, 4]}}))
+    trace = traces.read(path, columns="prompt=usage.in,output=usage.out")
+    assert columns_of(trace) == [None, [1, 2], [3, 4]]
 
 
 ROWS = [[0.0, 1.5], [1024, 200], [10, 5]]
@@ -108,6 +169,8 @@ ROWS = [[0.0, 1.5], [1024, 200], [10, 5]]
         (PLAIN.replace("\n", "\r"), [2, 3]),
         ("# a comment\n\n" + PLAIN, [4, 5]),
         (PLAIN.replace("\n1.5", "\n   \n1.5"), [2, 4]),
+        (PLAIN.replace("\n1.5", "\n#0.5,7,7\n1.5"), [2, 4]),
+        (PLAIN.replace("\n1.5", "\n# a comment\n1.5") + "\n,,\n".replace(",", ""), [2, 4]),
         (PLAIN.upper(), [2, 3]),
         (PLAIN.replace("num_prefill_tokens", "Num Prefill-Tokens"), [2, 3]),
         (PLAIN.replace("1024", '"1,024"'), [2, 3]),
@@ -123,6 +186,33 @@ def test_what_spreadsheets_and_shells_make_of_a_file(write, text, lines):
     trace = traces.read(write(text))
     assert columns_of(trace) == ROWS
     assert trace.line.tolist() == lines
+
+
+@pytest.mark.parametrize(
+    ("cell", "tokens"),
+    [
+        ("2,042,016", 2042016),
+        ("284K", 284000),
+        ("1.5k", 1500),
+        ("2M", 2000000),
+        (" 12.0 ", 12),
+        ("1e3", 1000),
+    ],
+)
+def test_numbers_as_logs_print_them(write, cell, tokens):
+    for text in (
+        f'num_prefill_tokens,num_decode_tokens\n"{cell}",1\n',
+        f"num_prefill_tokens\tnum_decode_tokens\n{cell}\t1\n",
+        json.dumps({"num_prefill_tokens": cell, "num_decode_tokens": 1}),
+    ):
+        assert traces.read(write(text)).prompt_tokens.tolist() == [tokens]
+
+
+@pytest.mark.parametrize("cell", ["1,2", "2,042,01", "1.2345K", "K", "0x10", "-1K"])
+def test_what_is_no_count_is_named(write, cell):
+    path = write(f"num_prefill_tokens;num_decode_tokens\n{cell};1\n")
+    with pytest.raises(ValueError, match="line 2: num_prefill_tokens is '"):
+        traces.read(path)
 
 
 def zipped(content):
@@ -160,6 +250,25 @@ def test_parquet(tmp_path):
     assert columns_of(traces.read(path)) == ROWS
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(ValueError, match="is not an intact Parquet file"):
+        traces.read(path)
+
+
+def test_times_in_parquet_that_no_calendar_has(tmp_path):
+    path = tmp_path / "trace"
+    at = pa.array([0, 2**62], pa.timestamp("us"))
+    table = {"TIMESTAMP": at, "ContextTokens": [1024, 200], "GeneratedTokens": [10, 5]}
+    parquet.write_table(pa.table(table), path)
+    assert traces.load(path, 2000).output_tokens.tolist() == [10, 5]
+    with pytest.raises(ValueError, match="is not an intact Parquet file"):
+        traces.read(path)
+
+
+def test_a_parquet_file_that_holds_far_more_than_its_size(tmp_path):
+    path = tmp_path / "trace"
+    ones = pa.array(np.ones(10**7, np.int8))
+    parquet.write_table(pa.table({"prompt_size": ones, "token_size": ones}), path)
+    assert path.stat().st_size < 10**6
+    with pytest.raises(ValueError, match="expands to 80000000 bytes, over 67108864; write it anew"):
         traces.read(path)
 
 
@@ -225,6 +334,14 @@ class TestTimes:
         with pytest.warns(traces.TraceWarning, match="left out 1 of 2 rows"):
             assert traces.load_requests(path, drop_invalid=True).prompt_tokens.tolist() == [10]
 
+    def test_in_a_table_a_later_turn_is_an_empty_cell(self, write):
+        path = write(PLAIN + ",300,6\n")
+        np.testing.assert_array_equal(traces.read(path).arrived_at, [0, 1.5, np.nan])
+        assert traces.load(path, 5000).prompt_tokens.tolist() == [1024, 200, 300]
+        with pytest.raises(ValueError, match="line 4: has no time of arrival; a later turn"):
+            traces.load_requests(path)
+        assert traces.read(path, until="9s").prompt_tokens.tolist() == [1024, 200]
+
 
 class TestColumns:
     TEXT = "t,isl,osl,n\n1500,7,3,1\n2500,8,4,2\n"
@@ -268,6 +385,14 @@ class TestColumns:
                 "those of Mooncake .*SplitwiseSim .*; say which: columns=prompt=",
             ),
             ('{"input_length": 1, "output_length": 2, "input_length": 3}', None, "there twice"),
+            (
+                MOONCAKE % (0, 1) * 200 + '{"input_length": 1, "input_length": 3}',
+                *(None, "line 201 is not JSON: the name 'input_length' stands there twice"),
+            ),
+            (
+                '[{"input_length": 1, "output_length": 2, "input_length": 3}]',
+                *(None, "record 1 is unclear: the name 'input_length' stands there twice"),
+            ),
         ],
     )
     def test_unclear_ones_are_named(self, write, text, columns, message):
@@ -325,11 +450,24 @@ class TestWindow:
         assert set(np.asarray(inst.prompt_tokens).ravel()) == {5, 6, 7, 8, 9}
 
 
+def test_outputs_that_add_up_to_too_many_rounds_name_the_file(write):
+    path = write("prompt_size,token_size\n" + 3 * f"1,{2**30}\n")
+    with pytest.raises(ValueError, match=rf"^{path}: output_tokens .* sum to 3221225472.* until="):
+        traces.load(path, 2**31 - 1)
+    inst = traces.load(path, 2**31 - 1, until=1)
+    assert inst.output_tokens.tolist() == [2**30]
+
+
 class TestRefusals:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
             (MOONCAKE % (0, "true"), "line 1: input_length is True; expected a whole number"),
+            (MOONCAKE % ("true", 1), "line 1: timestamp is True; expected a"),
+            (
+                MOONCAKE % (0, 1) + MOONCAKE.replace("3}", "false}") % (0, 1),
+                "line 2: output_length is False; expected a whole number",
+            ),
             (MOONCAKE % (0, "[" * 100_000 + "]" * 100_000), "nested too deeply"),
             ('{"a":' * 100_000 + "1" + "}" * 100_000, "nested too deeply"),
             ("[" * 3_000_000, "nested too deeply"),
@@ -339,6 +477,10 @@ class TestRefusals:
             ),
             ("[1, 2]", "record 1 is 1; expected a JSON object"),
             ('{"a": 1,\n "b": }', "record 1 is not JSON"),
+            ('{"a": "' + "x" * 2**23 + '"}', "a text or number of more than 4194304"),
+            ("\n" * 2**21, "has no header in its first 1048576 lines"),
+            ("a," * 2**18, "has 262145 columns; expected at most 131072"),
+            (MOONCAKE % (-1e308, 1) + MOONCAKE % (1e308, 1), "line 1: timestamp is -1e"),
             (gzip.compress((b"#" * 2**20 + b"\n") * 65), "expands to more than"),
         ],
     )

@@ -24,6 +24,7 @@ from jaxsched.engine.online.record import record_stream
 from jaxsched.engine.online.state import Choices, Limits
 from jaxsched.engine.online.sums import Cost
 from jaxsched.model.clock import LinearClock
+from jaxsched.model.instance import whole_predictions
 from jaxsched.model.outcome import Outcome
 from jaxsched.model.requests import Requests
 from jaxsched.model.server import Policy, Server, require_numbers
@@ -230,10 +231,7 @@ def _arrivals(server: Server, reqs: Requests, priority: Any, victim_number: Any)
 def predicted_tokens(reqs: Requests) -> Any:
     """Predicted outputs ``[.., n]`` as tokens: rounded up, at least one, at most 2^30; or true."""
     predicted = reqs.predicted_output_tokens
-    if predicted is None:
-        return reqs.output_tokens
-    with jax.enable_x64(True):
-        return jnp.clip(jnp.ceil(predicted.astype(jnp.float64)), 1, 2.0**30).astype(jnp.int32)
+    return reqs.output_tokens if predicted is None else whole_predictions(predicted)
 
 
 def _number(value: Any, dtype: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import contextlib
+import errno
 import gzip
 import io
 import lzma
@@ -13,13 +14,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from jaxsched._lib.errors import shown
 from jaxsched._lib.streams import require_regular
+from jaxsched.workloads.traces._errors import reason
 
 # A file that expands more than this is a bomb, not a trace: text of numbers shrinks tenfold.
 _MOST_EXPANSION = 200
 _ALWAYS_ALLOWED = 2**26  # bytes
 
-_DAMAGED = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError)
+_OF_DAMAGE = (None, errno.EINVAL)  # the latter of a place before the file that a zip names
+_DAMAGED = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError, MemoryError)
 
 
 @contextlib.contextmanager
@@ -37,12 +41,17 @@ def opened(path: Path) -> Iterator[Any]:
         file.seek(0)
         for magic, (name, expanded) in _COMPRESSIONS.items():
             if start.startswith(magic):
-                limit = max(_ALWAYS_ALLOWED, _MOST_EXPANSION * path.stat().st_size)
+                limit = most_expanded(path.stat().st_size)
                 with _named(name):
                     inner = stack.enter_context(expanded(file))
                 file = io.BufferedReader(_Bounded(inner, name, limit))
                 break
         yield file
+
+
+def most_expanded(size: int) -> int:
+    """Bytes that a file of ``size`` bytes may expand to."""
+    return max(_ALWAYS_ALLOWED, _MOST_EXPANSION * size)
 
 
 class _Bounded(io.RawIOBase):
@@ -73,7 +82,7 @@ def _named(name: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno is not None:  # of the file system
+        if error.errno not in _OF_DAMAGE:  # but of the file system
             raise
         raise _damaged(name, error) from error
     except _DAMAGED as error:
@@ -81,7 +90,7 @@ def _named(name: str) -> Iterator[None]:
 
 
 def _damaged(name: str, error: Exception) -> ValueError:
-    return ValueError(f"is not an intact {name} file: {error}")
+    return ValueError(f"is not an intact {name} file: {reason(error)}")
 
 
 def _zstd(file: Any) -> Any:
@@ -99,7 +108,7 @@ def _only_member(file: Any) -> Iterator[Any]:
         names = [each.filename for each in archive.infolist() if not each.is_dir()]
         names = [name for name in names if not name.startswith("__MACOSX/")]
         if len(names) != 1:
-            held = ", ".join(map(repr, names[:3])) or "none"
+            held = ", ".join(map(shown, names[:3])) or "none"
             raise ValueError(f"is an archive of {len(names)} files ({held}); expected one")
         with archive.open(names[0]) as member:
             yield member

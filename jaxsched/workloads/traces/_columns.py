@@ -14,7 +14,9 @@ from jaxsched.workloads.traces._times import UNITS
 
 _LENGTHS = ("prompt", "output")
 _KEYS = (*_LENGTHS, "arrival", "unit")
-_MOST_SHOWN, _MOST_GUESSED = 8, 1000
+_MOST_COLUMNS, _MOST_GUESSED, _MOST_SHOWN = 2**17, 1000, 8
+
+_TOTAL = "totalinputtokens"  # of a benchmark's results, with and without details
 
 # Words by which people call the lengths, to guess what a column may hold.
 _WORDS = {
@@ -60,6 +62,8 @@ def resolved(names: Sequence[str], asked: Mapping[str, str]) -> Columns:
     Raises:
       InputError: there are none, or several that could be meant.
     """
+    if len(names) > _MOST_COLUMNS:
+        raise ValueError(f"has {len(names)} columns; expected at most {_MOST_COLUMNS}")
     form = None if all(key in asked for key in _LENGTHS) else _recognized(names, asked)
 
     def position(key: str) -> int | None:
@@ -86,6 +90,11 @@ def _recognized(names: Sequence[str], asked: Mapping[str, str]) -> Format:
         raise Settled(
             *("columns", "columns=", f"the columns are those of {having}; say which: "),
             "prompt=..,output=..,arrival=..,unit=s",
+        )
+    if not asked and _TOTAL in map(plain, names):
+        raise ValueError(
+            "holds totals of a benchmark, not the lengths of its requests; run it with "
+            "--save-detailed (vLLM) or --output-details (SGLang)"
         )
     present = ", ".join(map(shown, names[:_MOST_SHOWN])) or "none"
     if len(names) > _MOST_SHOWN:

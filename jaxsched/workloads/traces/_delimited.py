@@ -8,6 +8,7 @@ import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from jaxsched.workloads.traces._errors import reason
 from jaxsched.workloads.traces._table import Row, Rows, Table
 
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
@@ -23,6 +24,9 @@ def delimited(lines: Iterator[str]) -> Table:
         if line.strip() and not line.startswith(_COMMENT):
             header = line
             break
+    else:
+        if skipped + 1 == _MOST_ABOVE:
+            raise ValueError(f"has no header in its first {_MOST_ABOVE} lines")
     delimiter = max(_DELIMITERS, key=header.count)
     reader = csv.reader(
         itertools.chain([header], lines), delimiter=delimiter, strict=True, skipinitialspace=True
@@ -48,16 +52,17 @@ class _Numbered:
         reader, skipped = self._reader, self._skipped
         try:
             for row in reader:
-                if len(row) != self._width and not self._is_row(row):
+                is_plain = len(row) == self._width and row and not row[0].startswith(_COMMENT)
+                if not (is_plain or self._is_row(row)):
                     continue
                 yield skipped + reader.line_num, pick(row)
         except csv.Error as error:
             named = _DELIMITERS[self._delimiter]
             line = skipped + reader.line_num
-            raise ValueError(f"line {line} is not {named}-separated: {error}") from error
+            raise ValueError(f"line {line} is not {named}-separated: {reason(error)}") from error
 
     def _is_row(self, row: list[str]) -> bool:
-        """Whether a row of another width is the first; it may be blank or a comment."""
+        """Whether a row of another width is the first, and neither blank nor a comment."""
         if not any(map(str.strip, row)) or row[0].startswith(_COMMENT):
             return False
         if self._width:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from jaxsched._lib.errors import InputError
+from jaxsched._lib.errors import InputError, bounded
+
+_LONGEST_REASON = 200  # characters
 
 
 class Settled(InputError):
@@ -12,7 +14,7 @@ class Settled(InputError):
       argument: the argument, as the library calls it.
       given: how it is given there, such as ``sort=True``.
       finding: what is wrong, up to the argument's name.
-      remedy: what the argument does, from its name on.
+      remedy: what the argument does, after its name.
     """
 
     def __init__(self, argument: str, given: str, finding: str, remedy: str):
@@ -22,7 +24,13 @@ class Settled(InputError):
 
     def about(self, name: str) -> str:
         """Say what is wrong, and which argument helps."""
-        return f"{self.finding}{name}{self._remedy}"
+        between = "" if name.endswith("=") else " "
+        return f"{self.finding}{name}{between}{self._remedy}"
 
     def __str__(self) -> str:
         return self.about(self._given)
+
+
+def reason(error: BaseException) -> str:
+    """Say what another library found wrong, in one line of bounded length."""
+    return bounded(" ".join(str(error).split()), _LONGEST_REASON)

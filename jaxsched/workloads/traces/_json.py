@@ -9,14 +9,20 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import ijson
+import numpy as np
 
 from jaxsched._lib.errors import shown
+from jaxsched.workloads.traces._errors import reason
 from jaxsched.workloads.traces._table import Row, Rows, Table
 
 _PEEKED = 100  # records, whose names together are the columns
 _DEEPEST = 3  # dots in a name
 _DEEPEST_VALUE = 500  # brackets
-_READ = 4096  # characters, which may open as many brackets before they are counted
+_LONGEST_VALUE = 2**22  # characters
+_READ = 2**16  # characters
+_BETWEEN_VALUES = re.compile(r"[\s,:\[\]{}]")
+_DEPTHS = np.zeros(256, np.int64)  # by which a letter deepens
+_DEPTHS[[*b"[{"]], _DEPTHS[[*b"]}"]] = 1, -1
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 
 Record = dict[str, Any]
@@ -33,31 +39,47 @@ def json_values(text: Any, is_array: bool) -> Table:
 
 
 def _line_records(lines: Iterator[str]) -> Iterator[tuple[int, Record]]:
+    decoder = json.JSONDecoder(object_pairs_hook=_unique)
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            value = json.loads(line, object_pairs_hook=_unique if number <= _PEEKED else None)
+            value = decoder.decode(line.strip())
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"line {number} is not JSON: {error}") from error
+            raise ValueError(f"line {number} is not JSON: {reason(error)}") from error
         yield number, _record("line", number, value)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> Record:
     record = dict(pairs)
     if len(record) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the name {shown(twice)} stands there twice")
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise ValueError(_there_twice(name))
+            seen.add(name)
     return record
 
 
+def _there_twice(name: str) -> str:
+    return f"the name {shown(name)} stands there twice"
+
+
 def _records(text: Any, is_array: bool) -> Iterator[tuple[int, Record]]:
+    twice: list[str] = []
+
+    class Noting(Record):  # an error raised in here would be lost in ijson
+        def __setitem__(self, name: str, value: Any) -> None:
+            if name in self:
+                twice.append(name)
+            super().__setitem__(name, value)
+
     values = ijson.items(
         *(_Utf8(text), "item" if is_array else ""),
         multiple_values=not is_array,
         use_float=True,
         buf_size=_READ,
+        map_type=Noting,
     )
     number = 0
     while True:
@@ -66,30 +88,41 @@ def _records(text: Any, is_array: bool) -> Iterator[tuple[int, Record]]:
         except StopIteration:
             return
         except (ijson.JSONError, UnicodeEncodeError) as error:
-            raise ValueError(f"record {number + 1} is not JSON: {error}") from error
+            raise ValueError(f"record {number + 1} is not JSON: {reason(error)}") from error
         number += 1
+        if twice:
+            raise ValueError(f"record {number} is unclear: {_there_twice(twice[0])}")
         yield number, _record("record", number, value)
 
 
 class _Utf8:
-    """A text as the bytes that ijson takes, refused where it is nested deeply.
+    """A text as the bytes that ijson takes, refused where it is nested deeply or has no end.
 
-    What ijson holds grows with the square of the depth.
+    What ijson holds grows with the square of the depth, and its time with that of a value that
+    goes on through many parts.
     """
 
     def __init__(self, text: Any):
         self._text = text
-        self._depth = 0
+        self._depth = self._value = 0
         self._begun = ""  # a string that goes on in the next part
 
     def read(self, size: int) -> bytes:
         part = self._text.read(size)
-        outside, quote, begun = _STRING.sub("", self._begun + part).partition('"')
-        escapes = len(begun) - len(begun.rstrip("\\"))
-        self._begun = quote + "\\" * (escapes % 2)
-        self._depth += sum(map(outside.count, "[{")) - sum(map(outside.count, "]}"))
-        if self._depth > _DEEPEST_VALUE:
+        given = self._begun + part
+        is_escaping = (len(given) - len(given.rstrip("\\"))) % 2 == 1
+        # Closed here, a string that goes on is cut like any other; where none does, the quote is
+        # left over.
+        outside = _STRING.sub("", given[: len(given) - is_escaping] + '"')
+        self._begun = "" if outside.endswith('"') else '"' + "\\" * is_escaping
+        letters = np.frombuffer(outside.encode("utf-8", "replace"), np.uint8)
+        depth = self._depth + np.cumsum(_DEPTHS[letters])
+        if depth.max(initial=0) > _DEEPEST_VALUE:
             raise ValueError("is nested too deeply to hold requests")
+        self._depth = int(depth[-1]) if depth.size else self._depth
+        self._value = 0 if _BETWEEN_VALUES.search(outside) else self._value + len(part)
+        if self._value > _LONGEST_VALUE:
+            raise ValueError(f"holds a text or number of more than {_LONGEST_VALUE} characters")
         return part.encode()
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 
+from jaxsched._lib.errors import InputError
 from jaxsched.model.instance import Instance
 from jaxsched.workloads.traces._recording import Recording, gathered
 from jaxsched.workloads.traces._runnable import Runnable, picked
@@ -71,12 +72,22 @@ def load(
     recording = Recording(path, columns, since, until)
     runnable = Runnable(recording, kv_capacity, with_times=False)
     if num_requests is None and batch is None and key is None:
-        lengths = gathered(runnable.chunks(), prompt_tokens=np.int64, output_tokens=np.int64)
+        prompt, output = gathered(runnable.chunks(), prompt_tokens=np.int32, output_tokens=np.int32)
         runnable.conclude(drop_invalid)
-        return Instance.from_lengths(*lengths, kv_capacity=kv_capacity)
+        return _instance(path, prompt, output, kv_capacity)
     num_rows = sum(len(trace.line) for trace in runnable.chunks())
     runnable.conclude(drop_invalid)
     rows = sampled(path, num_rows, num_requests, batch, key, anywhere)
     taken, place = np.unique(rows, return_inverse=True)
     trace = picked(runnable.chunks(), taken).at(place.reshape(rows.shape))
-    return Instance.from_lengths(trace.prompt_tokens, trace.output_tokens, kv_capacity=kv_capacity)
+    return _instance(path, trace.prompt_tokens, trace.output_tokens, kv_capacity)
+
+
+def _instance(path: object, prompt: np.ndarray, output: np.ndarray, kv_capacity: int) -> Instance:
+    try:
+        return Instance.from_lengths(prompt, output, kv_capacity=kv_capacity)
+    except InputError as error:
+        if error.argument != "output_tokens":
+            raise
+        remedy = "take fewer rows: since=, until= or num_requests="  # all of which it adds up
+        raise ValueError(f"{path}: {error}; {remedy}") from error

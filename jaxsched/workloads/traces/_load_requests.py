@@ -116,7 +116,7 @@ def load_requests(
 def _whole(recording: Recording, runnable: Runnable, sort: bool) -> list[Any]:
     """Arrival, or None, and lengths of all rows, ordered by arrival."""
     falls = Falls(recording, sort)
-    dtypes: dict[str, Any] = {"prompt_tokens": np.int64, "output_tokens": np.int64}
+    dtypes: dict[str, Any] = {"prompt_tokens": np.int32, "output_tokens": np.int32}
     if recording.has_times:
         dtypes = {"arrived_at": np.float64} | dtypes
     found = gathered(falls.watched(runnable.chunks()), **dtypes)

@@ -46,4 +46,4 @@ class Falls:
             f"{self._recording.path}: {place} {line[1]}: arrives at {arrived_at[1]:.9g} s, before "
             f"{place} {line[0]} at {arrived_at[0]:.9g} s; "
         )
-        raise Settled("sort", "sort=True", finding, " orders rows by arrival")
+        raise Settled("sort", "sort=True", finding, "orders rows by arrival")

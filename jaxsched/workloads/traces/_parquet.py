@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from jaxsched.workloads.traces._bytes import most_expanded
+from jaxsched.workloads.traces._errors import reason
 from jaxsched.workloads.traces._table import Row, Rows, Table
 
 MAGIC = b"PAR1"
 _BATCH = 2**14  # rows
+_BYTES_PER_ROW = 8
 
 
 def parquet_table(file: Any) -> Table:
@@ -19,13 +23,12 @@ def parquet_table(file: Any) -> Table:
       ImportError: pyarrow is not installed.
     """
     try:
-        import pyarrow as pa
         from pyarrow import parquet
     except ImportError as error:
         raise ImportError('Parquet files need pyarrow: pip install "jaxsched[traces]"') from error
 
     def damaged(error: BaseException) -> ValueError:
-        return ValueError(f"is not an intact Parquet file: {error}")
+        return ValueError(f"is not an intact Parquet file: {reason(error)}")
 
     def rows(wanted: Sequence[int]) -> Rows:
         def each() -> Iterator[Row]:
@@ -36,7 +39,7 @@ def parquet_table(file: Any) -> Table:
                     for cells in zip(*(_cells(batch.column(name)) for name in names), strict=True):
                         number += 1
                         yield number, cells
-            except (pa.ArrowException, OSError, MemoryError) as error:
+            except Exception as error:  # damage can make pyarrow raise anything
                 raise damaged(error) from error
 
         return Rows("row", each())
@@ -44,9 +47,27 @@ def parquet_table(file: Any) -> Table:
     try:
         source = parquet.ParquetFile(file)
         schema = source.schema_arrow
-    except (pa.ArrowException, OSError, MemoryError) as error:
+        expanded = _expanded(source.metadata)
+    except Exception as error:  # damage can make pyarrow raise anything
         raise damaged(error) from error
+    limit = most_expanded(os.fstat(file.fileno()).st_size)
+    if expanded > limit:
+        raise ValueError(
+            f"expands to {expanded} bytes, over {limit}; write it anew without compression if it "
+            "is no mistake"
+        )
     return Table(schema.names, rows)
+
+
+def _expanded(metadata: Any) -> int:
+    """Bytes of two numbers a row, or of the largest group of rows if those are more.
+
+    Equal numbers are stored once, so groups alone say little. Of columns nothing is asked: where
+    their metadata are damaged, pyarrow ends the process.
+    """
+    groups = map(metadata.row_group, range(metadata.num_row_groups))
+    sizes = (group.total_byte_size for group in groups)
+    return max(_BYTES_PER_ROW * metadata.num_rows, *sizes, 0)
 
 
 def _cells(column: Any) -> list[Any]:

@@ -58,7 +58,7 @@ class Runnable:
         if not drop_invalid:
             raise Settled(
                 *("drop_invalid", "drop_invalid=True"),
-                *(f"{self._first}; {count} cannot run, ", " leaves them out"),
+                *(f"{self._first}; {count} cannot run, ", "leaves them out"),
             )
         if self._left_out == self._count:
             raise ValueError(f"{self._first}; no row can run")

@@ -54,10 +54,10 @@ class Clock:
                 return Seconds(np.full(len(cells), np.nan), np.zeros(len(cells), bool))
             self._parse = self._parser(given)
         seconds = self._parse(cells)
-        is_bad = ~np.isfinite(seconds)
+        is_bad = ~(np.abs(seconds) < _LAST_DATE_S)
         for position in np.flatnonzero(is_bad):
             is_bad[position] = not _is_missing(cells[int(position)])
-        seconds[~np.isfinite(seconds)] = np.nan
+        seconds[is_bad] = np.nan
         if self.first_s is None and np.isfinite(seconds).any():
             self.first_s = float(seconds[np.isfinite(seconds)][0])
         return Seconds(seconds, is_bad)
@@ -72,6 +72,8 @@ class Clock:
             self.expectation = (
                 "expected a date and a time, or a number whose unit is given: columns=unit=s"
             )
+            return lambda cells: np.full(len(cells), np.nan)
+        if not math.isfinite(number):
             return lambda cells: np.full(len(cells), np.nan)
         first_s = number / UNITS[unit]
         if first_s >= _LAST_DATE_S:
