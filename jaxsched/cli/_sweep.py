@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -49,16 +50,16 @@ def sweep(
     """Run rules over a grid of cells; started again, it goes on where it was stopped."""
     import jax
 
-    try:
-        grid = tomllib.loads(config.read_text())
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{config}: {error}") from error
+    from jaxsched._lib.documents import PLAIN, Fields, read_toml
+
+    grid = read_toml(config, Fields(others=PLAIN))
     if out_dir is None:
         out_dir = config.with_suffix("")
         if out_dir == config:
             raise ValueError(f"{config}: has no suffix to leave out; say where with --out")
     if is_dry_run:
-        size = js.sweeps.plan(grid)
+        with _about(config, out_dir):
+            size = js.sweeps.plan(grid)
         print(
             f"{size.num_cells} cells, {size.num_simulations} simulations in {size.num_shards} "
             f"shards\nabout {size.shard_bytes / 2**20:.1f} MiB a shard, about "
@@ -71,7 +72,8 @@ def sweep(
     elif given != (None, None, None):
         raise ValueError("--coordinator, --num-processes and --process-id go with --distributed")
     try:
-        js.run_sweep(grid, out_dir)
+        with _about(config, out_dir):
+            js.run_sweep(grid, out_dir)
     except KeyboardInterrupt:
         print(f"stopped; the same command goes on from what is in {out_dir}", file=sys.stderr)
         raise
@@ -82,6 +84,17 @@ def sweep(
             f"process {jax.process_index()} of {jax.process_count()} saved its share to {out_dir}; "
             "others are not done yet"
         )
+
+
+@contextlib.contextmanager
+def _about(config: Path, out_dir: Path) -> Iterator[None]:
+    """Name the file whose settings are wrong, where it is not the folder that is."""
+    try:
+        yield
+    except ValueError as error:
+        if str(error).startswith(str(out_dir)):
+            raise
+        raise ValueError(f"{config}: {error}") from error
 
 
 def _join(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:

@@ -43,7 +43,7 @@ import jaxsched as js
 count, fatal = 0, int(sys.argv[2])
 def profile(frame, event, argument):
     global count
-    if "sweeps" in frame.f_code.co_filename or "_storage" in frame.f_code.co_filename:
+    if "sweeps" in frame.f_code.co_filename or "writing" in frame.f_code.co_filename:
         count += 1
         if count == fatal:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -286,4 +286,4 @@ def test_the_command_names_keys_of_the_file_rather_than_options(tmp_path, capsys
         'workloads = ["chat"]\nnum_requests = [0]\nkv_capacity = [1200]\nrules = ["svf"]'
     )
     assert main(["sweep", str(config)]) == 2
-    assert "error: num_requests[0] is 0; expected" in capsys.readouterr().err
+    assert f"error: {config}: num_requests[0] is 0; expected" in capsys.readouterr().err
