@@ -151,7 +151,7 @@ def serve(
     ] = None,
 ) -> None:
     """Serve requests as vLLM's scheduler does: latencies, goodput, evictions."""
-    console = console_beside(json_target)
+    console = console_beside(json_target, csv_path, plot_path)
     require_targets(json=json_target, csv=csv_path, plot=plot_path)
     server = make_server(machine, streams.kv_capacity)
     rules = [server.policy, "smallest_volume"]

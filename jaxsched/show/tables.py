@@ -134,7 +134,7 @@ def _table(layout: Layout, columns: Sequence[Column], gap: int, is_ascii: bool) 
     table = _empty(gap, is_ascii)
     for number, column in enumerate(columns):
         table.add_column(
-            column.header,
+            Text(column.header),  # which no name can make markup
             justify="right" if number else "left",
             vertical="bottom",
             no_wrap=number > 0,
