@@ -12,6 +12,9 @@ import typer
 
 import jaxsched as js
 from jaxsched.cli import _options as options
+from jaxsched.cli._processes import join
+
+_PATIENCE_S = 300
 
 
 def _machines(flag: str, help_text: str, metavar: str) -> Any:
@@ -46,6 +49,9 @@ def sweep(
     process_id: Annotated[
         int | None, _machines("--process-id", "Which of them this one is, from 0.", "K")
     ] = None,
+    timeout_s: Annotated[
+        int | None, _machines("--timeout-s", "How long to wait for the others (300).", "SECONDS")
+    ] = None,
 ) -> None:
     """Run rules over a grid of cells; started again, it goes on where it was stopped."""
     import jax
@@ -68,9 +74,11 @@ def sweep(
         return
     given = coordinator, num_processes, process_id
     if is_distributed:
-        _join(*given)
-    elif given != (None, None, None):
-        raise ValueError("--coordinator, --num-processes and --process-id go with --distributed")
+        join(*given, timeout_s=_PATIENCE_S if timeout_s is None else timeout_s)
+    elif (*given, timeout_s) != (None,) * 4:
+        raise ValueError(
+            "--coordinator, --num-processes, --process-id and --timeout-s go with --distributed"
+        )
     try:
         with _about(config, out_dir):
             js.run_sweep(grid, out_dir)
@@ -95,18 +103,3 @@ def _about(config: Path, out_dir: Path) -> Iterator[None]:
         if str(error).startswith(str(out_dir)):
             raise
         raise ValueError(f"{config}: {error}") from error
-
-
-def _join(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
-    """Learn which process this is, and then part, so that none falls with another."""
-    import jax
-
-    try:
-        jax.distributed.initialize(coordinator, num_processes, process_id)
-    except (ValueError, TypeError) as error:
-        raise ValueError(
-            f"{error} Nothing says so here: start it under SLURM or Open MPI, or give "
-            "--coordinator, --num-processes and --process-id"
-        ) from error
-    jax.devices()  # which remember their place
-    jax.distributed.shutdown()

@@ -198,6 +198,18 @@ def test_other_versions_do_not_mix(tmp_path, finished, name):
         js.run_sweep(GRID, tmp_path)
 
 
+def test_nothing_forks(tmp_path, monkeypatch):
+    """A process that is forked once jax has run may wait for a lock that no thread gives back."""
+
+    def fork():
+        raise AssertionError
+
+    monkeypatch.setattr(os, "fork", fork)
+    monkeypatch.setattr(os, "forkpty", fork)
+    js.run_sweep({**GRID, "workloads": ["chat"], "kv_capacity": [4200]}, tmp_path)
+    assert len(js.load_sweep(tmp_path)) == 2 * 3
+
+
 @pytest.mark.slow
 def test_workloads_that_settle_axes_themselves(tmp_path):
     worst = {"name": "worst_case", "rule": "fcfs"}
