@@ -60,11 +60,12 @@ def main():
     from jaxsched._lib import programs
 
     bound, every = (10, 5) if smoke else (programs.MOST_KEPT, 20)
+    few = 10 if smoke else 40  # programs that are large are bounded earlier, to measure fewer
     cases = [
         ("prioritize", 15 if smoke else 1000, bound),
-        ("prioritize", 5 if smoke else 1000, UNBOUNDED),
-        ("simulate", 10 if smoke else 300, bound),
-        ("simulate", 5 if smoke else 60, UNBOUNDED),  # each more takes as much
+        ("prioritize", 5 if smoke else 200, UNBOUNDED),  # each more takes as much
+        ("simulate", 10 if smoke else 100, few),
+        ("simulate", 5 if smoke else 40, UNBOUNDED),
     ]
     table, growth = [], []
     for call, num_shapes, most_kept in cases:
