@@ -19,11 +19,14 @@ import hypothesis
 import jax
 import pytest
 
+from jaxsched._lib import programs
 from jaxsched.cli import main
 from jaxsched.policies import registry
 
 ROOT = Path(__file__).resolve().parent.parent
 _LONGEST_ID = 40
+
+programs.MOST_KEPT = 10**9  # tests share what they compile, and some count it
 
 hypothesis.settings.register_profile("jaxsched", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("jaxsched")

@@ -21,6 +21,7 @@ from jax.core import eval_context
 from jaxsched._lib.arrays import filled, in_jax, is_spread, is_traced, on_host
 from jaxsched._lib.devices import Device, config, is_cpu, local_devices, num_cores
 from jaxsched._lib.instances import on_each_device
+from jaxsched._lib.programs import bound_programs
 
 # Memory, beside the trees that are given and returned: what a chunk on the host holds at most, a
 # call on each device of a CPU (and as many calls run as there are cores), one on an accelerator.
@@ -79,6 +80,7 @@ def map_device_chunks(
     Returns:
       The pytree of results as numpy arrays, with the leading axes put back.
     """
+    bound_programs()
     num_instances = math.prod(leading)
     in_use = tuple(_in_use(devices, num_instances, chunk_size))
     rows_of_call = chunk_size * len(in_use)

@@ -12,9 +12,9 @@ from tqdm import tqdm
 
 # jax reports the end of a step: the programme is lowered, then XLA has compiled it.
 _LOWERED = "/jax/core/compile/jaxpr_to_mlir_module_duration"
-_COMPILED = "/jax/core/compile/backend_compile_duration"
+COMPILED = "/jax/core/compile/backend_compile_duration"
 
-_STATES = {_LOWERED: "compiling", _COMPILED: "running"}
+_STATES = {_LOWERED: "compiling", COMPILED: "running"}
 _WIDTH = max(map(len, _STATES.values()))  # of a state, so that the bar keeps its length
 _FORMAT = (
     "{desc}{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {unit} [{elapsed}<{remaining}{postfix}]"
@@ -46,7 +46,7 @@ def progress_bar(total: int, unit: str, is_shown: bool | None = None) -> Iterato
             if event in _STATES:
                 bar.set_postfix_str(f"{_STATES[event]:{_WIDTH}}")
 
-        bar.set_postfix_str(f"{_STATES[_COMPILED]:{_WIDTH}}")
+        bar.set_postfix_str(f"{_STATES[COMPILED]:{_WIDTH}}")
         _shown_bars.add(id(bar))
         try:
             with _told(listen):
@@ -72,7 +72,7 @@ def compiling_line() -> Iterator[None]:
     def listen(event: str, duration_secs: float, **kwargs: Any) -> None:
         if event == _LOWERED and not _shown_bars:
             show(_LINE)
-        elif event == _COMPILED and not _shown_bars:
+        elif event == COMPILED and not _shown_bars:
             show(" " * len(_LINE) + "\r")
 
     with _told(listen):

@@ -19,6 +19,7 @@ from jax.sharding import PartitionSpec as P
 from jaxsched._lib.arrays import filled, is_spread
 from jaxsched._lib.chunks import device_chunk_size
 from jaxsched._lib.devices import Device, local_devices
+from jaxsched._lib.programs import bound_programs
 
 
 def on_devices(program: Callable[..., Any], leading: tuple[int, ...], n: int, *trees: Any) -> Any:
@@ -34,6 +35,7 @@ def on_devices(program: Callable[..., Any], leading: tuple[int, ...], n: int, *t
       What the program returns, as jax arrays. Arrays that are spread over devices stay so. Others
       are spread over all local devices, where there are several.
     """
+    bound_programs()
     if is_spread(trees):
         return program(len(leading), *trees)
     num_instances, devices = math.prod(leading), local_devices()

@@ -29,6 +29,11 @@ def is_stream(path: Path) -> bool:
     return path.exists() and not path.is_file() and not path.is_dir()
 
 
+def is_stdout(path: Path) -> bool:
+    """Whether writing means to print."""
+    return _descriptor(path) == 1
+
+
 def hand_on(path: Path, write: Callable[[Path], object]) -> None:
     """Write what ``write`` makes of a file into a stream."""
     with tempfile.TemporaryDirectory() as folder:

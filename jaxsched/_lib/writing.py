@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 from collections.abc import Callable, Iterator
@@ -14,14 +15,18 @@ from jaxsched._lib.streams import hand_on, is_stream
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Have ``write`` fill a file beside ``path``, then give it that name.
 
-    What a symbolic link stands for is written to, and so are devices and pipes.
+    What a symbolic link stands for is written to, and so are devices and pipes. Errors of the
+    system name ``path``.
     """
-    if is_stream(path):
-        hand_on(path, write)
-        return
-    path = Path(os.path.realpath(path))
-    with _filled(path, write) as partial:
-        partial.replace(path)
+    with _about(path):
+        if is_stream(path):
+            hand_on(path, write)
+            return
+        target = Path(os.path.realpath(path))
+        if target.is_symlink():  # one that leads to itself
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        with _filled(target, write) as partial:
+            partial.replace(target)
 
 
 def write_once(path: Path, write: Callable[[Path], object]) -> None:
@@ -30,6 +35,17 @@ def write_once(path: Path, write: Callable[[Path], object]) -> None:
         return
     with _filled(path, write) as partial, contextlib.suppress(FileExistsError):
         path.hardlink_to(partial)  # which, unlike a rename, fails where another was first
+
+
+@contextlib.contextmanager
+def _about(path: Path) -> Iterator[None]:
+    """Name the file that was asked for, and not the one that is renamed to it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 @contextlib.contextmanager

@@ -109,8 +109,8 @@ def price(
       Optimization with Variable Prefill and Decode Lengths*, 2025, arXiv:2508.06133.
     """
     refuse_traced("price looks at values", "call it outside, or volume and mean_busy inside", inst)
-    num_steps = integer("num_steps", num_steps, 0)
-    num_blocks = integer("num_blocks", num_blocks, 1)
+    num_steps = integer("num_steps", num_steps, 0, MAX_INT32)
+    num_blocks = integer("num_blocks", num_blocks, 1, MAX_INT32)
     if not tolerance >= 0:
         raise InputError("tolerance", tolerance, "expected a number >= 0")
     inst = jax.tree.map(np.asarray, inst)

@@ -33,7 +33,7 @@ def bound(
     csv_path: options.Csv = None,
 ) -> None:
     """Prove what no schedule can beat, and say how far a rule is from it."""
-    console = console_beside(json_target)
+    console = console_beside(json_target, csv_path)
     require_targets(json=json_target, csv=csv_path)
     chosen = [name.strip() for name in bound_names.split(",") if name.strip()]
     if not chosen:

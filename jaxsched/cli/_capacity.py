@@ -59,7 +59,7 @@ def capacity(
     ] = None,
 ) -> None:
     """Find the least memory, or the fewest servers, with which rules meet a target."""
-    console = console_beside(json_target)
+    console = console_beside(json_target, plot_path)
     require_targets(json=json_target, plot=plot_path)
     rules = policy_list(policy_names)
     clock = make_clock(server.server)

@@ -44,7 +44,7 @@ def compare(
     ] = None,
 ) -> None:
     """Compare rules on the same backlogs: which is best, by how much, how far from optimal."""
-    console = console_beside(json_target)
+    console = console_beside(json_target, csv_path, plot_path)
     require_targets(json=json_target, csv=csv_path, plot=plot_path)
     rules = policy_list(policy_names)
     clock = make_clock(server.server, deadline_s)

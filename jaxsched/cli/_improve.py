@@ -44,14 +44,19 @@ def improve(
     """Search for a better order than a rule gives, and say how far from optimal it is."""
     import jax
 
-    console = console_beside(json_target)
+    from jaxsched.search.improve import require_searchable
+
+    console = console_beside(json_target, csv_path, plot_path, save_path)
     require_targets(save=save_path, json=json_target, csv=csv_path, plot=plot_path)
     bound_name = bound_or_none(bound)
     js.policies.make(policy)  # or an error, before any work
     clock = make_clock(server.server)
+    effort = num_steps, num_chains
+    require_searchable(backlog.num_requests or 1, backlog.batch or 1, *effort)  # before any work
     if backlog.trace is None and backlog.batch is None:
         backlog = dataclasses.replace(backlog, batch=1)
     inst = make_backlog(backlog, server.server, console)
+    require_searchable(inst.prompt_tokens.shape[-1], inst.kv_capacity.size, *effort)
     warn_of_other_backlogs([policy], backlog, inst)
     priority = js.prioritize(inst, policy)
     before = js.simulate(inst, priority, **server.admits)

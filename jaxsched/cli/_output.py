@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,11 +14,14 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-def console_beside(json_target: str | None = None) -> Console:
-    """Where to print for people: stderr if stdout is to carry JSON."""
+def console_beside(*targets: str | Path | None) -> Console:
+    """Where to print for people: stderr if stdout is to carry one of the files."""
     from rich.console import Console
 
-    return Console(stderr=json_target == "-", highlight=False, markup=False)
+    from jaxsched._lib.streams import is_stdout
+
+    carries = any(each == "-" or is_stdout(Path(each)) for each in targets if each is not None)
+    return Console(stderr=carries, highlight=False, markup=False)
 
 
 def require_targets(**paths: str | Path | None) -> None:
@@ -26,6 +30,8 @@ def require_targets(**paths: str | Path | None) -> None:
     Args:
       paths: files by the names of their options, or in capitals of their arguments.
     """
+    from jaxsched._lib.streams import is_stream
+
     for option, target in paths.items():
         if target is None or (option == "json" and target == "-"):
             continue
@@ -33,8 +39,9 @@ def require_targets(**paths: str | Path | None) -> None:
         name = option if option.isupper() else f"--{option}"
         if path.is_dir():
             raise ValueError(f"{name} {path}: is a folder; expected a file")
-        if not path.parent.is_dir():
-            raise ValueError(f"{name} {path}: there is no folder {path.parent}; make it first")
+        folder = Path(os.path.realpath(path)).parent  # where a symbolic link leads
+        if not is_stream(path) and not folder.is_dir():
+            raise ValueError(f"{name} {path}: there is no folder {folder}; make it first")
         if option == "plot":
             _require_picture_format(path)
 
@@ -47,7 +54,11 @@ def _require_picture_format(path: Path) -> None:
     matplotlib.use("agg")  # files only, also where there is a screen
     from matplotlib.backend_bases import FigureCanvasBase
 
+    from jaxsched._lib.streams import is_stream
+
     known = FigureCanvasBase.get_supported_filetypes()
+    if is_stream(path) and not path.suffix:
+        return  # PNG, see save_plot
     if path.suffix.lower().lstrip(".") not in known:
         raise ValueError(f"--plot {path}: expected a file name that ends in .{', .'.join(known)}")
 
@@ -89,9 +100,10 @@ def save_csv(path: Path, records: Sequence[Mapping[str, Any]], console: Console)
 
 
 def save_plot(path: Path, draw: Callable[[], Any], console: Console) -> None:
-    """Write the picture that ``draw`` makes on matplotlib axes of its own."""
+    """Write the picture that ``draw`` makes on matplotlib axes of its own; PNG to a device."""
     from matplotlib import pyplot
 
     figure = draw().figure
-    save(path, lambda partial: figure.savefig(partial, dpi=150), "picture", console)
+    form = path.suffix.lower().lstrip(".") or "png"
+    save(path, lambda partial: figure.savefig(partial, dpi=150, format=form), "picture", console)
     pyplot.close(figure)

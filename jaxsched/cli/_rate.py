@@ -73,7 +73,7 @@ def rate(
     ] = None,
 ) -> None:
     """Find the highest rate, the fewest servers or the least memory within targets."""
-    console = console_beside(json_target)
+    console = console_beside(json_target, csv_path, plot_path)
     require_targets(json=json_target, csv=csv_path, plot=plot_path)
     _check_find(find, streams)
     settings = _settings(vary or [])

@@ -151,7 +151,7 @@ def serve(
     ] = None,
 ) -> None:
     """Serve requests as vLLM's scheduler does: latencies, goodput, evictions."""
-    console = console_beside(json_target)
+    console = console_beside(json_target, csv_path, plot_path)
     require_targets(json=json_target, csv=csv_path, plot=plot_path)
     server = make_server(machine, streams.kv_capacity)
     rules = [server.policy, "smallest_volume"]
@@ -192,9 +192,6 @@ def make_server(machine: NamedServer, capacity: str | None) -> js.Server:
             raise ValueError(f"{where}{error}") from error
     else:
         server = dataclasses.replace(server, kv_capacity=kv_capacity)
-    for field in dataclasses.fields(server):
-        if isinstance(value := getattr(server, field.name), list):
-            raise ValueError(f"{machine.vllm}: {field.name} is {value}; expected one number")
     given = {
         name: value
         for name in ("max_num_seqs", "max_num_batched_tokens")

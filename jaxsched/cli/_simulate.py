@@ -29,7 +29,7 @@ def simulate(
     """Schedule backlogs by one rule and print every metric."""
     from jaxsched.model.schedule import require_ok
 
-    console = console_beside(json_target)
+    console = console_beside(json_target, csv_path, save_path)
     require_targets(save=save_path, json=json_target, csv=csv_path)
     clock = make_clock(server.server, deadline_s)
     js.policies.make(policy)  # or an error, before any work

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,9 @@ import typer
 
 import jaxsched as js
 from jaxsched.cli import _options as options
+from jaxsched.cli._processes import join
+
+_PATIENCE_S = 300
 
 
 def _machines(flag: str, help_text: str, metavar: str) -> Any:
@@ -45,20 +49,23 @@ def sweep(
     process_id: Annotated[
         int | None, _machines("--process-id", "Which of them this one is, from 0.", "K")
     ] = None,
+    timeout_s: Annotated[
+        int | None, _machines("--timeout-s", "How long to wait for the others (300).", "SECONDS")
+    ] = None,
 ) -> None:
     """Run rules over a grid of cells; started again, it goes on where it was stopped."""
     import jax
 
-    try:
-        grid = tomllib.loads(config.read_text())
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{config}: {error}") from error
+    from jaxsched._lib.documents import PLAIN, Fields, read_toml
+
+    grid = read_toml(config, Fields(others=PLAIN))
     if out_dir is None:
         out_dir = config.with_suffix("")
         if out_dir == config:
             raise ValueError(f"{config}: has no suffix to leave out; say where with --out")
     if is_dry_run:
-        size = js.sweeps.plan(grid)
+        with _about(config, out_dir):
+            size = js.sweeps.plan(grid)
         print(
             f"{size.num_cells} cells, {size.num_simulations} simulations in {size.num_shards} "
             f"shards\nabout {size.shard_bytes / 2**20:.1f} MiB a shard, about "
@@ -67,11 +74,14 @@ def sweep(
         return
     given = coordinator, num_processes, process_id
     if is_distributed:
-        _join(*given)
-    elif given != (None, None, None):
-        raise ValueError("--coordinator, --num-processes and --process-id go with --distributed")
+        join(*given, timeout_s=_PATIENCE_S if timeout_s is None else timeout_s)
+    elif (*given, timeout_s) != (None,) * 4:
+        raise ValueError(
+            "--coordinator, --num-processes, --process-id and --timeout-s go with --distributed"
+        )
     try:
-        js.run_sweep(grid, out_dir)
+        with _about(config, out_dir):
+            js.run_sweep(grid, out_dir)
     except KeyboardInterrupt:
         print(f"stopped; the same command goes on from what is in {out_dir}", file=sys.stderr)
         raise
@@ -84,16 +94,12 @@ def sweep(
         )
 
 
-def _join(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
-    """Learn which process this is, and then part, so that none falls with another."""
-    import jax
-
+@contextlib.contextmanager
+def _about(config: Path, out_dir: Path) -> Iterator[None]:
+    """Name the file whose settings are wrong, where it is not the folder that is."""
     try:
-        jax.distributed.initialize(coordinator, num_processes, process_id)
-    except (ValueError, TypeError) as error:
-        raise ValueError(
-            f"{error} Nothing says so here: start it under SLURM or Open MPI, or give "
-            "--coordinator, --num-processes and --process-id"
-        ) from error
-    jax.devices()  # which remember their place
-    jax.distributed.shutdown()
+        yield
+    except ValueError as error:
+        if str(error).startswith(str(out_dir)):
+            raise
+        raise ValueError(f"{config}: {error}") from error

@@ -65,7 +65,7 @@ def tune(
     """Tune a rule on one half of the backlogs and judge it on the other."""
     import jax
 
-    console = console_beside(json_target)
+    console = console_beside(json_target, rule_path)
     require_targets(RULE=rule_path, json=json_target)
     if rule_path.suffix not in (".json", ".npz"):
         raise ValueError(f"RULE {rule_path}: expected a file name that ends in .json or .npz")

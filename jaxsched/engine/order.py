@@ -16,7 +16,7 @@ from jax import lax
 from jaxsched._lib.loops import varying
 
 _MAX_POSITIONS = 1 << 16
-_SIGN = np.uint32(1 << 31)
+_SIGN, _LONG_SIGN = np.uint32(1 << 31), np.uint64(1 << 63)
 
 
 def serving_order(priority: jax.Array) -> jax.Array:
@@ -30,12 +30,13 @@ def serving_order(priority: jax.Array) -> jax.Array:
 
 def order_by_pairs(priority: jax.Array) -> jax.Array:
     """Sort each key with its index."""
-    return varying(jnp.argsort(priority, axis=-1, stable=True).astype(jnp.int32))
+    key = ascending_bits(priority)
+    return varying(jnp.argsort(key, axis=-1, stable=True).astype(jnp.int32))
 
 
 def order_by_digits(priority: jax.Array) -> jax.Array:
     """Sort 16-bit digits, the lower first; for keys of 32 bits and at most 65,536 of them."""
-    key = _ascending_bits(priority)
+    key = ascending_bits(priority)
     low = _stable_positions(key & 0xFFFF)
     high = _stable_positions(jnp.take_along_axis(key, low, axis=-1) >> 16)
     return jnp.take_along_axis(low, high, axis=-1).astype(jnp.int32)
@@ -47,16 +48,30 @@ def _stable_positions(digit: jax.Array) -> jax.Array:
     return lax.sort((digit << 16) | position, is_stable=False) & 0xFFFF
 
 
-def _ascending_bits(priority: jax.Array) -> jax.Array:
-    """Priorities of at most 32 bits as uint32 in the same order, equal where they are equal."""
+def ascending_bits(priority: jax.Array) -> jax.Array:
+    """Priorities as unsigned integers in the same order, equal where they are equal.
+
+    Compared as floats, XLA on CPU would take the smallest numbers for zeros.
+    """
+    if priority.dtype.itemsize > 4:
+        return _ascending_long_bits(priority)
     if jnp.issubdtype(priority.dtype, jnp.unsignedinteger):
         return priority.astype(jnp.uint32)
     if jnp.issubdtype(priority.dtype, jnp.integer):
         return lax.bitcast_convert_type(priority.astype(jnp.int32), jnp.uint32) ^ _SIGN
     bits = lax.bitcast_convert_type(priority.astype(jnp.float32), jnp.uint32)
-    # -0.0 ties with 0.0, by its bits: XLA on CPU takes the smallest numbers for zeros too.
+    # -0.0 ties with 0.0.
     bits = jnp.where(bits == _SIGN, jnp.zeros_like(bits), bits)
     return jnp.where(bits >> 31 == 1, ~bits, bits | _SIGN)
+
+
+def _ascending_long_bits(priority: jax.Array) -> jax.Array:
+    """Do the same for 64 bits, of which integers have an order already."""
+    if jnp.issubdtype(priority.dtype, jnp.integer):
+        return priority
+    bits = lax.bitcast_convert_type(priority, jnp.uint64)
+    bits = jnp.where(bits == _LONG_SIGN, jnp.zeros_like(bits), bits)
+    return jnp.where(bits >> 63 == 1, ~bits, bits | _LONG_SIGN)
 
 
 def serving_order_on_host(priority: np.ndarray) -> np.ndarray:

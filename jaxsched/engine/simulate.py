@@ -144,7 +144,8 @@ def checked_cap(inst: Instance, max_num_seqs: Any) -> Any:
         cap = np.asarray(max_num_seqs)
         if cap.dtype.kind not in "iu" or (cap < 1).any():
             raise InputError("max_num_seqs", max_num_seqs, "expected integers >= 1, or None")
-        max_num_seqs = np.minimum(cap, np.iinfo(np.int32).max)
+        wide = cap.astype(np.int32) if cap.dtype.itemsize < 4 else cap
+        max_num_seqs = np.minimum(wide, np.iinfo(np.int32).max)
     if np.shape(max_num_seqs) not in ((), leading):
         raise wrong_shape(
             "max_num_seqs",

@@ -142,14 +142,18 @@ class Server:
           Server(kv_capacity=16000, block_size=16, max_num_seqs=64, max_num_batched_tokens=2048)
         """
         read = {} if path is None else read_settings(path)
-        fields = server_fields({**read, **settings})
-        if kv_capacity is not None:
-            fields["kv_capacity"] = kv_capacity
-        if "kv_capacity" not in fields:
-            raise InputError(
-                "num_gpu_blocks", None, "give it, or kv_capacity in tokens", finding="is missing"
-            )
-        return require_numbers(cls(clock=clock, **fields))
+        try:
+            fields = server_fields({**read, **settings})
+            if kv_capacity is not None:
+                fields["kv_capacity"] = kv_capacity
+            if "kv_capacity" not in fields:
+                remedy = "give it, or kv_capacity in tokens"
+                raise InputError("num_gpu_blocks", None, remedy, finding="is missing")
+            return require_numbers(cls(clock=clock, **fields))
+        except InputError as error:
+            if path is None or error.argument in settings:
+                raise
+            raise ValueError(f"{path}: {error}") from error
 
     def __repr__(self) -> str:
         """Memory and limits, and the settings that are not vLLM's defaults."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from jaxsched._lib.errors import InputError, integer
+from jaxsched._lib.documents import PLAIN, Fields, Value, read_json
+from jaxsched._lib.errors import InputError, in_file, integer, shown
 from jaxsched._lib.names import did_you_mean, nearest
 
 #: Settings that a server has under the same name.
@@ -76,6 +75,8 @@ _OF_NO_EFFECT = frozenset(
     ]
 )
 
+_ONE = Value("one number, name or truth value", lambda value: not isinstance(value, (list, dict)))
+
 
 def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read engine arguments from a JSON file.
@@ -83,15 +84,22 @@ def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
     Args:
       path: a JSON object; names with dashes or underscores, as vLLM takes them.
 
+    Returns:
+      Values by names with underscores, one value each of those that are modeled.
+
     Raises:
-      ValueError: the file holds no JSON object.
+      ValueError: the file holds no such object, or a setting twice.
     """
-    try:
-        settings = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: is not JSON: {error}") from error
-    if not isinstance(settings, dict):
-        raise ValueError(f"{path}: expected a JSON object of engine arguments")
+    settings = {}
+    content = read_json(path, Fields(others=PLAIN))
+    with in_file(path):
+        for spelled, value in content.items():
+            name = _named(spelled)
+            if name in settings:
+                raise InputError(name, value, "give it once", finding="is there in two spellings")
+            if name in (*_SAME, *_TRANSLATED):
+                _ONE.check(value, name)
+            settings[name] = value
     return settings
 
 
@@ -103,14 +111,12 @@ def server_fields(settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     given = {}
     for spelled, value in settings.items():
-        name = spelled.lstrip("-").replace("-", "_")
-        name = _SPELLINGS.get(name, name)
+        name = _named(spelled)
         if name in _NOT_MODELED:
             modeled, effect = _NOT_MODELED[name]
             if value not in (modeled, None):
-                raise InputError(
-                    name, value, f"only {modeled!r} is modeled; with {value!r} {effect}"
-                )
+                only = f"only {modeled!r} is modeled; with {shown(value)} {effect}"
+                raise InputError(name, value, only)
         elif name in (*_SAME, *_TRANSLATED):
             given[name] = value
         elif name not in _OF_NO_EFFECT:
@@ -120,10 +126,15 @@ def server_fields(settings: Mapping[str, Any]) -> dict[str, Any]:
     return _translated(given)
 
 
+def _named(spelled: str) -> str:
+    name = spelled.lstrip("-").replace("-", "_")
+    return _SPELLINGS.get(name, name)
+
+
 def _translated(given: dict[str, Any]) -> dict[str, Any]:
     fields = {name: given[name] for name in _SAME if given.get(name) is not None}
     block_size = fields.setdefault("block_size", 16)
-    for name in ("num_gpu_blocks", "block_size", "max_num_active_seqs"):
+    for name in ("num_gpu_blocks", "block_size", "max_num_active_seqs", "max_num_seqs"):
         least = 2 if name == "num_gpu_blocks" else 1  # one block is never usable
         if isinstance(value := given.get(name), (str, bool, int, float, list, dict)):
             integer(name, value, least)
@@ -133,7 +144,10 @@ def _translated(given: dict[str, Any]) -> dict[str, Any]:
     if given.get("max_num_active_seqs") is not None:
         most = fields.get("max_num_seqs", 128)
         fields["max_num_seqs"] = min(given["max_num_active_seqs"], most)
-    if given.get("scheduler_reserve_full_isl") is False:
+    reserves = given.get("scheduler_reserve_full_isl", True)
+    if reserves not in (True, None):
+        if reserves is not False:
+            raise InputError("scheduler_reserve_full_isl", reserves, "expected true or false")
         fields["admission"] = "chunk"
     if given.get("policy") is not None:
         fields["policy"] = given["policy"]

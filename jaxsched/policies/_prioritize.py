@@ -9,7 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsched._lib.arrays import is_traced
 from jaxsched._lib.instances import on_each_device
+from jaxsched._lib.programs import bound_programs
 from jaxsched.model.instance import Instance
 from jaxsched.policies._rule import (
     HostRule,
@@ -65,6 +67,8 @@ def prioritize(inst: Instance, rule: Rule | str) -> jax.Array:
     rule = resolve(rule)
     if isinstance(rule, HostRule):
         return _map_on_host(rule, inst)
+    if not is_traced(inst):
+        bound_programs()
     if not jax.tree_util.all_leaves([rule]):
         return _map_pytree(rule, inst)
     try:

@@ -12,8 +12,10 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsched._lib.errors import UnknownName
-from jaxsched._lib.npz import FLOATS, TEXTS, open_arrays, save_arrays
+from jaxsched._lib import npz
+from jaxsched._lib.documents import FLOATS, PLAIN, TEXT, Fields, Rows, parse_json, read_json
+from jaxsched._lib.errors import InputError, bounded, in_file, wrong_shape
+from jaxsched._lib.npz import open_arrays, save_arrays
 from jaxsched._lib.registry import Registry
 from jaxsched.policies._rule import rule_name
 from jaxsched.policies.features import require_known
@@ -24,6 +26,11 @@ _TYPES: Registry[Any] = Registry(
     "kind of rule", {"linear_score": LinearScore, "mlp_score": MLPScore}
 )
 _KIND = "Rule"
+_TUNED_ON = Fields(others=PLAIN)
+_SCHEMA = Fields(
+    {"rule": TEXT, "features": Rows(TEXT), "parameters": Fields(others=FLOATS)},
+    optional={"tuned_on": _TUNED_ON},
+)
 
 
 def save(
@@ -90,8 +97,7 @@ def tuned_on(path: str | os.PathLike[str]) -> dict[str, Any]:
       >>> js.policies.tuned_on(path)
       {'num_requests': 1000}
     """
-    content = _json_content(path) if _is_json(path) else _npz_content(path)
-    return dict(content.get("tuned_on", {}))
+    return dict(_content(path).get("tuned_on", {}))
 
 
 def load(path: str | os.PathLike[str]) -> Any:
@@ -114,58 +120,48 @@ def load(path: str | os.PathLike[str]) -> Any:
       >>> js.policies.load(path).features
       ('log_output',)
     """
-    content = _json_content(path) if _is_json(path) else _npz_content(path)
-    try:
-        name, features = content["rule"], content["features"]
-        parameters = dict(content["parameters"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise _not_a_rule(path, error) from error
-    kind = _kind(path, name)
-    leaves = {}
-    for leaf in _leaves(kind):
-        if leaf not in parameters:
-            raise ValueError(f"{path}: {name} lacks the parameter {leaf!r}")
-        leaves[leaf] = jnp.asarray(np.asarray(parameters[leaf], np.float32))
-    names = require_known(features)
-    rule = kind(**leaves, features=names)
-    _require_shapes(path, name, rule)
+    content = _content(path)
+    with in_file(path):
+        kind = _TYPES[content["rule"]]
+        given = content["parameters"]
+        Fields(dict.fromkeys(_leaves(kind), FLOATS)).check(given, "parameters")
+        leaves = {leaf: jnp.asarray(_array(leaf, given[leaf])) for leaf in _leaves(kind)}
+        rule = kind(**leaves, features=require_known(content["features"]))
+        _require_shapes(content["rule"], rule)
     return rule
 
 
-def _kind(path: str | os.PathLike[str], name: str) -> Any:
-    try:
-        return _TYPES[name]
-    except UnknownName as error:
-        raise ValueError(f"{path}: {error}") from None
-
-
-def _npz_content(path: str | os.PathLike[str]) -> dict[str, Any]:
+def _content(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read what a file holds, each field of the type that it has to be."""
+    if _is_json(path):
+        return read_json(path, _SCHEMA)
     with open_arrays(path, _KIND) as file:
-        name = str(file.read("rule", TEXTS))
-        leaves = _leaves(_kind(path, name))
+        name = str(file.read("rule", npz.TEXTS))
+        with in_file(path):
+            leaves = _leaves(_TYPES[name])
         file.require_only(("rule", "features", "tuned_on", *leaves))
         content: dict[str, Any] = {
             "rule": name,
-            "features": file.read("features", TEXTS).tolist(),
-            "parameters": {leaf: file.read(leaf, FLOATS) for leaf in leaves},
+            "features": file.read("features", npz.TEXTS).tolist(),
+            "parameters": {leaf: file.read(leaf, npz.FLOATS).tolist() for leaf in leaves},
         }
         if "tuned_on" in file.names:
-            content["tuned_on"] = json.loads(str(file.read("tuned_on", TEXTS)))
+            text = str(file.read("tuned_on", npz.TEXTS))
+            with in_file(path):
+                content["tuned_on"] = parse_json(text, "tuned_on")
+    with in_file(path):
+        _SCHEMA.check(content, "")
     return content
 
 
-def _json_content(path: str | os.PathLike[str]) -> dict[str, Any]:
+def _array(leaf: str, numbers: Any) -> np.ndarray:
     try:
-        return dict(json.loads(Path(path).read_text()))
-    except (TypeError, ValueError) as error:
-        raise _not_a_rule(path, error) from error
+        return np.asarray(numbers, np.float32)
+    except ValueError:
+        raise InputError(leaf, numbers, "expected rows of one length") from None
 
 
-def _not_a_rule(path: str | os.PathLike[str], error: Exception) -> ValueError:
-    return ValueError(f"{path}: not a rule written by jaxsched ({error})")
-
-
-def _require_shapes(path: Any, name: str, rule: Any) -> None:
+def _require_shapes(name: str, rule: Any) -> None:
     width = rule.weights.shape
     expected = {"weights": (len(rule.features),)}
     if name == "mlp_score":
@@ -175,12 +171,10 @@ def _require_shapes(path: Any, name: str, rule: Any) -> None:
             "hidden_bias": width,
         }
     for leaf, shape in expected.items():
-        parameter = getattr(rule, leaf)
-        if parameter.shape != shape or not np.isfinite(parameter).all():
-            raise ValueError(
-                f"{path}: {leaf} has shape {parameter.shape}; expected finite numbers {shape} with "
-                f"features {', '.join(rule.features)}"
-            )
+        found = getattr(rule, leaf).shape
+        if found != shape:
+            names = bounded(", ".join(rule.features))
+            raise wrong_shape(leaf, found, f"expected {shape} with features {names}")
 
 
 def _leaves(kind: Any) -> list[str]:

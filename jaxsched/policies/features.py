@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
-from jaxsched._lib.errors import InputError, UnknownName
+from jaxsched._lib.errors import InputError, UnknownName, shown
 from jaxsched._lib.registry import Registry
 from jaxsched.model.instance import Instance
 
@@ -98,19 +98,19 @@ def require_known(names: Sequence[str]) -> tuple[str, ...]:
       jaxsched._lib.errors.InputError: features[0] is 'log_volum': no feature is called ...
     """
     if isinstance(names, str):
-        raise TypeError(f"features is the string {names!r}; expected a sequence of names")
+        raise TypeError(f"features is the string {shown(names)}; expected a sequence of names")
     names = tuple(names)
     if not names:
         expectation = f"expected one or more of {', '.join(NAMES)}"
         raise InputError("features", names, expectation, finding="is empty")
     for place, name in enumerate(names):
         if name in names[:place]:
-            raise InputError("features", name, "", finding=f"names {name!r} twice")
+            raise InputError("features", name, "", finding=f"names {shown(name)} twice")
         for factor in name.split("*"):
             try:
                 _FEATURES[factor]
             except UnknownName as error:
-                finding = f"is {name!r}: {error}"
+                finding = f"is {shown(name)}: {error}"
                 raise InputError("features", name, "", (place,), finding) from None
     return names
 

@@ -13,7 +13,7 @@ import numpy as np
 from jaxsched._lib.arrays import refuse_traced
 from jaxsched._lib.chunks import device_chunk_size, map_device_chunks
 from jaxsched._lib.devices import Device, MappedProgram, is_cpu, local_devices
-from jaxsched._lib.errors import InputError, integer, wrong_shape
+from jaxsched._lib.errors import MAX_INT32, InputError, integer, wrong_shape
 from jaxsched._lib.progress import progress_bar
 from jaxsched._lib.pytree import pytree
 from jaxsched.bounds import volume
@@ -28,6 +28,7 @@ from jaxsched.policies import Rule, prioritize, rule_name
 from jaxsched.search.anneal import MAX_REQUESTS, STEPS_PER_ROUND, Chains, Total, anneal
 
 _NUM_CHAINS = 64
+_MOST_POSITIONS = 2**28  # in the orders of all chains, of which a search holds several copies
 _STEPS_BETWEEN_SELECTIONS = 16 * STEPS_PER_ROUND
 
 
@@ -117,9 +118,10 @@ def improve(
       An :class:`Improvement`.
 
     Raises:
-      ValueError: ``num_steps`` or ``num_chains`` is not an integer >= 1, the start gives a real
-        request the priority NaN, there are more than 32,768 requests an instance, shapes do not
-        fit, the search to go on with had other options, or what :func:`simulate` rejects.
+      ValueError: ``num_steps`` or ``num_chains`` is not an integer >= 1, or is too large; the start
+        gives a real request the priority NaN; there are more than 32,768 requests an instance;
+        shapes do not fit; the search to go on with had other options; or what :func:`simulate`
+        rejects.
       TypeError: called inside ``jit`` or ``vmap``.
 
     Example:
@@ -137,14 +139,16 @@ def improve(
       temperatures and selection are ours.
     """
     refuse_traced("improve looks at values", "call it outside", (inst, start))
-    num_steps = integer("num_steps", num_steps)
+    num_steps = integer("num_steps", num_steps, 1, MAX_INT32)
     inst = jax.tree.map(np.asarray, inst)
     server = backlog_server(inst, discipline, admission, max_num_seqs)
     schedule = functools.partial(schedule_on, server, inst)
     if isinstance(start, Improvement):
         _require_same_search(inst, start, num_chains, schedule)
     else:
-        num_chains = integer("num_chains", _NUM_CHAINS if num_chains is None else num_chains)
+        num_chains = _NUM_CHAINS if num_chains is None else num_chains
+        num_instances = inst.kv_capacity.size
+        require_searchable(inst.prompt_tokens.shape[-1], num_instances, num_steps, num_chains)
         start = _outset(inst, start, num_chains, schedule)
     walk = _walker(inst, start, key, server)
     note = _note_on(inst, bound)
@@ -152,6 +156,9 @@ def improve(
     output = _sum_of_real(inst, inst.output_tokens)
     chains, history, steps = start.chains, [start.history], [start.steps]
     done = int(start.steps[-1])
+    if done + num_steps > MAX_INT32:
+        finding = f"is {num_steps} but the search to go on with has taken {done}"
+        raise InputError("num_steps", num_steps, "expected at most 2^31 - 1 in all", (), finding)
     with progress_bar(num_steps, "steps a chain", progress) as bar:
         for begin, end in _rounds(done, done + num_steps):
             chains, total = walk(chains, begin, end)
@@ -174,13 +181,23 @@ def improve(
     )
 
 
+def require_searchable(n: int, num_instances: int, num_steps: Any, num_chains: Any) -> None:
+    """Raise for a search that :func:`improve` would not begin, before any work is done for it."""
+    integer("num_steps", num_steps, 1, MAX_INT32)
+    size = n * num_instances * integer("num_chains", num_chains, 1, MAX_INT32)
+    if n > MAX_REQUESTS:
+        finding = f"the instance has {n} requests; improve takes at most {MAX_REQUESTS}"
+        raise ValueError(f"{finding}, and a sample of them will do")
+    if size > _MOST_POSITIONS:
+        finding = f"is {num_chains}, which makes {size} positions in the orders of all chains"
+        expectation = f"expected at most {_MOST_POSITIONS}, for the sake of memory"
+        raise InputError("num_chains", num_chains, expectation, finding=finding)
+
+
 def _outset(
     inst: Instance, start: Any, num_chains: int, schedule: Callable[[Any], Schedule]
 ) -> Improvement:
     """Make the start a search that has taken no step yet."""
-    n = inst.prompt_tokens.shape[-1]
-    if n > MAX_REQUESTS:
-        raise ValueError(f"the instance has {n} requests; improve takes at most {MAX_REQUESTS}")
     is_rule = isinstance(start, str) or callable(start)
     priority = np.asarray(prioritize(inst, start) if is_rule else start)
     sched = schedule(priority)

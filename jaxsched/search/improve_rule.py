@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import numpy as np
 
+from jaxsched._lib.errors import MAX_INT32, integer
 from jaxsched.engine.contract import Discipline
 from jaxsched.model.instance import Instance
 from jaxsched.policies import HostRule, Rule, host_rule, rule_name
@@ -37,9 +38,15 @@ def improved(
       >>> js.simulate(inst, rule(inst)).completion.sum().item()
       15
 
+    Raises:
+      ValueError: a number is none, or out of range.
+
     Source:
       Ours; see :func:`jaxsched.improve`.
     """
+    integer("num_steps", num_steps, 1, MAX_INT32)
+    integer("num_chains", num_chains, 1, MAX_INT32)
+    integer("seed", seed, 0, MAX_INT32)
 
     def best_order(inst: Instance) -> np.ndarray:
         improvement = improve(

@@ -80,7 +80,7 @@ class FittedTable:
         for number, (columns, gap) in enumerate(blocks):
             if number:
                 yield ""
-            yield _table(layout, columns, gap, options.ascii_only)
+            yield _table(layout, columns, gap, options)
         if layout.caption:
             yield Text(layout.caption, style="dim")
 
@@ -112,12 +112,25 @@ def _blocks(layout: Layout, width: int) -> list[tuple[Sequence[Column], int]]:
     for gap in (_WIDE_GAP, _NARROW_GAP):
         if _width(layout.columns, gap) <= width:
             return [(layout.columns, gap)]
+    names_width = _names_width(layout.columns, width)
     blocks: list[list[Column]] = [[names]]
     for column in rest:
-        if len(blocks[-1]) > 1 and _width([*blocks[-1], column], _WIDE_GAP) > width:
+        others = [*blocks[-1][1:], column]
+        needed = sum(_WIDE_GAP + min(_column_width(each), width // 2) for each in others)
+        if len(others) > 1 and names_width + needed > width:
             blocks.append([names])
         blocks[-1].append(column)
     return [(block, _WIDE_GAP) for block in blocks]
+
+
+def _names_width(columns: Sequence[Column], width: int) -> int:
+    """Width of the first column, which goes on below where it would leave no room for another.
+
+    So does what is wider than half the terminal in the others.
+    """
+    names, *rest = columns
+    widest = max((min(_column_width(column), width // 2) for column in rest), default=0)
+    return min(_column_width(names), max(width - _WIDE_GAP - widest, 1))
 
 
 def _width(columns: Sequence[Column], gap: int) -> int:
@@ -130,15 +143,19 @@ def _column_width(column: Column) -> int:
     )
 
 
-def _table(layout: Layout, columns: Sequence[Column], gap: int, is_ascii: bool) -> Table:
-    table = _empty(gap, is_ascii)
+def _table(layout: Layout, columns: Sequence[Column], gap: int, options: ConsoleOptions) -> Table:
+    table = _empty(gap, options.ascii_only)
+    is_whole = _width(columns, gap) <= options.max_width
     for number, column in enumerate(columns):
+        most = options.max_width // 2 if number else _names_width(columns, options.max_width)
         table.add_column(
-            column.header,
+            Text(column.header),  # which no name can make markup
             justify="right" if number else "left",
             vertical="bottom",
-            no_wrap=number > 0,
-            overflow="fold",  # a name too long for the terminal goes on below
+            max_width=None if is_whole else most,
+            min_width=None if is_whole else min(most, _column_width(column)),
+            no_wrap=is_whole,
+            overflow="fold",  # what is too long for the terminal goes on below
         )
     for number, row in enumerate(zip(*(column.cells for column in columns), strict=True)):
         if number == layout.limit_row:

@@ -14,7 +14,7 @@ import numpy as np
 import optax
 
 from jaxsched._lib.arrays import is_resident
-from jaxsched._lib.errors import InputError, integer, wrong_shape
+from jaxsched._lib.errors import MAX_INT32, InputError, integer, wrong_shape
 from jaxsched._lib.progress import progress_bar
 from jaxsched.engine.simulate import simulate
 from jaxsched.model.instance import Instance
@@ -376,10 +376,10 @@ def _require_usable(
 ) -> None:
     if len(shape := train.prompt_tokens.shape) != 2:
         raise wrong_shape("train", shape, "expected [B, n]; js.stack([inst]) makes one")
-    integer("steps", steps)
-    integer("validate_every", validate_every)
+    integer("steps", steps, 1, MAX_INT32)
+    integer("validate_every", validate_every, 1, MAX_INT32)
     if patience is not None:
-        integer("patience", patience)
+        integer("patience", patience, 1, MAX_INT32)
     if minibatch_size is not None and integer("minibatch_size", minibatch_size) > shape[0]:
         raise InputError(
             "minibatch_size",

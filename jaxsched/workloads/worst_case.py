@@ -17,6 +17,7 @@ from jaxsched.workloads import _checks
 
 #: ``(count, prompt, output)`` of each class of equal requests, in index order.
 Classes = tuple[tuple[int, int, int], ...]
+_MOST_REQUESTS = 2**28  # a few GB
 
 
 def worst_case(rule: str, capacity: int) -> Instance:
@@ -42,7 +43,8 @@ def worst_case(rule: str, capacity: int) -> Instance:
       An instance ``[n]``.
 
     Raises:
-      ValueError: the rule is none of these, or the capacity too small to build the instance.
+      ValueError: the rule is none of these, or the capacity too small to build the instance,
+        or so large that it would have over 2^28 requests.
 
     Example:
       >>> import jaxsched as js
@@ -61,6 +63,9 @@ def worst_case(rule: str, capacity: int) -> Instance:
             "capacity", capacity, f"the worst case of {rule} needs at least {smallest} tokens"
         )
     count, prompt, output = np.array(classes_of(capacity)).T
+    if count.sum() > _MOST_REQUESTS:
+        expectation = f"expected less: the worst case of {rule} would have {count.sum()} requests"
+        raise InputError("capacity", capacity, expectation)
     return Instance.from_lengths(
         np.repeat(prompt, count), np.repeat(output, count), kv_capacity=capacity
     )

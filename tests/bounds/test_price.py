@@ -340,8 +340,8 @@ def test_other_numbers_compile_nothing():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_steps": -1}, "num_steps is -1; expected an integer >= 0"),
-        ({"num_blocks": 0}, "num_blocks is 0; expected an integer >= 1"),
+        ({"num_steps": -1}, "num_steps is -1; expected an integer from 0"),
+        ({"num_blocks": 0}, "num_blocks is 0; expected an integer from 1"),
         ({"tolerance": -0.1}, "tolerance is -0.1; expected a number >= 0"),
         ({"tolerance": float("nan")}, "tolerance is nan"),
         ({"horizon": 0}, "horizon is 0; expected whole rounds >= 1"),

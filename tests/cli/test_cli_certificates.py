@@ -94,8 +94,8 @@ class TestImprove:
 
     def test_bad_input_is_one_line(self, run):
         for arguments, message in (
-            (["--steps", 0], "jaxsched: error: --steps is 0; expected an integer >= 1"),
-            (["--chains", 0], "jaxsched: error: --chains is 0; expected an integer >= 1"),
+            (["--steps", 0], "jaxsched: error: --steps is 0; expected an integer from 1"),
+            (["--chains", 0], "jaxsched: error: --chains is 0; expected an integer from 1"),
             (["--bound", "prise"], "jaxsched: error: no bound is called 'prise'"),
             (["--policy", "fcfa"], "jaxsched: error: no rule is called 'fcfa'"),
         ):

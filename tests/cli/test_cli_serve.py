@@ -193,12 +193,15 @@ SETTINGS = {
         (["--rate", "1", "--capacity", "99999999999"], "expected at most 2^31 - 1"),
         (["--rate", "1", "--vllm", "none.json"], "none.json: No such file"),
         (["--rate", "1", "--vllm", "broken.json"], "broken.json: is not JSON"),
-        (["--rate", "1", "--vllm", "list.json"], "list.json: expected a JSON object"),
+        (["--rate", "1", "--vllm", "list.json"], "list.json: the content is [1]; expected a table"),
         (["--rate", "1", "--vllm", "unknown.json"], "unknown.json: max_nm_seqs is no setting"),
         (["--rate", "1", "--vllm", "caching.json"], "requests that share a prefix would skip"),
         (["--rate", "1", "--vllm", "blocks.json"], "num_gpu_blocks is 'many'; expected an int"),
         (["--rate", "1", "--vllm", "few.json"], "num_gpu_blocks is 0; expected an integer >= 2"),
-        (["--rate", "1", "--vllm", "grid.json"], "max_num_seqs is [3, 4]; expected one number"),
+        (
+            ["--rate", "1", "--vllm", "grid.json"],
+            "max_num_seqs is [3, 4]; expected one number, name",
+        ),
         (["--rate", "1", "--vllm", "huge.json"], "expected at most 2^31 - 1"),
     ],
 )

@@ -9,6 +9,7 @@ import pytest
 
 import jaxsched as js
 from jaxsched.engine.gpu import operation
+from jaxsched.engine.online.arrivals import ranks
 from jaxsched.engine.order import order_by_digits, order_by_pairs
 from tests.house.test_lazy_names import printed
 
@@ -167,3 +168,9 @@ def test_both_sorts_of_devices_give_one_order(dtype):
 def test_the_smallest_numbers_are_told_from_zero():
     keys = np.array([1e-40, 0.0, -1e-45, -0.0, 1e-45], np.float32)
     assert order_by_digits(jnp.asarray(keys)).tolist() == [2, 1, 3, 4, 0]
+    assert order_by_pairs(jnp.asarray(keys)).tolist() == [2, 1, 3, 4, 0]
+    with jax.enable_x64(True):
+        rank, by_rank, tier = ranks(jnp.asarray(keys)[None], jnp.zeros((1, 5), jnp.float64))
+    assert by_rank[0].tolist() == [2, 1, 3, 4, 0]
+    assert rank[0].tolist() == [4, 1, 0, 2, 3]
+    assert tier[0].tolist() == [3, 1, 0, 1, 2]

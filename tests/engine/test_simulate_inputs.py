@@ -56,6 +56,37 @@ def test_priorities_are_compared_in_their_own_dtype(dtype):
         assert jax.jit(js.simulate)(inst, jnp.asarray(priority)).start.tolist() == expected
 
 
+@pytest.mark.parametrize("dtype", [np.float16, jnp.bfloat16, np.float32, np.float64])
+def test_the_smallest_numbers_are_in_one_order_everywhere(dtype):
+    """Subnormal numbers, which some instructions take for zero."""
+    smallest = float(jnp.finfo(dtype).smallest_subnormal)
+    values = np.array([3, 0, -2, 1, -1, -0.0, 2, -3]) * smallest
+    priority = values.astype(dtype)
+    inst = js.Instance.from_lengths([1] * 8, [1] * 8, kv_capacity=2)  # one at a time
+    expected = [7, 3, 1, 5, 2, 4, 6, 0]
+    assert js.simulate(inst, priority).start.tolist() == expected
+    with jax.enable_x64(np.dtype(dtype).itemsize == 8):
+        given = jnp.asarray(priority)
+        assert jax.jit(js.simulate)(inst, given).start.tolist() == expected
+        both = jax.vmap(js.simulate, (None, 0))(inst, given[None])
+        assert both.start[0].tolist() == expected
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.uint16, np.int64, np.uint64])
+def test_caps_of_any_whole_dtype(dtype):
+    inst = js.Instance.from_lengths([[1] * 4] * 2, [[2] * 4] * 2, kv_capacity=100)
+    priority = [[0, 1, 2, 3]] * 2
+    expected = [[0, 2, 4, 6], [0, 0, 0, 2]]
+    caps = np.array([1, 3], dtype)
+    assert js.simulate(inst, priority, max_num_seqs=caps).start.tolist() == expected
+    largest = np.iinfo(dtype).max  # which is none at all
+    found = js.simulate(inst, priority, max_num_seqs=np.array([1, largest], dtype))
+    assert found.start.tolist() == [expected[0], [0, 0, 0, 0]]
+    if np.dtype(dtype).itemsize < 8:
+        found = jax.jit(lambda cap: js.simulate(inst, np.array(priority), max_num_seqs=cap))(caps)
+        assert found.start.tolist() == expected
+
+
 @pytest.mark.parametrize("dtype", [np.int64, np.float64])
 def test_64_bit_priorities_keep_their_order_inside_jit(dtype):
     inst = js.Instance.from_lengths([1] * 3, [1] * 3, kv_capacity=2)

@@ -95,7 +95,7 @@ def test_a_damaged_file_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"rule\.json: weights has shape"):
         js.policies.load(path)
     path.write_text("[]")
-    with pytest.raises(ValueError, match=r"rule\.json: not a rule"):
+    with pytest.raises(ValueError, match=r"rule\.json: the content is \[\]; expected a table"):
         js.policies.load(path)
 
 

@@ -207,9 +207,9 @@ def test_it_shows_the_gap_to_the_bound(backlogs, capsys, bound):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_steps": 0}, "num_steps is 0; expected an integer >= 1"),
-        ({"num_steps": 2.5}, "num_steps is 2.5; expected an integer >= 1"),
-        ({"num_chains": -1}, "num_chains is -1; expected an integer >= 1"),
+        ({"num_steps": 0}, "num_steps is 0; expected an integer from 1"),
+        ({"num_steps": 2.5}, "num_steps is 2.5; expected an integer from 1"),
+        ({"num_chains": -1}, "num_chains is -1; expected an integer from 1"),
         ({"discipline": "loose"}, "discipline is 'loose'; expected one of"),
         ({"max_num_seqs": 0}, "max_num_seqs is 0; expected integers >= 1"),
         ({"bound": [1.0, 2.0]}, r"bound has shape \(2,\); expected one number for each instance"),

@@ -72,3 +72,17 @@ def test_a_listing_wraps_what_is_said_and_never_the_names(encoding):
     )
     assert set(NAMES) <= set(text.split())
     assert all(len(line) <= 60 for line in text.splitlines())
+
+
+NAME = "file:/somewhere/very/far/away/from/here/in/a/folder/of/its/own/rule_of_mine.json"
+
+
+def test_names_longer_than_the_terminal_go_on_below():
+    columns = [Column("rule", ["fcfs", NAME]), Column(f"change\nvs {NAME}", ["1%", "-"])]
+    lines = shown(FittedTable(Layout(title="", columns=columns, caption="")), 60).splitlines()
+    assert all(len(line.rstrip()) <= 60 for line in lines)
+    rule = next(number for number, line in enumerate(lines) if line.startswith("──"))
+    above, below = lines[:rule], lines[rule + 1 :]
+    assert above[-1].startswith("rule ")  # the first column is there
+    assert NAME in "".join(line.split()[-1] for line in above)
+    assert NAME in "".join(line.split()[0] for line in below)

@@ -255,7 +255,7 @@ class TestRefusals:
             ({"target": ("mean", float("nan"))}, "expected a finite number > 0"),
             ({"vary": "server"}, "vary is 'server'; did you mean 'servers'"),
             ({"bound": "volum"}, "no bound is called 'volum'; did you mean 'volume'"),
-            ({"tolerance": 0}, "tolerance is 0; expected an integer >= 1"),
+            ({"tolerance": 0}, "tolerance is 0; expected an integer from 1"),
             ({"max_num_seqs": [1, 2]}, "max_num_seqs is an array"),
             ({"rules": "fcf"}, "did you mean 'fcfs'"),
             ({"vary": "preset", "clock": CLOCK}, "presets bring their own clocks"),

@@ -88,6 +88,47 @@ def run_two(config, folder, root, fates=("live", "live")):
     return [(each.returncode, *texts) for each, texts in zip(pair, ended, strict=True)]
 
 
+@pytest.mark.parametrize("process_id", [1, pytest.param(0, marks=pytest.mark.slow)])
+def test_processes_that_nobody_joins_give_up(tmp_path, config, pytestconfig, process_id):
+    with socket.socket() as free:  # a port that is closed
+        free.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{free.getsockname()[1]}"
+    places = "--coordinator", place, "--num-processes", "2", "--process-id", str(process_id)
+    flags = "--distributed", *places, "--timeout-s", "1"
+    folder = tmp_path / "sweep"
+    ended = subprocess.run(
+        [sys.executable, "-m", "jaxsched", "sweep", str(config), "--out", str(folder), *flags],
+        cwd=pytestconfig.rootpath,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (2, "")
+    waiting, error = ended.stderr.splitlines()
+    assert waiting == f"waiting up to 1 s for all 2 processes to meet at {place}"
+    assert error.startswith(f"jaxsched: error: waited 1 s for all 2 processes to meet at {place}")
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--distributed", "--coordinator", "here"], "--coordinator is 'here'; expected HOST:PORT"),
+        (["--distributed", "--coordinator", "a:0"], "--coordinator is 'a:0'; expected HOST:PORT"),
+        (["--distributed", "--coordinator", "a:99999"], "--coordinator is 'a:99999'; expected"),
+        (["--distributed", "--num-processes", "0"], "--num-processes is 0; expected an integer"),
+        (["--distributed", "--num-processes", "2", "--process-id", "2"], "--process-id is 2; exp"),
+        (["--distributed", "--timeout-s", "0"], "--timeout-s is 0; expected an integer >= 1"),
+        (["--timeout-s", "3"], "and --timeout-s go with --distributed"),
+        (["--process-id", "3"], "--process-id and --timeout-s go with --distributed"),
+    ],
+)
+def test_places_that_make_no_sense(run, config, flags, message):
+    code, out, err = run("sweep", config, *flags)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert message in err
+
+
 @pytest.mark.slow
 def test_two_processes_give_the_table_of_one(tmp_path, config, expected, pytestconfig):
     ended = run_two(config, tmp_path, pytestconfig.rootpath)

@@ -43,7 +43,7 @@ import jaxsched as js
 count, fatal = 0, int(sys.argv[2])
 def profile(frame, event, argument):
     global count
-    if "sweeps" in frame.f_code.co_filename or "_storage" in frame.f_code.co_filename:
+    if "sweeps" in frame.f_code.co_filename or "writing" in frame.f_code.co_filename:
         count += 1
         if count == fatal:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -198,6 +198,18 @@ def test_other_versions_do_not_mix(tmp_path, finished, name):
         js.run_sweep(GRID, tmp_path)
 
 
+def test_nothing_forks(tmp_path, monkeypatch):
+    """A process that is forked once jax has run may wait for a lock that no thread gives back."""
+
+    def fork():
+        raise AssertionError
+
+    monkeypatch.setattr(os, "fork", fork)
+    monkeypatch.setattr(os, "forkpty", fork)
+    js.run_sweep({**GRID, "workloads": ["chat"], "kv_capacity": [4200]}, tmp_path)
+    assert len(js.load_sweep(tmp_path)) == 2 * 3
+
+
 @pytest.mark.slow
 def test_workloads_that_settle_axes_themselves(tmp_path):
     worst = {"name": "worst_case", "rule": "fcfs"}
@@ -286,4 +298,4 @@ def test_the_command_names_keys_of_the_file_rather_than_options(tmp_path, capsys
         'workloads = ["chat"]\nnum_requests = [0]\nkv_capacity = [1200]\nrules = ["svf"]'
     )
     assert main(["sweep", str(config)]) == 2
-    assert "error: num_requests[0] is 0; expected" in capsys.readouterr().err
+    assert f"error: {config}: num_requests[0] is 0; expected" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """Runs that are killed and go on: same bits as runs that were not."""
 
 import functools
+import shutil
 import signal
 import subprocess
 import sys
@@ -63,10 +64,12 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path, saves, steps):
     script = KILLED.format(folder=str(folder), saves=saves, steps=steps)
     ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False)
     assert ended.returncode == -signal.SIGKILL
+    assert len(list(folder.iterdir())) == (2 if saves == 3 else 1)  # half a file
     toy.calls = -1000  # this process is not to be killed
     resumed = run(folder, toy.KilledAtStep, kill_at=steps)
     assert toy.calls == -1000 + 12 - 6  # the six steps before the last checkpoint are not redone
     assert_equal(resumed, run(None))
+    assert [path.name for path in folder.iterdir()] == ["tuning.npz"]
 
 
 def test_a_finished_run_is_read_back_and_goes_on_if_given_more_steps(tmp_path):
@@ -116,3 +119,77 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
     (tmp_path / "tuning.npz").write_bytes(b"something")
     with pytest.raises(ValueError, match="not an npz file written by jaxsched"):
         run(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    run(folder, steps=4)
+    return folder
+
+
+@pytest.fixture
+def folder(finished, tmp_path):
+    return shutil.copytree(finished, tmp_path / "run")
+
+
+def test_what_kills_left_is_removed_by_the_next_run(folder):
+    others = folder / "notes.txt", folder / ".notes"
+    left = folder / ".tuning.0123456789abcdef.npz", folder / ".tuning.npz.4711"
+    for path in (*left, *others):
+        path.write_bytes(b"half")
+    run(folder, steps=4)
+    assert {path.name for path in folder.iterdir()} == {"tuning.npz", "notes.txt", ".notes"}
+
+
+# Members by their place: the steps made, the rule, the optimizer's state, the best rule, and of the
+# history the training values, the steps of validations and their values.
+STEP, RULE, COUNT, BEST, TRAIN, AT, VALIDATION = 0, 1, 2, -4, -3, -2, -1
+
+
+@pytest.mark.parametrize(
+    ("place", "change", "message"),
+    [
+        (RULE, lambda leaf: leaf[:1], r"has shape \(1,\); expected \(2,\)"),
+        (RULE, lambda leaf: leaf[None], r"has shape \(1, 2\); expected \(2,\)"),
+        (RULE, lambda leaf: leaf.astype(np.float64), "has dtype float64; expected float32"),
+        (RULE, lambda leaf: leaf * 1j, "has dtype complex.*; expected"),
+        (RULE, lambda leaf: leaf.astype(str), "has dtype <U.*; expected float32"),
+        (RULE, lambda leaf: leaf * np.float32(np.nan), "a state that no run leads to; delete it"),
+        (BEST, lambda leaf: leaf * np.float32(np.inf), "a state that no run leads to; delete it"),
+        (COUNT, lambda leaf: leaf.astype(np.int64), "has dtype int64; expected int32"),
+        (STEP, lambda leaf: leaf.astype(bool), "has dtype bool; expected int64"),
+        (STEP, lambda leaf: leaf + 1, "a state that no run leads to"),
+        (STEP, lambda leaf: -leaf, "a state that no run leads to"),
+        (STEP, lambda leaf: leaf[None], r"has shape \(1,\); expected \(\)"),
+        (TRAIN, lambda leaf: leaf[:-1], "a state that no run leads to"),
+        (TRAIN, lambda leaf: leaf[None], r"has shape \(1, 4\); expected \(0,\)"),
+        (AT, lambda leaf: leaf[::-1], "a state that no run leads to"),
+        (AT, lambda leaf: leaf + 1, "a state that no run leads to"),
+        (VALIDATION, lambda leaf: leaf[:0], "a state that no run leads to"),
+    ],
+)
+def test_leaves_that_no_run_leaves_are_refused(folder, place, change, message):
+    path = folder / "tuning.npz"
+    with np.load(path) as file:
+        members = dict(file)
+    names = [f"leaf_{number}" for number in range(len(members) - 2)]  # but kind and run
+    name = names[place]
+    np.savez(path, **{**members, name: np.asarray(change(members[name]))})
+    with pytest.raises(ValueError, match=message) as caught:
+        run(folder)
+    assert str(caught.value).startswith(str(folder))
+    assert len(str(caught.value)) < 400
+
+
+def test_members_that_are_lacking_or_too_many_are_refused(folder):
+    path = folder / "tuning.npz"
+    with np.load(path) as file:
+        members = dict(file)
+    np.savez(path, **members, leaf_99=np.zeros(2))
+    with pytest.raises(ValueError, match="holds the member 'leaf_99', which Tuning does not have"):
+        run(folder)
+    del members["leaf_1"]
+    np.savez(path, **members)
+    with pytest.raises(ValueError, match="lacks the field 'leaf_1' of Tuning"):
+        run(folder)

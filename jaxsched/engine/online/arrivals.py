@@ -13,6 +13,7 @@ from jaxsched.engine.online.by_rule.remembering import empty_memory
 from jaxsched.engine.online.lanes import Writing
 from jaxsched.engine.online.queue import Waiting, nobody_waits
 from jaxsched.engine.online.state import Choices, Limits, Streams
+from jaxsched.engine.order import ascending_bits
 
 
 class Watched(NamedTuple):
@@ -183,6 +184,7 @@ def ranks(priority: jax.Array, arrival: jax.Array) -> tuple[jax.Array, jax.Array
       of each rank, and the dense rank of each request by (priority, arrival), ties alike.
     """
     num_streams, n = priority.shape
+    priority = ascending_bits(priority)
     row = jnp.arange(num_streams)[:, None]
     by_rank = jnp.argsort(priority, axis=-1, stable=True).astype(jnp.int32)
     place = jnp.broadcast_to(jnp.arange(n, dtype=jnp.int32), priority.shape)

@@ -14,6 +14,8 @@ from jaxsched.policies.features import features as describe
 from jaxsched.policies.features import require_known
 from jaxsched.policies.scores.linear_score import DEFAULT_FEATURES
 
+_MOST_HIDDEN = 2**16
+
 
 @pytree
 class MLPScore:
@@ -57,7 +59,8 @@ def mlp_score(
       A rule whose weights and bias are parameters.
 
     Raises:
-      ValueError: a feature is unknown or named twice, or ``hidden`` is below 1.
+      ValueError: a feature is unknown or named twice, or ``hidden`` is
+        not an integer from 1 to 2^16.
 
     Example:
       >>> import jaxsched as js
@@ -66,7 +69,7 @@ def mlp_score(
       (2,)
     """
     names = require_known(features)
-    hidden = integer("hidden", hidden)
+    hidden = integer("hidden", hidden, 1, _MOST_HIDDEN)
     inner, bias, outer = jax.random.split(jax.random.key(seed), 3)
     scale = jnp.float32(len(names) ** -0.5)
     hidden_weights = scale * jax.random.normal(inner, (len(names), hidden), jnp.float32)

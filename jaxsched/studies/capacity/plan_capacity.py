@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from jaxsched._lib.arrays import refuse_traced
-from jaxsched._lib.errors import InputError, choice, integer
+from jaxsched._lib.errors import MAX_INT32, InputError, choice, integer
 from jaxsched._lib.progress import progress_bar
 from jaxsched._lib.words import counted
 from jaxsched.engine.contract import Admission, Discipline
@@ -257,7 +257,7 @@ def _check_options(vary: str, bound: str | None, tolerance: int, max_num_seqs: A
     choice("vary", vary, get_args(Vary))
     if bound is not None:
         BOUNDS.require(bound)
-    integer("tolerance", tolerance)
+    integer("tolerance", tolerance, 1, MAX_INT32)
     if np.ndim(max_num_seqs):
         expectation = "expected one integer for all, or None"
         raise InputError("max_num_seqs", max_num_seqs, expectation, finding="is an array")

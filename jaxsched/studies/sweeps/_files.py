@@ -7,20 +7,62 @@ whole or not at all, and two processes that compute the same shard write the sam
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jaxsched._lib.documents import (
+    NUMBER,
+    PLAIN,
+    TEXT,
+    Fields,
+    Rows,
+    Value,
+    is_number,
+    parse_json,
+    read_json,
+)
+from jaxsched._lib.errors import bounded, in_file, shown
 from jaxsched._lib.manifest import manifest
 from jaxsched._lib.writing import write_once, write_whole
-from jaxsched.studies.sweeps._shards import Shard
+from jaxsched.studies.sweeps._shards import Shard, shards
 
 _MANIFEST = "manifest.json"
 _ABOUT = b"jaxsched"
+_LONGEST_REASON = 300
+
+_COUNT = Value("an integer >= 1", lambda value: is_number(value) and value == int(value) >= 1)
+_TOKENS = Value("tokens, or server", lambda value: value == "server" or _COUNT.is_right(value))
+_NAMED = Fields({"name": TEXT}, others=PLAIN)
+_ABOUT_SHARD = Fields({"sha256": TEXT, "wall_s": NUMBER})
+_SCHEMA = Fields(
+    {
+        "versions": Fields(
+            dict.fromkeys(("jaxsched", "jax", "jaxlib", "numpy"), TEXT), others=TEXT
+        ),
+        "device": Fields({"platform": TEXT}, others=PLAIN),
+        "grid": Fields(
+            {
+                "workloads": Rows(_NAMED),
+                "rules": Rows(_NAMED),
+                "num_requests": Rows(_COUNT),
+                "kv_capacity": Rows(_TOKENS),
+                "servers": Rows(TEXT),
+                "num_instances": _COUNT,
+                "keep": TEXT,
+            },
+            optional={"max_num_seqs": Rows(_COUNT), "max_num_batched_tokens": Rows(_COUNT)},
+            others=PLAIN,
+        ),
+    },
+    optional={"shards": Fields(others=_ABOUT_SHARD)},
+    others=PLAIN,
+)
 
 
 def require_extra() -> None:
@@ -48,8 +90,8 @@ def open_folder(folder: Path, grid: dict[str, Any]) -> None:
         name = different[0]
         raise ValueError(
             f"{folder}: holds a sweep with other {', '.join(different)}: {name} was "
-            f"{kept['grid'].get(name)!r}, now {grid[name]!r}; choose another folder, or restore "
-            "the setting"
+            f"{shown(kept['grid'].get(name))}, now {shown(grid[name])}; choose another folder, or "
+            "restore the setting"
         )
     before, now = _made_with(kept), _made_with(content)
     if changes := [
@@ -73,7 +115,26 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / _MANIFEST
     if not path.exists():
         raise ValueError(f"{folder}: holds no sweep; js.run_sweep(grid, out_dir) makes one")
-    return json.loads(path.read_text())
+    with _or_restore_it():
+        return read_json(path, _SCHEMA)
+
+
+def kept_shards(folder: Path, grid: dict[str, Any]) -> list[Shard]:
+    """List the shards of the grid that the folder's manifest holds."""
+    try:
+        return shards(grid)
+    except Exception as error:  # options that a worst case does not take can raise anything
+        with _or_restore_it(), in_file(folder / _MANIFEST):
+            raise ValueError(f"grid: {bounded(str(error), _LONGEST_REASON)}") from error
+
+
+@contextlib.contextmanager
+def _or_restore_it() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        remedy = "restore the file, or run the sweep into another folder"
+        raise ValueError(f"{error}; {remedy}") from error
 
 
 def _as_json(content: dict[str, Any]) -> str:
@@ -116,41 +177,52 @@ def read_shard(folder: Path, shard: Shard, kept: dict[str, Any]) -> Any:
 
     Raises:
       ValueError: they are not; the shard is named.
+      OSError: it cannot be opened.
     """
     from pyarrow import parquet
 
     path = folder / shard.file_name
     about = _about(path)
-    try:
-        table = parquet.read_table(path)
-    except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
-        raise _damaged(path) from error
-    columns = {name: table.column(name).to_numpy() for name in table.column_names}
     written = kept.get("shards", {}).get(shard.file_name, about)
-    if not _content_hash(columns) == about["sha256"] == written["sha256"]:
-        raise _damaged(path)
-    return table.replace_schema_metadata(None).to_pandas()
+    with _damaged(path):
+        # What expands to more is not read.
+        count = 1 if kept["grid"]["keep"] == "moments" else shard.end - shard.begin
+        num_rows = count * len(kept["grid"]["rules"])
+        if parquet.read_metadata(path).num_rows != num_rows:
+            raise ValueError(f"expected {num_rows} rows")
+        table = parquet.read_table(path)
+        columns = {name: table.column(name).to_numpy() for name in table.column_names}
+        if not _content_hash(columns) == about["sha256"] == written["sha256"]:
+            raise ValueError("expected another hash")
+        return table.replace_schema_metadata(None).to_pandas()
 
 
 def _about(path: Path) -> dict[str, Any]:
     from pyarrow import parquet
 
+    with _damaged(path):
+        about = parse_json(parquet.read_schema(path).metadata[_ABOUT].decode())
+        _ABOUT_SHARD.check(about, "")
+        return about
+
+
+@contextlib.contextmanager
+def _damaged(path: Path) -> Iterator[None]:
+    """Say of whatever damage makes pyarrow raise that the file is damaged."""
+    with path.open("rb"):  # or an error of its own
+        pass
     try:
-        return json.loads(parquet.read_schema(path).metadata[_ABOUT])
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise _damaged(path) from error
+        yield
+    except Exception as error:
+        raise ValueError(
+            f"{path}: damaged, its rows are not those that were written; delete it and run the "
+            "sweep again, which computes it anew"
+        ) from error
 
 
-def _damaged(path: Path) -> ValueError:
-    return ValueError(
-        f"{path}: damaged, its rows are not those that were written; delete it and run the sweep "
-        "again, which computes it anew"
-    )
-
-
-def finish(folder: Path, shards: list[Shard]) -> None:
+def finish(folder: Path, all_shards: list[Shard]) -> None:
     """Add every shard's hash and wall time to the manifest, and tidy up what kills have left."""
-    about = {shard.file_name: _about(folder / shard.file_name) for shard in shards}
+    about = {shard.file_name: _about(folder / shard.file_name) for shard in all_shards}
     joined = "".join(each["sha256"] for each in about.values())
     content = {
         **read_manifest(folder),
@@ -165,6 +237,6 @@ def finish(folder: Path, shards: list[Shard]) -> None:
             left_by_a_kill.unlink(missing_ok=True)
 
 
-def missing(folder: Path, shards: list[Shard]) -> list[Shard]:
+def missing(folder: Path, wanted: list[Shard]) -> list[Shard]:
     """Shards that are still to be computed."""
-    return [shard for shard in shards if not (folder / shard.file_name).exists()]
+    return [shard for shard in wanted if not (folder / shard.file_name).exists()]

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import jax
 
 from jaxsched import policies
-from jaxsched._lib.errors import MAX_INT32, InputError, UnknownName, choice, integer
+from jaxsched._lib.documents import is_number
+from jaxsched._lib.errors import (
+    MAX_INT32,
+    InputError,
+    UnknownName,
+    bounded,
+    choice,
+    in_file,
+    integer,
+    shown,
+)
+from jaxsched._lib.streams import require_regular
 from jaxsched.engine.contract import Discipline
 from jaxsched.servers.named import PRESETS
 from jaxsched.studies.comparing.compare import BOUNDS
 from jaxsched.studies.sweeps._shards import (
     MORE_AXES,
+    MOST_SHARDS,
     OWN_AXES,
     TRACE,
     WORKLOAD_NAMES,
@@ -25,6 +38,7 @@ from jaxsched.studies.sweeps._shards import (
     cells,
     draw,
     label,
+    shards,
 )
 from jaxsched.studies.sweeps._streams import ARRIVALS, RECORDED, draw_streams
 
@@ -33,6 +47,7 @@ Keep = Literal["instances", "moments"]
 _AXES = ("workloads", "num_requests", "kv_capacity", "rules", "servers", *MORE_AXES)
 _OF_STREAMS = ("arrivals", "max_num_batched_tokens", "ttft_slo_s", "tpot_slo_s")
 _OF_BACKLOGS = ("bound", "discipline")
+_LONGEST_REASON = 300
 _DEFAULTS: dict[str, Any] = {
     "num_instances": 100,
     "seed": 0,
@@ -67,7 +82,9 @@ def checked(grid: Mapping[str, Any]) -> dict[str, Any]:
             _require_given(name, grid, full)
     if "server" in full["kv_capacity"] and not full["servers"]:
         raise ValueError('the kv_capacity "server" needs servers, to say whose; list some')
+    _require_size(full)
     _require_draws(full)
+    shards(full)  # not too many
     # An axis that is not there leaves no trace: folders of earlier grids stay what they were.
     full = {name: value for name, value in full.items() if value or name not in MORE_AXES}
     return json.loads(json.dumps(full))  # as it is read back
@@ -82,11 +99,22 @@ def _checked_axis(name: str, values: Any) -> list[Any]:
         values = [_checked_rate(place, value) for place, value in enumerate(values)]
     if name in ("num_requests", "kv_capacity", "max_num_seqs", "max_num_batched_tokens"):
         values = [_checked_count(name, place, value) for place, value in enumerate(values)]
+    before: set[str] = set()
     for place, value in enumerate(values):
-        if value in values[:place]:
-            finding = f"is {value!r}, which is there already"
+        if (text := _as_json(name, place, value)) in before:
+            finding = f"is {shown(value)}, which is there already"
             raise InputError(name, value, "", (place,), finding)
+        before.add(text)
     return list(values)
+
+
+def _as_json(name: str, place: int, value: Any) -> str:
+    """Write a value as a sweep's manifest keeps it."""
+    try:
+        return json.dumps(value, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        expectation = "expected names, numbers and lists of them, as JSON can hold"
+        raise InputError(name, value, expectation, (place,)) from error
 
 
 def _checked_count(name: str, place: int, value: Any) -> int | str:
@@ -104,14 +132,16 @@ def _named_options(axis: str, place: int, value: Any) -> dict[str, Any]:
         if not isinstance(options.get("path"), str):
             raise InputError(axis, value, "expected the path of a trace too", (place,))
         # A sweep that goes on must not mix another file with what is there.
-        content = Path(options["path"]).read_bytes()
-        return {**options, "sha256": hashlib.sha256(content).hexdigest()}
+        path = Path(options["path"])
+        with in_file(path):
+            require_regular(path)
+        with path.open("rb") as file:
+            return {**options, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
     return dict(options)
 
 
 def _checked_rate(place: int, value: Any) -> float:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not (is_number and math.isfinite(value) and value > 0):
+    if not (is_number(value) and value > 0):
         raise InputError("rates", value, "expected requests a second > 0", (place,))
     return float(value)
 
@@ -139,7 +169,7 @@ def _require_streams(grid: Mapping[str, Any], full: dict[str, Any]) -> None:
             raise UnknownName("arrival process", arrivals, (*ARRIVALS, RECORDED))
     for name in _OF_STREAMS[2:]:
         seconds = full.get(name)
-        if seconds is not None and not (isinstance(seconds, (int, float)) and seconds > 0):
+        if seconds is not None and not (is_number(seconds) and seconds > 0):
             raise InputError(name, seconds, "expected seconds > 0")
 
 
@@ -160,16 +190,36 @@ def _require_names(grid: dict[str, Any]) -> None:
         raise UnknownName("bound", grid["bound"], (*BOUNDS, "none"))
     choice("discipline", grid["discipline"], get_args(Discipline))
     choice("keep", grid["keep"], get_args(Keep))
+    for place, options in enumerate(grid["rules"]):
+        with _entry("rules", place):
+            policies.make(**options)
+
+
+def _require_size(grid: dict[str, Any]) -> None:
+    """Raise where cells are more than a folder should hold files."""
+    num_cells = math.prod(len(grid[name]) or 1 for name in _AXES)
+    if num_cells > MOST_SHARDS:
+        raise ValueError(f"the sweep has {num_cells} cells; expected at most {MOST_SHARDS}")
+
+
+@contextlib.contextmanager
+def _entry(axis: str, place: int) -> Iterator[None]:
+    """Say which entry of the grid it is that nothing can be made of."""
     try:
-        rules(grid)
-    except TypeError as error:  # an option that the rule does not take
-        raise ValueError(str(error)) from error
+        yield
+    except OSError:  # which names its file
+        raise
+    except Exception as error:  # a rule or a workload given wrong options can raise anything
+        kind = "" if isinstance(error, (TypeError, ValueError)) else f"{type(error).__name__}: "
+        raise ValueError(
+            f"{axis}[{place}]: {kind}{bounded(str(error), _LONGEST_REASON)}"
+        ) from error
 
 
 def _require_draws(grid: dict[str, Any]) -> None:
     """Raise now what a workload would reject in a cell that comes last."""
     for place, workload in enumerate(grid["workloads"]):
-        try:
+        with _entry("workloads", place):
             for cell in cells({**grid, "workloads": [workload]}):
                 shard = Shard(0, cell, 0, 1)
                 if workload["name"] == TRACE:
@@ -178,8 +228,6 @@ def _require_draws(grid: dict[str, Any]) -> None:
                 if cell.rate is not None:  # a server refuses what it cannot hold
                     shard = Shard(0, cell._replace(kv_capacity=MAX_INT32), 0, 1)
                 jax.eval_shape(lambda shard=shard: draw(shard, 0))
-        except TypeError as error:
-            raise ValueError(f"workloads[{place}]: {error}") from error
 
 
 def rules(grid: dict[str, Any]) -> dict[str, policies.Rule]:

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from jaxsched._lib.errors import choice
 from jaxsched.studies.sweeps import _files
 from jaxsched.studies.sweeps._moments import MOMENTS, merged, moments
-from jaxsched.studies.sweeps._shards import axes, label, shards
+from jaxsched.studies.sweeps._shards import axes, label
 
 Form = Literal["pandas", "moments", "xarray"]
 
@@ -52,7 +52,7 @@ def load_sweep(out_dir: str | os.PathLike[str], form: Form = "pandas") -> Any:
     folder = Path(out_dir)
     kept = _files.read_manifest(folder)
     grid = kept["grid"]
-    expected = shards(grid)
+    expected = _files.kept_shards(folder, grid)
     if left := _files.missing(folder, expected):
         raise ValueError(
             f"{folder}: {len(left)} of {len(expected)} shards are missing; run the sweep again "
@@ -90,7 +90,8 @@ def is_finished(out_dir: str | os.PathLike[str]) -> bool:
       True
     """
     folder = Path(out_dir)
-    return not _files.missing(folder, shards(_files.read_manifest(folder)["grid"]))
+    grid = _files.read_manifest(folder)["grid"]
+    return not _files.missing(folder, _files.kept_shards(folder, grid))
 
 
 def _moments_table(tables: Iterable[Any], names: list[str]) -> Any:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from jaxsched import workloads
 from jaxsched._lib.chunks import REQUESTS_PER_SHARD
+from jaxsched._lib.errors import InputError
 from jaxsched.model.instance import Instance
 from jaxsched.model.stack import stack
 from jaxsched.servers.named import PRESET_KV_CAPACITY
@@ -24,6 +25,7 @@ TRACE = "trace"  # recorded lengths, of the option ``path``
 WORKLOAD_NAMES = (*workloads.WORKLOADS, *OWN_AXES, TRACE)
 DRAWN = 0  # what stands for a number that every instance of ``uniform`` draws for itself
 _MOST_DRAWN = 60
+MOST_SHARDS = 2**20  # files in a folder
 
 Options = Mapping[str, Any]
 
@@ -71,6 +73,9 @@ def shards(grid: dict[str, Any]) -> list[Shard]:
     for cell in cells(grid):
         count = 1 if cell.workload["name"] == "worst_case" else grid["num_instances"]
         size = max(1, REQUESTS_PER_SHARD // (cell.num_requests or _MOST_DRAWN))
+        if len(blocks) + -(-count // size) > MOST_SHARDS:
+            expectation = f"expected fewer, for the sweep to have at most {MOST_SHARDS} shards"
+            raise InputError("num_instances", count, expectation)
         for begin in range(0, count, size):
             end = min(begin + size, count)
             blocks.append(Shard(len(blocks), cell, begin, end))
