@@ -106,8 +106,8 @@ def paired_tests(differences: np.ndarray, method: PairedTestName = "t") -> Paire
     if differences.shape[-1] < 2:
         nothing = np.full(differences.shape[:-1], np.nan)
         return PairedTest(nothing, nothing, nothing)
-    is_equal = ~differences.any(axis=-1)
-    statistic, p_value = (_student if method == "t" else _wilcoxon)(differences, is_equal)
+    is_equal = ~np.any(differences, axis=-1)
+    statistic, p_value = (_student if method == "t" else _wilcoxon)(differences)
     p_value = np.where(is_equal, 1.0, p_value)
     return PairedTest(np.where(is_equal, 0.0, statistic), p_value, holm(p_value))
 
@@ -145,7 +145,7 @@ def holm(p_values: np.ndarray) -> np.ndarray:
     return corrected
 
 
-def _student(differences: np.ndarray, _: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _student(differences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     from scipy.special import stdtr
 
     count = differences.shape[-1]
@@ -155,13 +155,15 @@ def _student(differences: np.ndarray, _: np.ndarray) -> tuple[np.ndarray, np.nda
     return statistic, 2 * stdtr(count - 1, -np.abs(statistic))
 
 
-def _wilcoxon(differences: np.ndarray, is_equal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _wilcoxon(differences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     from scipy.stats import wilcoxon  # half a second
 
-    statistic, p_value = np.full((2, *is_equal.shape), np.nan)
-    for place in np.argwhere(~is_equal & ~np.isnan(differences).any(axis=-1)):
-        found = wilcoxon(differences[tuple(place)])
-        statistic[tuple(place)], p_value[tuple(place)] = found.statistic, found.pvalue
+    statistic, p_value = np.full((2, *differences.shape[:-1]), np.nan)
+    for place in np.ndindex(statistic.shape):
+        row = differences[place]
+        if row.any() and not np.isnan(row).any():
+            found: Any = wilcoxon(row)
+            statistic[place], p_value[place] = found.statistic, found.pvalue
     return statistic, p_value
 
 

@@ -62,7 +62,7 @@ def memory(
     ax = curve_axes(len(profiles) + 1) if ax is None else ax
     for number, (name, tokens) in enumerate(profiles.items()):
         held = np.trim_zeros(np.asarray(tokens), "b")
-        style = line_style(number) | {"marker": ""}
+        style: dict[str, Any] = line_style(number) | {"marker": ""}
         ax.step(np.arange(len(held)), held, where="post", linewidth=1, label=name, **style)
     if kv_capacity is not None:
         ax.axhline(kv_capacity, color=LIMIT, linestyle="--", label=f"capacity {kv_capacity:,.0f}")
