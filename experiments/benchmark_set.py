@@ -39,7 +39,7 @@ def long_prompts(random, n):
 
 
 def two_kinds(random, n):
-    """A third are summaries of long texts, the others short chats."""
+    """Draw summaries of long texts for a third, and short chats."""
     is_long = random.random(n) < 1 / 3
     prompt = np.where(is_long, random.integers(10, 21, n), random.integers(1, 5, n))
     output = np.where(is_long, random.integers(1, 5, n), random.integers(2, 13, n))
@@ -47,13 +47,13 @@ def two_kinds(random, n):
 
 
 def tight(random, n):
-    """The largest request fills the cache, or nearly."""
+    """Draw requests of which the largest fills the cache, or nearly."""
     prompt, output = random.integers(1, 9, n), random.integers(1, 9, n)
     return prompt, output, int((prompt + output).max() + random.integers(0, 2))
 
 
 def equal_volumes(random, n):
-    """Volumes differ by little, so that an order by volume says little."""
+    """Draw volumes that differ by little, so that an order by volume says little."""
     output = random.integers(1, 9, n)
     prompt = np.maximum(1, np.round(36 / output - output / 2 + random.normal(0, 1, n))).astype(int)
     return prompt, output, 45
