@@ -2,6 +2,7 @@
 
 from jaxsched.show.plots import (
     capacity,
+    figure_width,
     heatmap,
     latency_cdf,
     load,
@@ -18,6 +19,7 @@ from jaxsched.show.plots import (
 
 __all__ = [
     "capacity",
+    "figure_width",
     "heatmap",
     "latency_cdf",
     "load",

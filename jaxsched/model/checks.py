@@ -10,6 +10,15 @@ import numpy as np
 
 from jaxsched._lib.errors import MAX_INT32, InputError, reject, wrong_dtype, wrong_shape
 
+#: What padding holds; any other field holds zeros.
+FILLERS = {
+    "prompt_tokens": 1,
+    "output_tokens": 1,
+    "arrival_s": np.inf,
+    "ttft_slo_s": np.inf,
+    "tpot_slo_s": np.inf,
+}
+
 
 def whole_numbers(field: str, values: Any) -> np.ndarray:
     """``values`` as they are if int32, else as int64; an error names the first not whole."""

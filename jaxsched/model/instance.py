@@ -12,8 +12,8 @@ import numpy as np
 from jax.core import Tracer
 
 from jaxsched._lib.arrays import masked, namespace, refuse_traced
-from jaxsched._lib.errors import MAX_INT32, InputError, first_true, in_file, index_text, wrong_shape
-from jaxsched._lib.npz import BOOLS, INTEGERS, load_arrays, save_arrays
+from jaxsched._lib.errors import MAX_INT32, InputError, first_true, index_text, wrong_shape
+from jaxsched._lib.npz import BOOLS, INTEGERS
 from jaxsched._lib.pytree import exported, pytree
 from jaxsched._lib.shown import are_numbers, leaves_text, shape_text, span, summary_html, text_html
 from jaxsched.model.batch import Batched
@@ -27,6 +27,7 @@ from jaxsched.model.checks import (
     tokens_on_device,
     whole_numbers,
 )
+from jaxsched.model.files import load_fields, save_fields
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -182,12 +183,19 @@ class Instance(Batched):
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the instance to ``path`` as npz; :meth:`load` reads it back.
+        """Write the instance to ``path``; :meth:`load` reads it back to the bit.
+
+        A name that ends in ``.csv`` asks for a row a request, with the columns ``instance`` (of
+        several), ``prompt_tokens``, ``output_tokens`` and ``kv_capacity``. One that ends in
+        ``.json`` asks for an object with a list for each field. Any other asks for npz.
 
         Args:
           path: the file, named as it is (nothing is appended).
+
+        Raises:
+          ValueError: CSV is asked for several leading axes.
         """
-        save_arrays(path, "Instance", {name: getattr(self, name) for name in _FIELDS})
+        save_fields(path, "Instance", {name: getattr(self, name) for name in _FIELDS})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Instance:
@@ -197,11 +205,12 @@ class Instance(Batched):
           path: the file.
 
         Raises:
-          ValueError: the file is damaged or holds something else; the message names it.
+          ValueError: the file is damaged or holds something else; the message names it, and of
+            CSV and JSON the line.
           OSError: it cannot be opened.
         """
-        arrays = load_arrays(path, "Instance", _FIELDS)
-        with in_file(path):
+        arrays = load_fields(path, "Instance", _FIELDS)
+        with arrays.located():
             inst = _validated(**arrays)
             require_padding(arrays["is_real"], inst.prompt_tokens, inst.output_tokens)
         return inst

@@ -15,11 +15,10 @@ from jaxsched._lib.errors import (
     MAX_INT32,
     InputError,
     first_true,
-    in_file,
     reject,
     wrong_shape,
 )
-from jaxsched._lib.npz import BOOLS, FLOATS, INTEGERS, NUMBERS, load_arrays, save_arrays
+from jaxsched._lib.npz import BOOLS, FLOATS, INTEGERS, NUMBERS
 from jaxsched._lib.pytree import exported, pytree
 from jaxsched._lib.shown import are_numbers, leaves_text, shape_text, span, summary_html, text_html
 from jaxsched.model.batch import Batched
@@ -34,6 +33,7 @@ from jaxsched.model.checks import (
     tokens_on_device,
     whole_numbers,
 )
+from jaxsched.model.files import load_fields, save_fields
 from jaxsched.model.instance import Instance, request_table
 
 if TYPE_CHECKING:
@@ -199,12 +199,19 @@ class Requests(Batched):
         return request_table(self.is_real, **columns).rename(columns={"instance": "stream"})
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the requests to ``path`` as npz; :meth:`load` reads them back.
+        """Write the requests to ``path``; :meth:`load` reads them back to the bit.
+
+        A name that ends in ``.csv`` asks for a row a request, with a column for each field and of
+        several streams ``stream``. One that ends in ``.json`` asks for an object with a list for
+        each field. Any other asks for npz.
 
         Args:
           path: the file, named as it is (nothing is appended).
+
+        Raises:
+          ValueError: CSV is asked for several leading axes.
         """
-        save_arrays(path, "Requests", self._fields())
+        save_fields(path, "Requests", self._fields())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Requests:
@@ -214,11 +221,12 @@ class Requests(Batched):
           path: the file.
 
         Raises:
-          ValueError: the file is damaged or holds something else; the message names it.
+          ValueError: the file is damaged or holds something else; the message names it, and of
+            CSV and JSON the line.
           OSError: it cannot be opened.
         """
-        arrays = load_arrays(path, "Requests", _REQUIRED, _OPTIONAL)
-        with in_file(path):
+        arrays = load_fields(path, "Requests", _REQUIRED, _OPTIONAL)
+        with arrays.located():
             reqs = _validated(**arrays)
             require_padding(arrays["is_real"], reqs.prompt_tokens, reqs.output_tokens)
         return reqs

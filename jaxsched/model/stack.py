@@ -12,13 +12,12 @@ import numpy as np
 
 from jaxsched._lib.arrays import refuse_traced
 from jaxsched._lib.errors import InputError
+from jaxsched.model.checks import FILLERS
 from jaxsched.model.instance import Instance
 from jaxsched.model.requests import Requests
 
 T = TypeVar("T", Instance, Requests)
 
-#: What padding holds; any other field holds zeros.
-_FILLERS = {"prompt_tokens": 1, "output_tokens": 1, "arrival_s": np.inf}
 _OF_INSTANCE = ("kv_capacity",)
 
 
@@ -69,7 +68,7 @@ def stack(instances: Sequence[T]) -> T:
     def joined(name: str) -> jax.Array:
         parts = [np.asarray(getattr(inst, name)) for inst in instances]
         if name not in _OF_INSTANCE:
-            parts = [_padded(part, n, _FILLERS.get(name, 0)) for part in parts]
+            parts = [_padded(part, n, FILLERS.get(name, 0)) for part in parts]
         with jax.enable_x64(True):  # the fields keep their own dtypes
             return jnp.asarray(np.stack(parts))
 

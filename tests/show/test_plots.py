@@ -143,8 +143,8 @@ class TestMemory:
         sched = js.simulate(batch, batch.output_tokens)
         with pytest.raises(ValueError, match=r"inst holds 6 instances; expected one, .*inst\[0\]"):
             js.plots.memory(batch, sched, ax=ax)
-        with pytest.raises(ValueError, match="6 profiles; at most 5 can be told apart"):
-            js.plots.memory(batch[0], dict.fromkeys("abcdef", sched[0]), ax=ax)
+        with pytest.raises(ValueError, match="21 profiles; at most 20 can be told apart"):
+            js.plots.memory(batch[0], dict.fromkeys("abcdefghijklmnopqrstu", sched[0]), ax=ax)
         with pytest.raises(ValueError, match="expected a schedule, or several by name"):
             js.plots.memory(batch[0], ax=ax)
 
@@ -290,7 +290,7 @@ class TestSchedule:
         one, its = batch[0], sched[0]
         with pytest.raises(ValueError, match=r"labels has shape \(1,\); expected .*60"):
             js.plots.schedule(one, its, labels=["a"], ax=ax)
-        with pytest.raises(ValueError, match="classes of requests; at most 5"):
+        with pytest.raises(ValueError, match="classes of requests; at most 10"):
             js.plots.schedule(one, its, labels=range(60), ax=ax)
 
 

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import jax
 import matplotlib
+import matplotlib.pyplot
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -229,3 +230,100 @@ def test_a_title_of_the_caller_does_not_meet_the_picture(batch, schedules):
     js.plots.latency_cdf(batch, {"fcfs": schedules[0]}, ax=ax)
     ax.set_title("another")
     assert_readable(ax)
+
+
+TEN = ("fcfs", "shortest_output", "shortest_prompt", "total_size", "smallest_volume", "sorted_f")
+TEN += ("geometric_batching", "price_guided", "linear_score", "ageing_by_class")
+
+
+def of_ten(picture, batch, schedules):
+    """Ten series on axes that the picture makes itself."""
+    first = {name: schedules[n % 5][0] for n, name in enumerate(TEN)}
+    means = np.linspace(1000, 1900, 10)
+    if picture == "mean_bars":
+        bars = {name: (m, 0.9 * m, 1.1 * m) for name, m in zip(TEN, means, strict=True)}
+        return js.plots.mean_bars(
+            bars, label=LABEL, title=TITLE, limit=820.0, limit_label="volume bound"
+        )
+    if picture in ("latency_cdf", "memory"):
+        return getattr(js.plots, picture)(batch[0], first, title=TITLE)
+    if picture == "schedule":
+        labels = [TEN[n % 10] for n in range(batch.prompt_tokens.shape[-1])]
+        return js.plots.schedule(batch[0], first["fcfs"], labels=labels, title=TITLE)
+    if picture == "ratio":
+        ratios = {name: [1 + n, 2 + 3 * n, 3 + 9 * n] for n, name in enumerate(TEN)}
+        return js.plots.ratio([64, 1024, 16384], ratios, title=TITLE)
+    if picture == "heatmap":
+        return js.plots.heatmap(
+            *(np.linspace(0.05, 0.9, 50).reshape(10, 5), TEN, [4096, 8192, 16492, 32768, 65536]),
+            row_label="rule",
+            column_label="KV capacity (tokens)",
+            label="mean gap to the volume bound, lower is better",
+            is_share=True,
+            title=TITLE,
+        )
+    at = np.geomspace(4, 40, 12)
+    of_rules = {name: 1 / (1 + (at / (6 + 2 * n)) ** 4) for n, name in enumerate(TEN)}
+    if picture == "load":
+        metrics = {"attainment": of_rules, "p99_ttft_s": of_rules}
+        return js.plots.load(at, metrics, targets={"attainment": 0.9}, title=TITLE)["attainment"]
+    curves = {
+        name: SimpleNamespace(at=at, mean=values, low=0.9 * values, high=1.1 * values)
+        for name, values in of_rules.items()
+    }
+    return js.plots.capacity(
+        curves, target=0.5, needed=dict.fromkeys(TEN, at[5]), label=LABEL, title=TITLE
+    )
+
+
+QUICK = ("mean_bars", "latency_cdf", "load")
+SLOW = ("memory", "schedule", "ratio", "heatmap", "capacity")
+
+
+@pytest.mark.parametrize(
+    "picture", [*QUICK, *(pytest.param(each, marks=pytest.mark.slow) for each in SLOW)]
+)
+def test_ten_series_can_be_read_in_a_column_of_a_paper(picture, batch, schedules):
+    with js.plots.figure_width(3.4):
+        ax = of_ten(picture, batch, schedules)
+    assert ax.figure.get_figwidth() == 3.4
+    assert_readable(ax)
+    matplotlib.pyplot.close(ax.figure)
+
+
+def test_a_width_ends_with_its_block():
+    with js.plots.figure_width(3.4), js.plots.figure_width(5):
+        assert js.plots.new_axes(1).figure.get_figwidth() == 5
+    assert js.plots.new_axes(1).figure.get_figwidth() == 7.5
+    with pytest.raises(ValueError, match="inches is 1; expected a width of at least 2 inches"):
+        js.plots.figure_width(1).__enter__()
+    matplotlib.pyplot.close("all")
+
+
+# What protanopes and deuteranopes see of linear RGB: Machado, Oliveira, Fernandes, 2009.
+SIGHTS = (
+    np.eye(3),
+    [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
+    [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
+)
+
+
+def oklab(color, sight):
+    """Perceptual coordinates of a color: Ottosson, 2020."""
+    rgb = np.array(matplotlib.colors.to_rgb(color))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    cones = [[0.4122, 0.5363, 0.0514], [0.2119, 0.6807, 0.1074], [0.0883, 0.2817, 0.6300]]
+    axes = [[0.2105, 0.7936, -0.0041], [1.9780, -2.4286, 0.4506], [0.0259, 0.7828, -0.8087]]
+    return np.array(axes) @ np.cbrt(cones @ np.clip(sight @ linear, 0, 1))
+
+
+def test_ten_lines_have_colors_markers_and_dashes_of_their_own(batch, schedules):
+    ax = of_ten("ratio", batch, schedules)
+    colors = [line.get_color() for line in ax.lines]
+    for sight in map(np.array, SIGHTS):
+        seen = [oklab(color, sight) for color in (*colors, "black", "#D55E00")]
+        distances = [np.linalg.norm(one - other) for one, other in itertools.combinations(seen, 2)]
+        assert min(distances) > 0.07
+    assert len({line.get_marker() for line in ax.lines}) == 10
+    assert [line.get_linestyle() for line in ax.lines] == ["-"] * 5 + ["--"] * 5
+    matplotlib.pyplot.close(ax.figure)

@@ -151,6 +151,8 @@ class TestIntervals:
             "change": 0.0,
             "change_low": None,
             "change_high": None,
+            "p_value": None,
+            "p_holm": None,
         }
 
     def test_come_from_the_bootstrap_given_a_key(self):

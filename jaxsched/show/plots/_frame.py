@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
 # Lengths are in points, or in font sizes where the name says so.
-_NARROW = 5 * 72  # a column of a paper has 3.3 inches
-_NARROW_SIZE = 0.8  # of the font size that is set
+NARROW = 5 * 72  # a column of a paper has 3.3 inches
+NARROW_SIZE = 0.8  # of the font size that is set
 _SIZES = (1.0, 0.9, 0.8, 0.7, 0.6)  # of names, the larger the better
 _LINE_SIZES = 1.3  # from line to line
 _LEGEND_SIZE = 0.9
@@ -32,8 +32,8 @@ def text_size(ax: Axes) -> float:
     """Font size in points that suits the width of the axes."""
     from matplotlib import rcParams
 
-    is_narrow = share_of_figure(ax)[0] < _NARROW
-    return rcParams["font.size"] * (_NARROW_SIZE if is_narrow else 1)
+    is_narrow = share_of_figure(ax)[0] < NARROW
+    return rcParams["font.size"] * (NARROW_SIZE if is_narrow else 1)
 
 
 def finish(
@@ -90,7 +90,7 @@ def finish_figure(
     from matplotlib import rcParams
 
     width = figure.bbox.width * 72 / figure.dpi
-    size = rcParams["font.size"] * (_NARROW_SIZE if width < _NARROW else 1)
+    size = rcParams["font.size"] * (NARROW_SIZE if width < NARROW else 1)
     if title:
         figure.suptitle(wrapped(title, width - _PAD, size), fontsize=size)
     shown = [(handle, label) for handle, label in zip(handles, labels, strict=True) if label]

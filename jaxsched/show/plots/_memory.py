@@ -12,7 +12,7 @@ from jaxsched.model.instance import Instance
 from jaxsched.show.plots._arguments import Schedules, named, require_one, warn_of_old_form
 from jaxsched.show.plots._axes import curve_axes
 from jaxsched.show.plots._frame import finish
-from jaxsched.show.plots._style import COLORS, LIMIT, require_distinct
+from jaxsched.show.plots._style import LIMIT, line_style, require_distinct
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,7 +41,7 @@ def memory(
 
     Raises:
       ImportError: matplotlib is not installed.
-      ValueError: there are several instances, or more schedules than colors.
+      ValueError: there are several instances, or more schedules than can be told apart.
 
     Example:
       >>> import jaxsched as js
@@ -58,11 +58,12 @@ def memory(
         require_one(inst)
         profiles = {name: kv_profile(inst, sched) for name, sched in named(schedules).items()}
         kv_capacity = float(inst.kv_capacity)
-    require_distinct(len(profiles), "profiles", len(COLORS))
+    require_distinct(len(profiles), "profiles")
     ax = curve_axes(len(profiles) + 1) if ax is None else ax
-    for (name, tokens), color in zip(profiles.items(), COLORS, strict=False):
+    for number, (name, tokens) in enumerate(profiles.items()):
         held = np.trim_zeros(np.asarray(tokens), "b")
-        ax.step(np.arange(len(held)), held, where="post", color=color, linewidth=1, label=name)
+        style: dict[str, Any] = line_style(number) | {"marker": ""}
+        ax.step(np.arange(len(held)), held, where="post", linewidth=1, label=name, **style)
     if kv_capacity is not None:
         ax.axhline(kv_capacity, color=LIMIT, linestyle="--", label=f"capacity {kv_capacity:,.0f}")
     ax.set_xlim(left=0)

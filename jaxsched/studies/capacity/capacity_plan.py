@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from jaxsched._lib.layout import Column, Layout, html
+from jaxsched._lib.layout import Column, Layout
 from jaxsched.metrics.statistics import Estimate
 from jaxsched.show import plots
 from jaxsched.show import tables as _tables
+from jaxsched.show.tabled import Tabled
 from jaxsched.studies.capacity.crossing import Curve
 from jaxsched.studies.comparing.rule_metrics import not_among_rules
 
@@ -43,7 +44,7 @@ class Target(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
-class CapacityPlan:
+class CapacityPlan(Tabled):
     """The least capacity with which each rule meets a target; by :func:`jaxsched.plan_capacity`.
 
     Printing it shows the table.
@@ -189,15 +190,8 @@ class CapacityPlan:
         target = f"{self.target.label} at most {self.target.value:g} {self.target.unit}"
         return f"CapacityPlan({target}; {UNITS[self.vary]} needed by {needs})"
 
-    def __str__(self) -> str:
-        """Lay the table out as plain text."""
-        return _tables.plain_text(self._layout())
-
-    def __rich__(self) -> _tables.FittedTable:
-        return self.table()
-
-    def _repr_html_(self) -> str:
-        return html(self._layout())
+    def _layouts(self) -> list[Layout]:
+        return [self._layout()]
 
     def _layout(self) -> Layout:
         target, has_bound = self.target, self.bound_capacity is not None

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from jaxsched._lib import layout as _layout
 from jaxsched._lib.layout import Column, Layout
 from jaxsched._lib.words import counted
 from jaxsched.metrics.statistics import Estimate, estimate_means
@@ -137,17 +136,13 @@ class Comparison(RuleMetrics):
         """Names and counts only."""
         return f"Comparison({', '.join(self.rules)}; {self.description}; best: {self.best})"
 
-    def __str__(self) -> str:
-        """Lay out the table as plain text."""
-        return _tables.plain_text(self._layout())
+    def _layouts(self) -> list[Layout]:
+        return [self._layout()]
 
-    def __rich__(self) -> _tables.FittedTable:
-        return self.table()
+    def _paper_layouts(self) -> list[Layout]:
+        return [self._layout(has_stars=self._is_tested)]
 
-    def _repr_html_(self) -> str:
-        return _layout.html(self._layout())
-
-    def _layout(self) -> Layout:
+    def _layout(self, has_stars: bool = False) -> Layout:
         unit, bound = self.unit, self.bound_on_mean_latency()
         row_of_bound = None if bound is None or unit != "rounds" else written(bound)
 
@@ -168,7 +163,11 @@ class Comparison(RuleMetrics):
         ]
         if self.baseline is not None:
             change = self.change(latency) | {self.baseline: Estimate(math.nan, math.nan, math.nan)}
-            columns.append(figures(f"change\nvs {self.baseline}", change, is_share=True))
+            marks = self._stars(latency) if has_stars else {}
+            cells = [
+                written(each, is_share=True) + marks.get(rule, "") for rule, each in change.items()
+            ]
+            columns.append(column(f"change\nvs {self.baseline}", cells))
         if bound is not None:
             header = f"above\n{self.bound_name}\nbound{steps}"
             columns.append(figures(header, self.estimate("gap"), is_share=True))
@@ -185,7 +184,12 @@ class Comparison(RuleMetrics):
         return Layout(
             title=self.description if unit == "s" else f"{self.description}; times in rounds",
             columns=columns,
-            caption=_tables.interval_caption(self.interval_name),
+            caption="\n".join(
+                [
+                    _tables.interval_caption(self.interval_name),
+                    *([self._stars_caption("instances")] if has_stars else []),
+                ]
+            ),
             best_row=self.rules.index(self.best) if len(self.rules) > 1 else None,
             limit_row=None if row_of_bound is None else len(self.rules),
         )

@@ -11,13 +11,21 @@ import numpy as np
 
 from jaxsched._lib.errors import InputError, UnknownName
 from jaxsched._lib.names import hint
-from jaxsched.metrics.statistics import Estimate, estimate_means
+from jaxsched.metrics.statistics import (
+    Estimate,
+    PairedTest,
+    PairedTestName,
+    estimate_means,
+    paired_tests,
+)
+from jaxsched.show.markup import stars, stars_caption
+from jaxsched.show.tabled import Tabled
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-class RuleMetrics:
+class RuleMetrics(Tabled):
     """What :class:`Comparison` and :class:`ServiceComparison` share.
 
     Attributes:
@@ -68,12 +76,46 @@ class RuleMetrics:
         """
         return self._by_rule(self._changes(self._values(metric)))
 
+    def test(self, metric: str, method: PairedTestName = "t") -> dict[str, PairedTest]:
+        """Test whether each rule differs from the baseline, paired by instance or stream.
+
+        The correction counts all rules but the baseline, and this metric alone.
+
+        Args:
+          metric: see :meth:`estimate`.
+          method: ``"t"``, Student's test of the mean difference, or ``"wilcoxon"``, the
+            signed-rank test, which assumes no distribution of the differences but a symmetric one.
+
+        Returns:
+          The :class:`~jaxsched.metrics.statistics.PairedTest` of each rule but the baseline: its
+          statistic, the two-sided p-value, and that value after Holm's correction; NaN for a
+          single instance.
+
+        Raises:
+          ValueError: there is no such metric or test, or no baseline.
+
+        Example:
+          >>> import jaxsched as js
+          >>> inst = js.Instance.from_lengths([[7, 1, 1], [5, 2, 1], [6, 1, 2]],
+          ...                                 [[1, 2, 2], [3, 1, 2], [4, 1, 1]], kv_capacity=10)
+          >>> found = js.compare(inst, ["fcfs", "smallest_volume"], baseline="fcfs")
+          >>> round(found.test("mean_latency_rounds")["smallest_volume"].p_holm, 3)
+          0.184
+        """
+        differences = self._differences(self._values(metric))
+        others = [place for place, rule in enumerate(self.rules) if rule != self.baseline]
+        tests = paired_tests(differences[others], method)
+        return {
+            self.rules[place]: PairedTest(*(float(array[row]) for array in tests))
+            for row, place in enumerate(others)
+        }
+
     def records(self) -> list[dict[str, Any]]:
         """One record for each rule and metric.
 
         Keys are ``rule``, ``metric``, ``mean``, ``low`` and ``high``; with a baseline also
         ``difference`` and ``change`` (see the methods of these names) with their ``_low`` and
-        ``_high``.
+        ``_high``, and ``p_value`` and ``p_holm`` of :meth:`test`, by Student's t.
         """
         names = list(self.metrics[self.rules[0]])
         values = np.stack([self._values(name) for name in names])  # [metrics, rules, B]
@@ -82,6 +124,10 @@ class RuleMetrics:
             differences, changes = self._differences(values), self._changes(values)
             columns |= _columns("difference", "difference_", estimate_means(differences, self.key))
             columns |= _columns("change", "change_", estimate_means(changes, self.key))
+            tests = paired_tests(np.delete(differences, self._baseline_place, axis=1))
+            for column in ("p_value", "p_holm"):
+                tested = getattr(tests, column)
+                columns[column] = np.insert(tested, self._baseline_place, np.nan, axis=1)
         return [
             {
                 "rule": rule,
@@ -120,8 +166,25 @@ class RuleMetrics:
     def _reference(self, values: np.ndarray) -> np.ndarray:
         if self.baseline is None:
             raise ValueError('there is no baseline; name one: compare(.., baseline="fcfs")')
-        place = self.rules.index(self.baseline)
+        place = self._baseline_place
         return values[..., place : place + 1, :]
+
+    @property
+    def _baseline_place(self) -> int:
+        return self.rules.index(self.baseline)  # pyright: ignore[reportArgumentType]
+
+    @property
+    def _is_tested(self) -> bool:
+        """Whether there are other rules to test against a baseline, on several instances."""
+        first = next(iter(self.metrics[self.rules[0]].values()))
+        return self.baseline is not None and len(self.rules) > 1 and first.size > 1
+
+    def _stars(self, metric: str) -> dict[str, str]:
+        """Mark the rules that differ from the baseline, for papers."""
+        return {rule: stars(found.p_holm) for rule, found in self.test(metric).items()}
+
+    def _stars_caption(self, what: str) -> str:
+        return stars_caption(f"paired t tests over {what}, Holm-corrected over rules")
 
     def _differences(self, values: np.ndarray) -> np.ndarray:
         return values - self._reference(values)

@@ -11,11 +11,12 @@ import jax
 import numpy as np
 
 from jaxsched._lib.errors import UnknownName
-from jaxsched._lib.layout import Column, Layout, html
+from jaxsched._lib.layout import Column, Layout
 from jaxsched.bounds import StabilityLimits
 from jaxsched.metrics.statistics import Estimate, estimate_means
 from jaxsched.show import plots
 from jaxsched.show import tables as _tables
+from jaxsched.show.tabled import Tabled
 from jaxsched.show.tables import written
 from jaxsched.studies.rates.axes import Axis
 from jaxsched.studies.rates.intervals import crossing, jackknife, means_without_one
@@ -41,7 +42,7 @@ _HEADER_WIDTH = 9
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
-class ServicePlan:
+class ServicePlan(Tabled):
     """The highest rate within targets, the fewest servers, or the least memory; printing shows it.
 
     Made by :func:`jaxsched.plan_rate`, :func:`jaxsched.plan_servers` and
@@ -258,15 +259,8 @@ class ServicePlan:
         found = ", ".join(f"{self._name(*row)}: {_number(self.value[row])}" for row in self._rows())
         return f"ServicePlan({self.axis.quantity} in {self.axis.unit}; {found})"
 
-    def __str__(self) -> str:
-        """Lay the table out as plain text."""
-        return _tables.plain_text(self._layout())
-
-    def __rich__(self) -> _tables.FittedTable:
-        return self.table()
-
-    def _repr_html_(self) -> str:
-        return html(self._layout())
+    def _layouts(self) -> list[Layout]:
+        return [self._layout()]
 
     def _layout(self) -> Layout:
         columns = [*self._names(), *self._found(), *self._service()]

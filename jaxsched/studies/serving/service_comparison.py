@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-from rich.console import Console, ConsoleOptions, RenderResult
 
 from jaxsched import bounds
-from jaxsched._lib.layout import Column, Layout, html
+from jaxsched._lib.layout import Column, Layout
 from jaxsched._lib.progress import progress_bar
 from jaxsched._lib.words import counted
 from jaxsched.metrics import service_summary
@@ -22,7 +21,7 @@ from jaxsched.model.schedule import Status
 from jaxsched.model.server import Server
 from jaxsched.policies import serve
 from jaxsched.show import plots
-from jaxsched.show.tables import FittedTable, plain_text, written
+from jaxsched.show.tables import written
 from jaxsched.studies.comparing.rule_metrics import RuleMetrics, not_among_rules
 from jaxsched.studies.serving.goal import targets_text
 from jaxsched.studies.serving.rules import ServingRules, by_name, require_one
@@ -145,20 +144,7 @@ class ServiceComparison(RuleMetrics):
         """Names and counts only."""
         return f"ServiceComparison({', '.join(self.rules)}; {self.description})"
 
-    def __str__(self) -> str:
-        """Lay the tables out as plain text."""
-        return "\n\n".join(map(plain_text, self._layouts()))
-
-    def _repr_html_(self) -> str:
-        return "\n".join(map(html, self._layouts()))
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for number, layout in enumerate(self._layouts()):
-            if number:
-                yield ""
-            yield FittedTable(layout)
-
-    def _layouts(self) -> list[Layout]:
+    def _layouts(self, has_stars: bool = False) -> list[Layout]:
         """Three tables: what users see first, how tokens follow, and what the server did."""
         tables = [
             self._latencies(("TTFT", "ttft_s", "ms"), ("E2E", "e2e_s", "s")),
@@ -166,13 +152,16 @@ class ServiceComparison(RuleMetrics):
             self._work(),
         ]
         if self.baseline is not None and len(self.rules) > 1:
-            tables.append(self._changes_table())
+            tables.append(self._changes_table(has_stars))
         layouts = [Layout(title="", columns=columns, caption="") for columns in tables]
         layouts[0] = layouts[0]._replace(title=self.description)
-        layouts[-1] = layouts[-1]._replace(caption=self._caption())
+        layouts[-1] = layouts[-1]._replace(caption=self._caption(has_stars))
         return layouts
 
-    def _caption(self) -> str:
+    def _paper_layouts(self) -> list[Layout]:
+        return self._layouts(has_stars=self._is_tested)
+
+    def _caption(self, has_stars: bool) -> str:
         """Say what the tables do not: whom they count, targets, what rules know, intervals."""
         lines = []
         if (window := self.targets["window"]) is not None:
@@ -186,6 +175,8 @@ class ServiceComparison(RuleMetrics):
         if np.size(self.reqs.num_requests) > 1:
             kind = "t" if self.key is None else "bootstrap"
             lines.append(f"means over streams, ± 95% {kind} intervals")
+        if has_stars:
+            lines.append(self._stars_caption("streams"))
         return "\n".join(lines)
 
     def _latencies(self, *measures: tuple[str, str, str]) -> list[Column]:
@@ -214,7 +205,7 @@ class ServiceComparison(RuleMetrics):
             *self._column("above\nhindsight", "gap", is_share=True),
         ]
 
-    def _changes_table(self) -> list[Column]:
+    def _changes_table(self, has_stars: bool) -> list[Column]:
         """Show changes from the baseline, paired by stream; of attainment and evictions, points."""
         others = [rule for rule in self.rules if rule != self.baseline]
         columns = [Column(f"change\nvs {self.baseline}", others)]
@@ -222,12 +213,14 @@ class ServiceComparison(RuleMetrics):
         for header, metric in _CHANGES.items():
             if metric in known:
                 change = self.change(metric)
-                cells = [written(change[rule], is_share=True) for rule in others]
+                marks = self._stars(metric) if has_stars else dict.fromkeys(others, "")
+                cells = [written(change[rule], is_share=True) + marks[rule] for rule in others]
                 columns.append(Column(header, cells))
         for header, metric, scale in _DIFFERENCES:
             if metric in known:
                 difference = self.difference(metric)
-                cells = [written(_scaled(difference[rule], scale)) for rule in others]
+                marks = self._stars(metric) if has_stars else dict.fromkeys(others, "")
+                cells = [written(_scaled(difference[rule], scale)) + marks[rule] for rule in others]
                 columns.append(Column(header, cells))
         return columns
 
