@@ -26,7 +26,7 @@ class Targets(NamedTuple):
 
 
 def latencies(
-    reqs: Requests, out: Outcome, counts: np.ndarray, machine: Server | None, *, has_window: bool
+    reqs: Requests, out: Outcome, counts: np.ndarray, machine: Server | None, *, has_all: bool
 ) -> Measures:
     """Describe each latency of the requests that completed."""
     output = generated_tokens(reqs, machine)
@@ -39,7 +39,7 @@ def latencies(
     measures = {
         **distribution("ttft_s", of_served(out.ttft)),
         **distribution("tpot_s", _tpot_s(decode_s, output, alone=np.nan)),
-        **_gaps(out, decode_s, output, has_window=has_window),
+        **_gaps(out, decode_s, output, has_all=has_all),
         **distribution("e2e_s", of_served(out.latency)),
         **distribution("queueing_s", of_served(out.queueing)),
         **distribution("normalized_latency_s", of_served(out.latency / output)),
@@ -54,12 +54,12 @@ def _tpot_s(decode_s: np.ndarray, output: np.ndarray, alone: float) -> np.ndarra
     return np.where(output > 1, decode_s / np.maximum(output - 1, 1), alone)
 
 
-def _gaps(out: Outcome, decode_s: np.ndarray, output: np.ndarray, *, has_window: bool) -> Measures:
+def _gaps(out: Outcome, decode_s: np.ndarray, output: np.ndarray, *, has_all: bool) -> Measures:
     """Pool times between tokens: a request's ``output - 1`` of them add up to ``decode_s``."""
     num_gaps = np.where(np.isnan(decode_s), 0, output - 1)
     with np.errstate(invalid="ignore"):
         measures = {"mean_itl_s": np.nansum(decode_s, axis=-1) / num_gaps.sum(axis=-1)}
-    if out.itl_histogram is not None and not has_window:
+    if out.itl_histogram is not None and has_all:
         measures |= itl_percentiles(out.itl_histogram)
     if out.max_itl is not None:
         longest = np.where(num_gaps > 0, out.max_itl, -np.inf).max(axis=-1)

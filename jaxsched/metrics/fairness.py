@@ -53,8 +53,8 @@ def service_fairness(reqs: Requests, out: Outcome, *, server: Server | None = No
     over clients that both have a request waiting all the time. Jain's index of :math:`C` values
     is :math:`(\sum x_u)^2 / (C \sum x_u^2)`, over the clients of a stream that got any service.
 
-    Only requests that completed count as service. A request that was never scheduled, and not
-    refused, waits until the end.
+    Only requests that completed count as service, also those that are not ``is_counted``. A
+    request that was never scheduled, and not refused, waits until the end.
 
     Args:
       reqs: the requests with their ``client``, ``[.., n]``.

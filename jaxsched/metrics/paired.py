@@ -70,7 +70,8 @@ def require_some(counts: np.ndarray, window: tuple[float, float] | None) -> None
         return
     where = f" in stream {index_text(position)}" if position else ""
     if window is None:
-        raise InputError("reqs", "", "leave it out", finding=f"holds no real request{where}")
+        finding = f"holds no real request that counts{where}"
+        raise InputError("reqs", "", "leave it out", finding=finding)
     raise InputError(
         "window",
         window,

@@ -42,7 +42,8 @@ def service_summary(
     ``max_ttft_s`` over the requests that completed; NaN where there are none. Percentiles
     interpolate linearly, as numpy's do; those of ``itl_s`` are read from a histogram, within 1%.
 
-    Counted over the requests that arrive in the window:
+    Requests that are not ``is_counted`` are left out of all these, and of what is counted; the
+    server worked for them all the same. Counted over the others that arrive in the window:
 
     - ``num_requests``, ``num_refused``, ``num_unfinished`` (int64);
     - ``duration_s``: from the first arrival to the last completion;
@@ -52,7 +53,7 @@ def service_summary(
     - ``attainment``: their share of all requests; refused and unfinished ones count as missed;
     - ``num_preemptions`` (int64), and ``share_preempted``, the share of requests that were.
 
-    Of the whole run, also if there is a window; NaN where it did not come to its end:
+    Of the whole run, also if there is a window or a cut; NaN where it did not come to its end:
 
     - ``num_steps``, ``recomputed_tokens``, ``peak_kv_tokens`` (integers);
     - ``recompute_share``: recomputed tokens over all computed tokens;
@@ -60,8 +61,8 @@ def service_summary(
     - ``peak_kv_share``, ``mean_kv_share``: of the capacity of the server, if given;
     - ``busy_share``: share of the run that the server spent in steps.
 
-    What an outcome has no record of is left out, as are percentiles of ``itl_s`` in a window, and
-    goodput and attainment where there is no target.
+    What an outcome has no record of is left out, as are percentiles of ``itl_s`` where not all
+    requests count, and goodput and attainment where there is no target.
 
     Args:
       reqs: the requests, ``[.., n]``; their leading axes are broadcast to those of the outcome.
@@ -72,14 +73,14 @@ def service_summary(
       tpot_slo_s: target for the time per output token, likewise; one output token counts as 0.
       e2e_slo_s: target for the end-to-end latency; None for no target.
       window: ``(t0, t1)`` keeps requests with ``t0 <= arrival < t1``, to cut warm-up and
-        cool-down.
+        cool-down; :func:`jaxsched.workloads.arrivals.cut` does so by shares of the stream.
 
     Returns:
       One array ``[..]`` a metric, float64 unless said otherwise.
 
     Raises:
       ValueError: the outcome counts rounds or is of other requests, a target is not above 0, or
-        a stream has no request in the window.
+        a stream has no request that counts in the window.
 
     Example:
       >>> import numpy as np
@@ -105,16 +106,19 @@ def service_summary(
         e2e=_target("e2e_slo_s", e2e_slo_s, None, out),
     )
     counts = reqs.is_real
+    if reqs.is_counted is not None:
+        counts = counts & reqs.is_counted
     if window is not None:
         counts = counts & _in_window(reqs.arrival_s, window)
     require_some(counts, window)
+    has_all = window is None and reqs.is_counted is None
     machine = None if server is None else spread(server, tuple(leading))
 
     def block(
         reqs: Requests, out: Outcome, counts: np.ndarray, targets: Targets, machine: Server | None
     ) -> Measures:
         return {
-            **latencies(reqs, out, counts, machine, has_window=window is not None),
+            **latencies(reqs, out, counts, machine, has_all=has_all),
             **counted(reqs, out, counts, targets, machine),
             **whole_run(reqs, out, machine),
         }

@@ -16,6 +16,7 @@ from jaxsched._lib.errors import (
     InputError,
     first_true,
     reject,
+    wrong_dtype,
     wrong_shape,
 )
 from jaxsched._lib.npz import BOOLS, FLOATS, INTEGERS, NUMBERS
@@ -51,6 +52,7 @@ _OPTIONAL = {
     "client": INTEGERS,
     "ttft_slo_s": FLOATS,
     "tpot_slo_s": FLOATS,
+    "is_counted": BOOLS,
 }
 
 
@@ -73,6 +75,8 @@ class Requests(Batched):
       client: int32 ``[.., n]``, who sent it; None: all the same.
       ttft_slo_s: float32 ``[.., n]``, target for the time to first token; None: no target.
       tpot_slo_s: float32 ``[.., n]``, target for the time per output token; None: no target.
+      is_counted: bool ``[.., n]``, whether metrics count the request, which is served in any
+        case; None: all of them. See :func:`jaxsched.workloads.arrivals.cut`.
 
     Example:
       >>> import jaxsched as js
@@ -89,6 +93,7 @@ class Requests(Batched):
     client: Any = None
     ttft_slo_s: Any = None
     tpot_slo_s: Any = None
+    is_counted: Any = None
 
     @classmethod
     def from_arrays(
@@ -102,6 +107,7 @@ class Requests(Batched):
         client: Any = None,
         ttft_slo_s: Any = None,
         tpot_slo_s: Any = None,
+        is_counted: Any = None,
     ) -> Requests:
         """Build requests, checking every value on the host.
 
@@ -116,6 +122,7 @@ class Requests(Batched):
           client: integers >= 0, the same shape.
           ttft_slo_s: seconds > 0, one for all or the same shape; infinite for no target.
           tpot_slo_s: likewise.
+          is_counted: truth values, the same shape; False leaves a request out of metrics.
 
         Returns:
           The requests; all are real.
@@ -135,7 +142,7 @@ class Requests(Batched):
             "from_arrays checks values",
             "build the requests outside, or js.Requests(...) from arrays you trust",
             (arrival_s, prompt_tokens, output_tokens, predicted_output_tokens),
-            (priority, client, ttft_slo_s, tpot_slo_s),
+            (priority, client, ttft_slo_s, tpot_slo_s, is_counted),
         )
         arrival = real_numbers("arrival_s", arrival_s)
         return _validated(
@@ -148,6 +155,7 @@ class Requests(Batched):
             client=client,
             ttft_slo_s=ttft_slo_s,
             tpot_slo_s=tpot_slo_s,
+            is_counted=is_counted,
         )
 
     @classmethod
@@ -352,10 +360,21 @@ def _target(field: str, values: Any, shape: tuple[int, ...]) -> jax.Array | None
     return jnp.asarray(np.broadcast_to(array, shape), jnp.float32)
 
 
+def _flag(field: str, values: Any, shape: tuple[int, ...]) -> jax.Array | None:
+    if values is None:
+        return None
+    array = np.asarray(values)
+    if array.dtype.kind not in BOOLS:
+        raise wrong_dtype(field, array.dtype, "expected truth values")
+    require_shape(field, array, shape, like="arrival_s")
+    return jnp.asarray(array, bool)
+
+
 _CHECKED = {
     "predicted_output_tokens": _prediction,
     "priority": _priority,
     "client": _client,
     "ttft_slo_s": _target,
     "tpot_slo_s": _target,
+    "is_counted": _flag,
 }

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from jaxsched._lib.registry import Registry
 from jaxsched.model.instance import Instance
+from jaxsched.workloads import arrivals
 from jaxsched.workloads.arrivals import poisson
 from jaxsched.workloads.predictions import predict
 from jaxsched.workloads.synthetic import chat, mixed, summarization, uniform
@@ -16,6 +17,7 @@ WORKLOADS: Registry[Callable[..., Instance]] = Registry(
 
 __all__ = [
     "WORKLOADS",
+    "arrivals",
     "chat",
     "mixed",
     "poisson",

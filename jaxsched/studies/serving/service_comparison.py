@@ -168,6 +168,9 @@ class ServiceComparison(RuleMetrics):
             lines.append(
                 f"latencies and counts are of arrivals from {window[0]:g} to {window[1]:g} s"
             )
+        if self.reqs.is_counted is not None:
+            share = np.sum(self.reqs.is_counted) / np.sum(self.reqs.is_real)
+            lines.append(f"latencies and counts are of {100 * share:.3g}% of requests, after a cut")
         if goals := targets_text(self.targets, self.reqs):
             lines.append(f"goodput and attainment: {goals}")
         known = "exact" if self.reqs.predicted_output_tokens is None else "the requests' own"

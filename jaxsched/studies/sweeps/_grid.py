@@ -40,7 +40,9 @@ from jaxsched.studies.sweeps._shards import (
     label,
     shards,
 )
-from jaxsched.studies.sweeps._streams import ARRIVALS, RECORDED, draw_streams
+from jaxsched.studies.sweeps._streams import RECORDED, draw_streams, named
+from jaxsched.workloads import chat
+from jaxsched.workloads.arrivals import ARRIVALS
 
 Keep = Literal["instances", "moments"]
 
@@ -95,6 +97,8 @@ def _checked_axis(name: str, values: Any) -> list[Any]:
         raise InputError(name, values, "expected a list")
     if name in ("workloads", "rules"):
         values = [_named_options(name, place, value) for place, value in enumerate(values)]
+    if name == "arrivals":
+        values = [_checked_arrivals(place, value) for place, value in enumerate(values)]
     if name == "rates":
         values = [_checked_rate(place, value) for place, value in enumerate(values)]
     if name in ("num_requests", "kv_capacity", "max_num_seqs", "max_num_batched_tokens"):
@@ -140,6 +144,22 @@ def _named_options(axis: str, place: int, value: Any) -> dict[str, Any]:
     return dict(options)
 
 
+def _checked_arrivals(place: int, value: Any) -> str | dict[str, Any]:
+    """Take a process by name, or with options; try it on two requests, without drawing them."""
+    options = _named_options("arrivals", place, value)
+    name, rest = named(options)
+    if name == RECORDED and not rest:
+        return name
+    if name not in ARRIVALS:
+        raise UnknownName("arrival process", name, (*ARRIVALS, RECORDED))
+    try:
+        key = jax.random.key(0)
+        jax.eval_shape(lambda: ARRIVALS[name](key, chat(key, 2), 1.0, **rest))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"arrivals[{place}], {name}: {error}") from error
+    return options if rest else name
+
+
 def _checked_rate(place: int, value: Any) -> float:
     if not (is_number(value) and value > 0):
         raise InputError("rates", value, "expected requests a second > 0", (place,))
@@ -164,9 +184,6 @@ def _require_streams(grid: Mapping[str, Any], full: dict[str, Any]) -> None:
             raise InputError("workloads", workload["name"], expectation, (place,))
         if RECORDED in full["arrivals"] and workload["name"] != TRACE:
             raise InputError("arrivals", RECORDED, "expected it for traces alone")
-    for arrivals in full["arrivals"]:
-        if arrivals not in (*ARRIVALS, RECORDED):
-            raise UnknownName("arrival process", arrivals, (*ARRIVALS, RECORDED))
     for name in _OF_STREAMS[2:]:
         seconds = full.get(name)
         if seconds is not None and not (is_number(seconds) and seconds > 0):

@@ -46,8 +46,9 @@ def run_sweep(
         ``trace`` has the option ``path``, a file of recorded lengths. The list ``max_num_seqs``
         is another axis. With the list ``rates`` of requests a second, streams are served
         instead, on ``servers`` of :mod:`jaxsched.servers`; then there may be the lists
-        ``arrivals`` (``poisson``; of traces also ``recorded``) and ``max_num_batched_tokens``,
-        the numbers ``ttft_slo_s`` and ``tpot_slo_s``, and no ``bound`` or ``discipline``;
+        ``arrivals`` (processes of :data:`jaxsched.workloads.arrivals.ARRIVALS`, each a name or a
+        dict of ``name`` and its options; of traces also ``recorded``) and
+        ``max_num_batched_tokens``, the numbers ``ttft_slo_s`` and ``tpot_slo_s``, and no ``bound`` or ``discipline``;
         ``kv_capacity`` is "server" unless given. ``worst_case``, which
         needs the option ``rule``, settles its requests itself and is one instance; ``uniform``
         draws requests and capacity.

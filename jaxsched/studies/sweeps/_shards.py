@@ -39,12 +39,14 @@ class Cell(NamedTuple):
     server: str | None = None
     max_num_seqs: int | None = None
     max_num_batched_tokens: int | None = None
-    arrivals: str | None = None
+    arrivals: str | Options | None = None
     rate: float | None = None
 
     def columns(self) -> dict[str, Any]:
         """Its place in the table, by the names of the axes."""
         named = {name: value for name, value in self._asdict().items() if value is not None}
+        if isinstance(self.arrivals, Mapping):
+            named["arrivals"] = label(self.arrivals)
         return {**named, "workload": label(self.workload)}
 
 
@@ -93,7 +95,7 @@ def cells(grid: dict[str, Any]) -> Iterator[Cell]:
     """Every combination but of rules, none of them twice."""
     for workload in grid["workloads"]:
         own = OWN_AXES.get(workload["name"], ())
-        distinct: dict[Any, None] = {}
+        distinct: dict[str, tuple[Any, ...]] = {}
         values: list[list[Any]] = [
             [DRAWN] if "num_requests" in own else grid["num_requests"],
             [DRAWN] if "kv_capacity" in own else grid["kv_capacity"],
@@ -102,9 +104,10 @@ def cells(grid: dict[str, Any]) -> Iterator[Cell]:
         ]
         for n, kv_capacity, server, *more in itertools.product(*values):
             tokens = PRESET_KV_CAPACITY[server] if kv_capacity == "server" else kv_capacity
-            distinct[_num_requests(workload, n, tokens), tokens, server, *more] = None
-        for cell in distinct:
-            yield Cell(workload, *cell)
+            place = _num_requests(workload, n, tokens), tokens, server, *more
+            distinct[repr(place)] = place  # options have no hash
+        for place in distinct.values():
+            yield Cell(workload, *place)
 
 
 def _num_requests(workload: Options, n: int, kv_capacity: int) -> int:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 
-from jaxsched import servers, workloads
+from jaxsched import servers
 from jaxsched._lib.errors import MAX_INT32
-from jaxsched._lib.registry import Registry
 from jaxsched.model.requests import Requests
 from jaxsched.model.server import Server
 from jaxsched.model.stack import stack
 from jaxsched.studies.sweeps._shards import Cell, Shard, draw, keys
 from jaxsched.workloads import traces
+from jaxsched.workloads.arrivals import ARRIVALS
 
-#: Arrival processes, functions of a key, a backlog and a rate.
-ARRIVALS: Registry[Any] = Registry("arrival process", {"poisson": workloads.poisson})
 RECORDED = "recorded"  # the times of a trace, scaled to the rate
 _READ = ("path", "sort", "drop_invalid")
 _OF_TIMES = 1  # what else a stream's key is for
@@ -26,8 +25,8 @@ _OF_TIMES = 1  # what else a stream's key is for
 def draw_streams(shard: Shard, seed: int) -> Requests:
     """Draw a shard's streams ``[B, n]``.
 
-    Lengths are those of the backlogs of the same seed. Times have a key of their own, and are the
-    same at every rate but for their scale.
+    Lengths are those of the backlogs of the same seed. Times have a key of their own, the same at
+    every rate: where the rate does not change over time, they are the same but for their scale.
     """
     cell = shard.cell
     if cell.arrivals == RECORDED:
@@ -37,9 +36,18 @@ def draw_streams(shard: Shard, seed: int) -> Requests:
         return stack(one)
     # Lengths of any capacity: the server refuses what it cannot hold.
     inst = draw(shard._replace(cell=cell._replace(kv_capacity=MAX_INT32)), seed)
-    arrive = ARRIVALS[cell.arrivals or ""]
+    name, options = named(cell.arrivals)
+    arrive = ARRIVALS[name]
     times = jax.vmap(jax.random.fold_in, (0, None))(keys(shard, seed), _OF_TIMES)
-    return stack([arrive(key, inst[row], cell.rate) for row, key in enumerate(times)])
+    return stack([arrive(key, inst[row], cell.rate, **options) for row, key in enumerate(times)])
+
+
+def named(arrivals: str | Mapping[str, Any] | None) -> tuple[str, dict[str, Any]]:
+    """Part an entry of the axis into the name of a process and its options."""
+    if isinstance(arrivals, Mapping):
+        options = dict(arrivals)
+        return options.pop("name"), options
+    return arrivals or "", {}
 
 
 def server_of(cell: Cell) -> Server:
