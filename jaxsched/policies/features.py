@@ -75,7 +75,7 @@ def features(names: Sequence[str], inst: Instance) -> jax.Array:
       >>> features(["output_share", "output_share*output_share"], inst).tolist()
       [[0.25, 0.0625], [0.5, 0.25]]
     """
-    return jnp.stack([_feature(name, inst) for name in names], axis=-1)
+    return jnp.stack([feature(name, inst) for name in names], axis=-1)
 
 
 def require_known(names: Sequence[str]) -> tuple[str, ...]:
@@ -115,5 +115,24 @@ def require_known(names: Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-def _feature(name: str, inst: Instance) -> jax.Array:
+def feature(name: str, inst: Instance) -> jax.Array:
+    """Describe the requests of one instance by one feature.
+
+    Args:
+      name: one of the names, or a product of them.
+      inst: one instance ``[n]``.
+
+    Returns:
+      float32 ``[n]``.
+
+    Raises:
+      ValueError: a name is unknown.
+
+    Example:
+      >>> import jaxsched as js
+      >>> from jaxsched.policies.features import feature
+      >>> inst = js.Instance.from_lengths([1, 1], [2, 4], kv_capacity=8)
+      >>> feature("output_share", inst).tolist()
+      [0.25, 0.5]
+    """
     return functools.reduce(operator.mul, [_FEATURES[factor](inst) for factor in name.split("*")])
