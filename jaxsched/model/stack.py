@@ -18,7 +18,7 @@ from jaxsched.model.requests import Requests
 T = TypeVar("T", Instance, Requests)
 
 #: What padding holds; any other field holds zeros.
-_FILLERS = {"prompt_tokens": 1, "output_tokens": 1, "arrival_s": np.inf}
+_FILLERS = {"prompt_tokens": 1, "output_tokens": 1, "arrival_s": np.inf, "weight": 1.0}
 _OF_INSTANCE = ("kv_capacity",)
 
 
