@@ -24,7 +24,7 @@ _ARITHMETIC = frozenset((
     "stop_gradient", "sub", "tan", "tanh", "xor",
 ))
 # fmt: on
-_CALLS = {
+CALLS = {
     "jit": "jaxpr",
     "pjit": "jaxpr",
     "closed_call": "call_jaxpr",
@@ -60,8 +60,8 @@ def _is_plain(jaxpr: Any, n: int) -> bool:
 
 def _is_arithmetic(eqn: Any, n: int) -> bool:
     name = eqn.primitive.name
-    if name in _CALLS:
-        inner = eqn.params[_CALLS[name]]
+    if name in CALLS:
+        inner = eqn.params[CALLS[name]]
         return all(jnp.ndim(const) == 0 for const in inner.consts) and _is_plain(inner.jaxpr, n)
     if name in ("broadcast_in_dim", "reshape", "squeeze"):
         # Of shapes () and [n] alone, these spread a scalar or do nothing.
@@ -80,8 +80,8 @@ def _run(jaxpr: Any, consts: list[Any], arguments: list[Any]) -> list[Any]:
 
     for eqn in jaxpr.eqns:
         inputs, name = [read(atom) for atom in eqn.invars], eqn.primitive.name
-        if name in _CALLS:
-            inner = eqn.params[_CALLS[name]]
+        if name in CALLS:
+            inner = eqn.params[CALLS[name]]
             spread = [jnp.broadcast_to(const, shape) for const in inner.consts]
             outputs = _run(inner.jaxpr, spread, inputs) if inputs else _run_constant(inner, shape)
         elif name in ("broadcast_in_dim", "reshape", "squeeze"):

@@ -35,11 +35,20 @@ throughout that interval, and the right-hand side is least when each request fil
 with :math:`m_i = M`. There every inequality above is an equality, and
 :math:`B_i = (V_i - v_i / 2) / M`. :math:`\square`
 
+**With weights** :math:`w_i`, order by :math:`v_i / w_i` and let :math:`\lambda` fall with slope
+:math:`-w_j / v_j` in the interval of :math:`j`. The slope of
+:math:`w_i \tau / v_i + \lambda(\tau)` is then :math:`w_i / v_i - w_j / v_j`, of which the same can
+be said, and so
+
+.. math::
+   \sum_i w_i c_i \ge \sum_{j=1}^{n} w_j \frac{V_j - v_j / 2}{M}
+   + \sum_{i=1}^{n} w_i \Bigl( \frac12 + r_i \Bigr).
+
 The prices have a meaning: each interval lowers :math:`\lambda` by
 :math:`\frac{1}{v_j} \cdot \frac{v_j}{M} = \frac1M`, so :math:`\lambda(\tau)` is the number of
-requests that the fluid has not finished, over :math:`M`. Charging whole windows of tokens by these
-prices instead of each token round by itself is :func:`~jaxsched.bounds.price` at its start; its
-ascent improves on them.
+requests that the fluid has not finished, over :math:`M`; with weights, their weight. Charging whole
+windows of tokens by these prices instead of each token round by itself is
+:func:`~jaxsched.bounds.price` at its start; its ascent improves on them.
 """
 
 from __future__ import annotations
@@ -52,9 +61,8 @@ from jaxsched._lib.arrays import is_traced, namespace, on_host
 from jaxsched._lib.chunks import map_instances
 from jaxsched.bounds._busy_arrivals import least_waiting
 from jaxsched.bounds._releases import checked_releases, from_the_first
+from jaxsched.bounds._weights import ROUNDING, from_the_end, weighed
 from jaxsched.model.instance import Instance, exact_volume
-
-ROUNDING = 1e-9  # relative: what float64 bounds give away, far more than they can be wrong by
 
 
 def mean_busy(inst: Instance, *, release_rounds: Any = None) -> Any:
@@ -72,6 +80,9 @@ def mean_busy(inst: Instance, *, release_rounds: Any = None) -> Any:
     Where request :math:`i` cannot start before round :math:`a_i`, it is a bound on total flow
     time, :math:`\sum (c_i - a_i)`. The fluid then serves the smallest volume released so far, and
     the work is :math:`O(n^2)`.
+
+    With weights :math:`w_i` it is a bound on :math:`\sum w_i c_i`, or :math:`\sum w_i (c_i - a_i)`:
+    the fluid serves by :math:`v_i / w_i`, and each term counts :math:`w_i` times.
 
     The complete proofs are at the top of ``jaxsched/bounds/_busy.py`` and, with releases, of
     ``_busy_arrivals.py``. Computed in float64, less 1e-9 of itself for rounding, also inside
@@ -103,13 +114,14 @@ def mean_busy(inst: Instance, *, release_rounds: Any = None) -> Any:
       Queyranne, Schulz, Skutella, Wang, *Single machine scheduling with release dates*, SIAM
       Journal on Discrete Mathematics, 2002.
     """
+    without_releases = _mean_busy_bound if inst.weight is None else _weighted_bound
     if release_rounds is None:
-        return map_instances(_mean_busy_bound, inst)
+        return map_instances(without_releases, inst)
     rounds = checked_releases(inst, release_rounds)
     if not is_traced(inst, rounds):
         _, after = from_the_first(np.asarray(inst.is_real), rounds)
         if not after.any():
-            return map_instances(_mean_busy_bound, inst)
+            return map_instances(without_releases, inst)
     return map_instances(_bound_with_releases, inst, rounds)
 
 
@@ -124,6 +136,8 @@ def _to_completion(inst: Instance) -> Any:
     volume = exact_volume(inst).astype(xp.float64)
     after_mean = prompt * output * (output - 1) / 2 + output * (output**2 - 1) / 6
     rest = xp.where(inst.is_real, 0.5 + after_mean / xp.maximum(volume, 1), 0)
+    if inst.weight is not None:
+        rest = rest * inst.weight.astype(xp.float64)
     return rest.sum(axis=-1)
 
 
@@ -139,12 +153,22 @@ def _mean_busy_bound(inst: Instance) -> Any:
     return (busy + _to_completion(inst)) * (1 - ROUNDING)
 
 
+def _weighted_bound(inst: Instance) -> Any:
+    xp = namespace(inst.prompt_tokens)
+    weight, ratio = weighed(inst)
+    order = xp.argsort(ratio, axis=-1)
+    weight, volume = (xp.take_along_axis(each, order, axis=-1) for each in (weight, weight * ratio))
+    busy = xp.sum(weight * (xp.cumsum(volume, axis=-1) - volume / 2), axis=-1)
+    return (busy / inst.kv_capacity.astype(xp.float64) + _to_completion(inst)) * (1 - ROUNDING)
+
+
 class Fluid(NamedTuple):
-    """One instance served as a fluid, smallest volume first.
+    """One instance served as a fluid, smallest volume (over weight) first.
 
     Attributes:
       time: float64 ``[1 + requests]``, in rounds: 0, then when each request is finished.
-      unfinished: float64 ``[1 + requests]``; requests left at ``time``, linear in between.
+      unfinished: float64 ``[1 + requests]``; requests, or their weights, that are left at
+        ``time``, linear in between.
     """
 
     time: np.ndarray
@@ -158,6 +182,11 @@ class Fluid(NamedTuple):
 def fluid(inst: Instance) -> Fluid:
     """Serve the real requests of one instance ``[n]`` as a fluid."""
     inst = on_host(inst)
-    volume = np.sort(exact_volume(inst)[inst.is_real])
-    work = np.concatenate([[0], np.cumsum(volume)])
-    return Fluid(work / int(inst.kv_capacity), np.arange(volume.size, -1.0, -1.0))
+    volume, capacity = exact_volume(inst)[inst.is_real], int(inst.kv_capacity)
+    if inst.weight is None:
+        work = np.concatenate([[0], np.cumsum(np.sort(volume))])
+        return Fluid(work / capacity, np.arange(volume.size, -1.0, -1.0))
+    weight, ratio = (each[inst.is_real] for each in weighed(inst))
+    order = np.argsort(ratio)
+    work = np.concatenate([[0], np.cumsum(volume[order])])
+    return Fluid(work / capacity, from_the_end(weight[order]))

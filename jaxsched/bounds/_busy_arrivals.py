@@ -30,6 +30,10 @@ With :math:`c_i = B_i + \frac12 + r_i` the claim follows. :math:`\square`
 To serve the smallest released volume first, interrupting others for it, meets all :math:`W_j` at
 once. With all releases at 0, :math:`\int W_j = V_j^2 / 2M`, and the sum is the closed form there.
 
+**With weights** :math:`w_i`, let :math:`w_i / v_i` descend and stand for :math:`1 / v_i`
+throughout; :math:`W_j` serves the first :math:`j` in this order, and the last sum has factors
+:math:`w_i`.
+
 One more token at time :math:`\tau` would take a token round off every :math:`W_j` until its busy
 period ends, at :math:`D_j(\tau)`. These are the prices:
 
@@ -47,14 +51,22 @@ import numpy as np
 from jaxsched._lib.arrays import namespace, on_host, running_max
 from jaxsched._lib.loops import repeat
 from jaxsched.bounds._releases import from_the_first
+from jaxsched.bounds._weights import from_the_end, weighed
 from jaxsched.model.instance import Instance, exact_volume
 
 
 class Queue(NamedTuple):
-    """Requests in order of release, each row one instance's; int64 ``[.., n]``."""
+    """Requests in order of release, each row one instance's, ``[.., n]``.
+
+    Attributes:
+      time: int64, when they are released.
+      work: int64, their volumes.
+      rank: what they are served by, lower first: int64 volumes, or float64 over weights.
+    """
 
     time: Any
     work: Any
+    rank: Any
 
     def left(self, work: Any, kv_capacity: Any) -> Any:
         """Work before the server just after each release, if only ``work`` is served.
@@ -66,11 +78,12 @@ class Queue(NamedTuple):
         return released + running_max(served - (released - work)) - served
 
 
-def queue_of(volume: Any, after: Any) -> Queue:
+def queue_of(volume: Any, after: Any, rank: Any = None) -> Queue:
     """Sort volumes ``[.., n]`` by rounds ``after`` the first release."""
     xp = namespace(volume)
     order = xp.argsort(after, axis=-1, stable=True)
-    return Queue(*(xp.take_along_axis(each, order, axis=-1) for each in (after, volume)))
+    rank = volume if rank is None else rank
+    return Queue(*(xp.take_along_axis(each, order, axis=-1) for each in (after, volume, rank)))
 
 
 def makespan(volume: np.ndarray, after: np.ndarray, kv_capacity: np.ndarray) -> np.ndarray:
@@ -85,13 +98,14 @@ def least_waiting(inst: Instance, rounds: Any) -> Any:
     xp = namespace(inst.prompt_tokens)
     volume = exact_volume(inst)
     _, after = from_the_first(inst.is_real, rounds)
-    queue, ascending = queue_of(volume, after), xp.sort(volume, axis=-1)
+    by = volume if inst.weight is None else weighed(inst)[1]
+    queue, ascending = queue_of(volume, after, by), xp.sort(by, axis=-1)
     factor = factors(ascending)
     capacity = inst.kv_capacity.astype(xp.int64)[:, None]
     gap = capacity * xp.diff(queue.time, axis=-1)
 
     def add_rank(rank: Any, total: Any) -> Any:
-        work = xp.where(queue.work <= ascending[:, rank, None], queue.work, 0)
+        work = xp.where(queue.rank <= ascending[:, rank, None], queue.work, 0)
         left = queue.left(work, capacity)
         served = xp.concatenate([xp.minimum(left[:, :-1], gap), left[:, -1:]], axis=-1)
         # While it falls from `left` by `served`, the work is their mean.
@@ -105,18 +119,19 @@ def least_waiting(inst: Instance, rounds: Any) -> Any:
 def factors(ascending: Any) -> Any:
     """Differences of ``1 / v`` between neighbors ``[.., n]``, the last to 0; 0 for no volume."""
     xp = namespace(ascending)
-    volume = xp.maximum(ascending, 1).astype(xp.float64)
+    volume = xp.where(ascending > 0, ascending, 1).astype(xp.float64)
     rise = xp.diff(ascending, axis=-1).astype(xp.float64) / (volume[..., :-1] * volume[..., 1:])
     differences = xp.concatenate([rise, 1 / volume[..., -1:]], axis=-1)
     return xp.where(ascending > 0, differences, 0)
 
 
 class ArrivalFluid(NamedTuple):
-    """One instance served as a fluid, smallest released volume first.
+    """One instance served as a fluid, smallest released volume (over weight) first.
 
     Attributes:
       time: float64 ``[1 + requests]``, in rounds: 0, then when each request is finished.
-      unfinished: float64 ``[1 + requests]``; requests left at ``time``, released or not.
+      unfinished: float64 ``[1 + requests]``; requests, or their weights, that are left at
+        ``time``, released or not.
       queue: the requests, ``[requests]``.
     """
 
@@ -136,19 +151,21 @@ class ArrivalFluid(NamedTuple):
 def fluid_of_arrivals(inst: Instance, after: np.ndarray) -> ArrivalFluid:
     """Serve the real requests of one instance ``[n]``, released so long ``after`` the first."""
     inst = on_host(inst)
-    queue = queue_of(exact_volume(inst)[inst.is_real], after[inst.is_real])
+    weight, by = (each[inst.is_real] for each in weighed(inst))
+    volume, after = exact_volume(inst)[inst.is_real], after[inst.is_real]
+    queue = queue_of(volume, after, None if inst.weight is None else by)
     finished = np.zeros(queue.work.size)
-    for volume, _, end in _busy_periods(queue, int(inst.kv_capacity)):
-        finished = np.where(queue.work == volume, end, finished)
-    time = np.append(0, np.sort(finished))
-    return ArrivalFluid(time, np.arange(finished.size, -1.0, -1.0), queue)
+    for rank, _, end in _busy_periods(queue, int(inst.kv_capacity)):
+        finished = np.where(queue.rank == rank, end, finished)
+    weight = weight[np.argsort(after, kind="stable")][np.argsort(finished)]
+    return ArrivalFluid(np.append(0, np.sort(finished)), from_the_end(weight), queue)
 
 
-def _busy_periods(queue: Queue, kv_capacity: int) -> Iterator[tuple[int, float, np.ndarray]]:
-    """Give each volume, its factor, and when the busy period ends that holds each release."""
-    ascending = np.unique(queue.work)
-    for volume, factor in zip(ascending.tolist(), factors(ascending).tolist(), strict=True):
-        left = queue.left(np.where(queue.work <= volume, queue.work, 0), kv_capacity)
+def _busy_periods(queue: Queue, kv_capacity: int) -> Iterator[tuple[Any, float, np.ndarray]]:
+    """Give each rank, its factor, and when the busy period ends that holds each release."""
+    ascending = np.unique(queue.rank)
+    for rank, factor in zip(ascending.tolist(), factors(ascending).tolist(), strict=True):
+        left = queue.left(np.where(queue.rank <= rank, queue.work, 0), kv_capacity)
         is_last = np.append(left[:-1] <= kv_capacity * np.diff(queue.time), True)
         end = np.where(is_last, queue.time + left / kv_capacity, np.inf)
-        yield volume, factor, np.minimum.accumulate(end[::-1])[::-1]
+        yield rank, factor, np.minimum.accumulate(end[::-1])[::-1]

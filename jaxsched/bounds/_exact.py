@@ -23,6 +23,7 @@ from jaxsched.bounds._time_indexed import (
     time_indexed_program,
 )
 from jaxsched.bounds._volume import volume
+from jaxsched.bounds._weights import ROUNDING
 from jaxsched.model.instance import Instance
 from jaxsched.model.schedule import NOT_SCHEDULED, Schedule
 
@@ -37,14 +38,15 @@ class Optimum(NamedTuple):
     Attributes:
       schedule: the best schedule found.
       lower: no schedule has less total latency than this, or with releases total flow time; in
-        whole rounds.
+        whole rounds. With weights the weighted sum, a float.
       upper: the same of ``schedule``.
-      status: ``"optimal"`` if ``lower`` has met ``upper``, or ``"time_limit"``.
+      status: ``"optimal"`` if ``lower`` has met ``upper``, with weights up to 2 parts in a million,
+        or ``"time_limit"``.
     """
 
     schedule: Schedule
-    lower: int
-    upper: int
+    lower: int | float
+    upper: int | float
     status: Literal["optimal", "time_limit"]
 
 
@@ -59,6 +61,10 @@ def exact(inst: Instance, *, release_rounds: Any = None, time_limit_s: float = 6
     first come, shortest prompt, shortest output, total size and smallest volume. With its total
     :math:`U`, starts after round :math:`a_i + U - \sum_j o_j` are left out.
     Where time runs out, moves in the order of the best schedule are tried at the end.
+
+    With weights :math:`w_i`, the optimum is of :math:`\sum w_i c_i`, or
+    :math:`\sum w_i (c_i - a_i)`. Volume over weight is then a sixth rule, and starts are left out
+    that would alone cost more than the best schedule.
 
     No strict order need lead to the schedule found: starts are chosen one by one, and a
     request may wait although it would fit.
@@ -95,7 +101,7 @@ def exact(inst: Instance, *, release_rounds: Any = None, time_limit_s: float = 6
         raise InputError("time_limit_s", time_limit_s, "expected seconds > 0")
 
     known = best_of_simple_rules(backlog)
-    starts = _no_worse_than(backlog, int(np.sum(known - backlog.release)))
+    starts = _no_worse_than(backlog, known)
     horizon = int(np.max(starts.latest + backlog.output))
     require_small(backlog.output, starts, horizon, MAX_NONZEROS)
     program = time_indexed_program(highspy, backlog, starts, horizon)
@@ -105,7 +111,8 @@ def exact(inst: Instance, *, release_rounds: Any = None, time_limit_s: float = 6
     solver = silent_solver(highspy)
     solver.setOptionValue("time_limit", float(time_limit_s))
     solver.setOptionValue("mip_rel_gap", 0.0)
-    solver.setOptionValue("mip_abs_gap", 1 - 1e-3)  # total latency is a whole number
+    if backlog.weight is None:
+        solver.setOptionValue("mip_abs_gap", 1 - 1e-3)  # total latency is a whole number
     solver.passModel(program)
     solver.run()
     status = solver.getModelStatus()
@@ -116,15 +123,20 @@ def exact(inst: Instance, *, release_rounds: Any = None, time_limit_s: float = 6
     # reports its value but returns the solution it was given.
     best = known
     if np.isfinite(solver.getInfo().objective_function_value):
-        best = min(known, _chosen(starts, solver.getSolution().col_value), key=np.sum)
+        best = min(known, _chosen(starts, solver.getSolution().col_value), key=backlog.weighed)
     if status == highspy.HighsModelStatus.kTimeLimit:
         best = improved(backlog, best, _MOVES_PER_REQUEST * best.size)
-    upper = int(np.sum(best + backlog.output - backlog.release))
+    upper = backlog.weighed(best + backlog.output - backlog.release).item()
     proven = solver.getInfo().mip_dual_bound * (1 - _TOLERANCE)
     quick = mean_busy(inst, release_rounds=release_rounds)
     if release is None:
         quick = max(quick, volume(inst))
-    lower = min(upper, math.ceil(max(proven, float(quick))))
+    lower, slack = max(proven, float(quick)), 0.0
+    if backlog.weight is None:
+        lower = math.ceil(lower)
+    else:
+        slack = 2 * _TOLERANCE * upper
+    lower = min(upper, lower)
 
     start = np.full(np.shape(inst.is_real), NOT_SCHEDULED)
     start[np.asarray(inst.is_real)] = best + int(first)
@@ -132,13 +144,16 @@ def exact(inst: Instance, *, release_rounds: Any = None, time_limit_s: float = 6
         schedule=Schedule.from_starts(jax.tree.map(np.asarray, inst), start),
         lower=lower,
         upper=upper,
-        status="optimal" if lower == upper else "time_limit",
+        status="optimal" if upper - lower <= slack else "time_limit",
     )
 
 
-def _no_worse_than(backlog: Backlog, waiting: int) -> StartRounds:
-    """Allow starts of schedules in which all requests together wait no longer than this."""
-    latest = np.minimum(backlog.release + waiting, backlog.last_round - backlog.output)
+def _no_worse_than(backlog: Backlog, known: np.ndarray) -> StartRounds:
+    """Allow starts of schedules in which all together wait no longer than in the one ``known``."""
+    longest = backlog.weighed(known - backlog.release)
+    if backlog.weight is not None:
+        longest = np.floor(longest / backlog.weight * (1 + ROUNDING)).astype(np.int64)
+    latest = np.minimum(backlog.release + longest, backlog.last_round - backlog.output)
     return StartRounds(backlog.release, latest)
 
 

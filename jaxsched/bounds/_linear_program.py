@@ -59,6 +59,9 @@ def linear_program(
     :math:`k = a_i..T`, or :math:`a_i` alone where that is later, and the bound is on total flow
     time, :math:`\sum (c_i - a_i)`.
 
+    With weights, the objective is :math:`\sum w_i (k + o_i)\, x_{ik}`, and the bound is on
+    :math:`\sum w_i c_i`, or :math:`\sum w_i (c_i - a_i)`.
+
     Args:
       inst: the instance, ``[.., n]``, with concrete values. Padding takes no part.
       horizon: :math:`T \ge 1`, in rounds. By default the last release and the sum of the outputs,

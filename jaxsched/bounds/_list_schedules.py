@@ -9,17 +9,18 @@ from jaxsched.bounds._time_indexed import Backlog
 
 
 def best_of_simple_rules(backlog: Backlog) -> np.ndarray:
-    """Take the best of five rules, each in strict order and by earliest fit.
+    """Take the best of five rules (or six), each in strict order and by earliest fit.
 
     Returns:
       Starts, int64 ``[n]``.
     """
     prompt, output = backlog.prompt, backlog.output
     volume = prompt * output + output * (output + 1) // 2
-    keys = volume, output, prompt + output, prompt, np.arange(output.size)
+    keys = [volume, output, prompt + output, prompt, np.arange(output.size)]
+    keys += [] if backlog.weight is None else [volume / backlog.weight]
     orders = [np.argsort(key, kind="stable") for key in keys]
     schedules = [place(backlog, order) for place in (_strict, _earliest_fit) for order in orders]
-    return min(schedules, key=np.sum)
+    return min(schedules, key=backlog.weighed)
 
 
 def improved(backlog: Backlog, starts: np.ndarray, num_moves: int) -> np.ndarray:
@@ -29,9 +30,9 @@ def improved(backlog: Backlog, starts: np.ndarray, num_moves: int) -> np.ndarray
     for place, other in random.integers(0, order.size, (num_moves, 2)):
         moved = np.insert(np.delete(order, place), other, order[place])
         by_moved = _earliest_fit(backlog, moved)
-        if by_moved.sum() <= by_order.sum():
+        if backlog.weighed(by_moved) <= backlog.weighed(by_order):
             order, by_order = moved, by_moved
-    return min(starts, by_order, key=np.sum)
+    return min(starts, by_order, key=backlog.weighed)
 
 
 class _Memory:

@@ -30,7 +30,7 @@ class PriceBound(NamedTuple):
 
     Attributes:
       value: float64 ``[..]``, in rounds: no feasible schedule has less total latency, or with
-        releases less total flow time.
+        releases less total flow time; weighted where the instance is.
       prices: float64 ``[.., J]``; ``prices[j]`` is charged for each token held in each of the
         rounds ``edges[j] + 1 .. edges[j + 1]``.
       edges: int32 ``[.., J + 1]``, ascending from 0 or the first release to the horizon; blocks
@@ -71,6 +71,9 @@ def price(
     Where request :math:`i` cannot start before round :math:`a_i`, its minimum is over
     :math:`k \ge a_i`, and the bound is on total flow time, :math:`\sum (c_i - a_i)`: then
     :math:`\sum a_i` is subtracted.
+
+    With weights, :math:`k + o_i` counts :math:`w_i` times, and the bound is on
+    :math:`\sum w_i c_i`, or :math:`\sum w_i (c_i - a_i)`.
 
     The prices start at those of :func:`mean_busy` and climb by gradient steps; the best are kept.
     They are constant on blocks of rounds, which for :math:`T \le J` are single rounds; then
@@ -163,7 +166,7 @@ def _priced(
     middle = (edges[:, :-1] + edges[:, 1:]) / 2
     capacity = np.asarray(inst.kv_capacity, np.int64)
     first = np.stack([one.price(*at) for one, *at in zip(served, middle, capacity, strict=True)])
-    unit = first + 1 / capacity[:, None]
+    unit = first + _mean_weight(inst)[:, None] / capacity[:, None]
     problem = Problem(
         edges=edges.astype(np.int32),
         unit=unit.astype(np.float32),
@@ -171,6 +174,7 @@ def _priced(
         output=inst.output_tokens,
         is_real=inst.is_real,
         kv_capacity=inst.kv_capacity,
+        weight=inst.weight,
         release=None if release is None else release.astype(np.int32),
     )
     climbed, history = _climbed(problem, first / unit, num_steps, tolerance, climb, bar)
@@ -185,6 +189,14 @@ def _priced(
         for of_first, of_climbed in (values, (first, climbed), starts)
     )
     return PriceBound(value, prices, edges.astype(np.int32), best_starts, history)
+
+
+def _mean_weight(inst: Instance) -> np.ndarray:
+    """Mean weight of the real requests, float64 ``[B]``; 1 without weights."""
+    if inst.weight is None:
+        return np.ones(len(inst.kv_capacity))
+    weight = np.where(inst.is_real, inst.weight, 0).sum(axis=-1, dtype=np.float64)
+    return weight / np.maximum(1, inst.is_real.sum(axis=-1))
 
 
 def _climbed(

@@ -48,6 +48,7 @@ class Problem(NamedTuple):
       is_real: bool ``[.., n]``.
       kv_capacity: int32 ``[..]``.
       release: int32 ``[.., n]``, first start allowed; None, which is quicker, for all 0.
+      weight: float32 ``[.., n]``, what a round of latency costs; None for 1.
     """
 
     edges: Any
@@ -57,6 +58,7 @@ class Problem(NamedTuple):
     is_real: Any
     kv_capacity: Any
     release: Any = None
+    weight: Any = None
 
 
 class Cycle(NamedTuple):
@@ -85,10 +87,14 @@ class _Windows(NamedTuple):
     last_block: jax.Array
     last_rest: jax.Array
 
-    def cost(self, tails: TailSums, prompt: jax.Array, output: jax.Array) -> jax.Array:
+    def cost(
+        self, tails: TailSums, prompt: jax.Array, output: jax.Array, weight: jax.Array | None
+    ) -> jax.Array:
+        latency = self.delay + output
+        waited = latency if weight is None else weight * latency
         a_start, c_start = tails.at(self.first_block, self.first_rest)
         a_end, c_end = tails.at(self.last_block, self.last_rest)
-        return self.delay + output + prompt * a_start + c_start - (prompt + output) * a_end - c_end
+        return waited + prompt * a_start + c_start - (prompt + output) * a_end - c_end
 
 
 @jax.jit
@@ -109,6 +115,8 @@ def ascend(
         tokens.astype(jnp.float32)
         for tokens in (problem.prompt, problem.output, problem.kv_capacity)
     )
+    weight = problem.weight
+    of_all = prompt[:, None], output[:, None], None if weight is None else weight[:, None]
     windows = [_windows_from_edges(problem)]
     if problem.release is not None:
         windows.append(_windows_from_release(problem))
@@ -118,13 +126,13 @@ def ascend(
     def bound(prices: jax.Array) -> jax.Array:
         tails = tail_sums(jnp, prices * problem.unit, width)
         fixed = lax.stop_gradient(tails)
-        costs = [each.cost(fixed, prompt[:, None], output[:, None]) for each in windows]
+        costs = [each.cost(fixed, *of_all) for each in windows]
         cheapest = jnp.argmin(jnp.concatenate(costs, axis=1), axis=1)
         chosen = jax.tree.map(
             lambda field: jnp.take_along_axis(field, cheapest[:, None], axis=1)[:, 0],
             all_windows,
         )
-        cost = chosen.cost(tails, prompt, output)
+        cost = chosen.cost(tails, prompt, output, weight)
         return jnp.sum(cost, where=problem.is_real) - capacity * tails.a[0]
 
     def step(number: jax.Array, state: Any) -> Any:

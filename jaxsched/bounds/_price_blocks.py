@@ -24,7 +24,7 @@ neighbours among the starts :math:`e_j` and :math:`e_j - o`, and its least value
 starts or, where :math:`\lambda_a > \lambda_b`, at the whole round next to the vertex of a parabola.
 From :math:`T` on, where all is free, :math:`f` only grows. That makes two candidates for each of
 :math:`2 (J + 1)` pieces. Where a request is released later than a piece begins, the piece begins
-at its release.
+at its release. With weights, :math:`c` and the 1 in the slope are :math:`w` times as large.
 """
 
 from __future__ import annotations
@@ -108,6 +108,7 @@ def least_costs(
     prompt: np.ndarray,
     output: np.ndarray,
     release: np.ndarray,
+    weight: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cheapest start of each request, for many prices or instances.
 
@@ -117,12 +118,14 @@ def least_costs(
       prompt: int ``[B, n]``.
       output: int ``[B, n]``.
       release: int ``[B, n]``, first start allowed.
+      weight: float64 ``[B, n]``, what a round of latency costs; None for 1.
 
     Returns:
       The least cost, counted from release, float64 ``[B, n]``, rounded so that it is never above
       the true one; and its start, int64 ``[B, n]``.
     """
-    requests = (each.astype(np.int64) for each in (prompt, output, release))
+    requests = [each.astype(np.int64) for each in (prompt, output, release)]
+    requests += [] if weight is None else [weight]
     each = [_of_one(*given) for given in zip(edges, prices, *requests, strict=True)]
     cost, start = (np.stack(parts) for parts in zip(*each, strict=True))
     return cost, start
@@ -159,6 +162,7 @@ def _least_costs(
     prompt: np.ndarray,
     output: np.ndarray,
     release: np.ndarray,
+    weight: np.ndarray | int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Do the same for requests ``[n, 1]``."""
     at_edge = np.broadcast_to(edges, (prompt.size, edges.size))
@@ -171,7 +175,7 @@ def _least_costs(
         """Cost from release of the starts moved within their pieces, rounded down."""
         a_start, c_start = tails.at(first, first_rest - moved)
         a_end, c_end = tails.at(last, last_rest - moved)
-        paid = (start - release) + moved + output + prompt * a_start + c_start
+        paid = weight * ((start - release) + moved + output) + prompt * a_start + c_start
         saved = (prompt + output) * a_end + c_end
         return paid - saved - error * (paid + saved)
 
@@ -179,7 +183,7 @@ def _least_costs(
     a_start, _ = tails.at(first, first_rest)
     a_end, _ = tails.at(last, last_rest)
     first_price, last_price = tails.price[first], tails.price[last]
-    slope = 1 + (prompt + output) * last_price - prompt * first_price - (a_start - a_end)
+    slope = weight + (prompt + output) * last_price - prompt * first_price - (a_start - a_end)
     bend = first_price - last_price
     length = np.minimum(first_rest, np.where(last_rest > 0, last_rest, MAX_INT32))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):

@@ -7,7 +7,7 @@ With the tail sums A and C of ``jaxsched/bounds/_price_blocks.py`` at every roun
 
 sums of numbers in tables that all requests share. Starts are tried from the release on, and costs
 are counted from there. A cost is no less than the time to completion, so once that is above the
-least cost so far, no later start need be tried.
+least cost so far, no later start need be tried. With weights, both times count :math:`w` times.
 
 On a CPU rounds are taken many at a time, which fills the vector registers, and requests one after
 the other. Other devices take requests and instances in step, too.
@@ -49,6 +49,7 @@ def least_costs(
     prompt: np.ndarray,
     output: np.ndarray,
     release: np.ndarray,
+    weight: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cheapest start of each request, for many prices or instances.
 
@@ -58,6 +59,7 @@ def least_costs(
       prompt: int ``[B, n]``.
       output: int ``[B, n]``.
       release: int ``[B, n]``, first start allowed.
+      weight: float64 ``[B, n]``, what a round of latency costs; None for 1.
 
     Returns:
       The least cost, counted from release, float64 ``[B, n]``, rounded so that it is never above
@@ -69,6 +71,7 @@ def least_costs(
     with jax.enable_x64(True):
         error = np.float64(rounding(edges.shape[1]))
         requests = tuple(each.astype(np.int32) for each in (prompt, output, release))
+        requests += () if weight is None else (weight,)
         a, c = (np.stack(sums) for sums in zip(*full, strict=True))
         cost, start = _least_costs(Tables(a, c), requests, error)
         return np.asarray(cost), np.asarray(start)
@@ -86,7 +89,8 @@ def _least_costs(
         def of_one(tables: Tables, *request: jax.Array) -> Any:
             return _least_cost(tables, request, error)
 
-        return jax.vmap(jax.vmap(of_one, in_axes=(None, 0, 0, 0)))(tables, *requests)
+        of_requests = jax.vmap(of_one, in_axes=(None, *(0 for _ in requests)))
+        return jax.vmap(of_requests)(tables, *requests)
 
     def on_cpu(*given: Any) -> Any:
         return lax.map(one_by_one, given)
@@ -98,7 +102,7 @@ def _least_cost(
     tables: Tables, request: tuple[jax.Array, ...], error: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Least cost and its start for one request, of tables ``[K]``."""
-    prompt, output, release = request
+    prompt, output, release, *weights = request
     num_rounds = tables.a.shape[0] - _LANES
     # A window that runs past the tables runs where all is free, as at the last round of them.
     ahead = jnp.minimum(output, num_rounds)
@@ -106,17 +110,20 @@ def _least_cost(
     s, o = prompt.astype(jnp.float64), output.astype(jnp.float64)
     lanes = lax.iota(jnp.float64, _LANES)
 
+    def timed(rounds: jax.Array) -> jax.Array:
+        return weights[0] * rounds if weights else rounds
+
     def at(round: jax.Array) -> list[jax.Array]:
         return [lax.dynamic_slice(sums, (round,), (_LANES,)) for sums in tables]
 
     def is_left(state: Any) -> jax.Array:
         delay, least, _ = state
-        return (first + delay < num_rounds) & (delay.astype(o.dtype) + o <= jnp.min(least))
+        return (first + delay < num_rounds) & (timed(delay.astype(o.dtype) + o) <= jnp.min(least))
 
     def over_rounds(state: Any) -> Any:
         delay, least, cheapest = state
         (a_start, c_start), (a_end, c_end) = at(first + delay), at(first + delay + ahead)
-        paid = (delay.astype(o.dtype) + o) + lanes + s * a_start + c_start
+        paid = timed((delay.astype(o.dtype) + o) + lanes) + s * a_start + c_start
         saved = (s + o) * a_end + c_end
         cost = paid - saved - error * (paid + saved)
         is_less = cost < least

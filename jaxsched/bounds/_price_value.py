@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from jaxsched.bounds import _price_blocks, _price_rounds
-from jaxsched.bounds._busy import ROUNDING
+from jaxsched.bounds._weights import ROUNDING
 from jaxsched.model.instance import Instance
 from jaxsched.model.schedule import NOT_SCHEDULED
 
@@ -31,7 +31,8 @@ def lagrangian(
     is_real, num_blocks = np.asarray(inst.is_real), prices.shape[1]
     has_few_rounds = edges[:, -1].max(initial=0) <= _price_rounds.ROUNDS_A_BLOCK * num_blocks
     by = _price_rounds if has_few_rounds else _price_blocks
-    cost, start = by.least_costs(edges, prices, prompt, output, release)
+    weight = None if inst.weight is None else np.asarray(inst.weight, np.float64)
+    cost, start = by.least_costs(edges, prices, prompt, output, release, weight)
     sold = np.asarray(inst.kv_capacity, np.float64) * np.sum(prices * np.diff(edges), axis=1)
     paid = np.sum(cost, axis=1, where=is_real)
     value = paid - sold * (1 + _price_blocks.rounding(edges.shape[1]))

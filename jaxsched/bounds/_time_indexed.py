@@ -22,12 +22,17 @@ def import_highspy() -> ModuleType:
 
 
 class Backlog(NamedTuple):
-    """The real requests of one instance, int64 ``[n]``."""
+    """The real requests of one instance, int64 ``[n]``; weights float64 ``[n]``, or None for 1."""
 
     prompt: np.ndarray
     output: np.ndarray
     release: np.ndarray
     kv_capacity: int
+    weight: np.ndarray | None = None
+
+    def weighed(self, rounds: np.ndarray) -> Any:
+        """Sum up the rounds of each request, as often as it weighs."""
+        return np.sum(rounds if self.weight is None else self.weight * rounds)
 
     @property
     def last_round(self) -> int:
@@ -46,6 +51,7 @@ def real_requests(inst: Instance, release: np.ndarray | None = None) -> Backlog:
         output=np.asarray(inst.output_tokens, np.int64)[is_real],
         release=np.zeros_like(prompt) if release is None else release[is_real],
         kv_capacity=int(inst.kv_capacity),
+        weight=None if inst.weight is None else np.asarray(inst.weight, np.float64)[is_real],
     )
 
 
@@ -104,7 +110,7 @@ def time_indexed_program(
     r"""Write down the linear programme, as a ``HighsLp``.
 
     .. math::
-        \min \sum_{i,k} (k + o_i - a_i)\, x_{ik} \quad\text{with}\quad \sum_k x_{ik} = 1,\quad
+        \min \sum_{i,k} w_i (k + o_i - a_i)\, x_{ik} \quad\text{with}\quad \sum_k x_{ik} = 1,\quad
         \sum_i \sum_{k < t \le k + o_i} (s_i + t - k)\, x_{ik} \le M,\quad x \ge 0
 
     for every request :math:`i`, released at :math:`a_i`, every start :math:`k` that it may take and
@@ -125,7 +131,8 @@ def time_indexed_program(
     lp = highspy.HighsLp()
     lp.num_col_, lp.num_row_ = request.size, n + horizon
     latency = start + (backlog.output - backlog.release)[request]
-    lp.col_cost_ = latency.astype(np.float64)
+    weight = 1.0 if backlog.weight is None else backlog.weight[request]
+    lp.col_cost_ = weight * latency.astype(np.float64)
     lp.col_lower_, lp.col_upper_ = np.zeros(request.size), np.full(request.size, highspy.kHighsInf)
     lp.row_lower_ = np.concatenate([np.ones(n), np.full(horizon, -highspy.kHighsInf)])
     lp.row_upper_ = np.concatenate([np.ones(n), np.full(horizon, float(backlog.kv_capacity))])

@@ -14,6 +14,7 @@ RULES = (
     "shortest_prompt",
     "total_size",
     "smallest_volume",
+    "weighted_volume",
     "sorted_f",
     "geometric",
     "receding_horizon",
@@ -67,7 +68,7 @@ SERVERS = (
     "deepseek_v3_8xb200",
 )
 BOUNDS = ("volume", "mean_busy", "price")
-OBJECTIVES = ("mean_latency", "p_norm", "p99_latency")
+OBJECTIVES = ("mean_latency", "weighted_latency", "p_norm", "p99_latency")
 TRACES = ("arxiv_summarization", "azure2023_code", "azure2023_conv", "mooncake_conversation")
 
 Complete = Callable[[str], list[str]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, get_args
 
 import jax
@@ -104,6 +105,7 @@ def backlog_server(
 def schedule_on(server: Server, inst: Instance, priority: Any) -> Schedule:
     """Schedule backlogs on a server, whose KV capacity is that of the instance."""
     priority = _checked_priority(inst, priority)
+    inst = dataclasses.replace(inst, weight=None)  # which count for nothing here
     max_num_seqs = checked_cap(inst, server.max_num_seqs)
     words: Any = server.discipline, server.admission  # those of backlogs
     trees = inst, priority, max_num_seqs

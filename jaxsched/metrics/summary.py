@@ -36,7 +36,7 @@ def summary(
     clock: LinearClock | None = None,
     deadline_s: float | None = None,
 ) -> dict[str, Any]:
-    """Every metric of each instance, over its real requests.
+    r"""Every metric of each instance, over its real requests.
 
     In rounds:
 
@@ -49,6 +49,13 @@ def summary(
     - ``peak_kv_tokens``: the most tokens held in any round (int64).
     - ``mean_kv_tokens``: tokens held, averaged over the rounds of the makespan.
     - ``throughput_tokens_per_round``: output tokens over makespan.
+
+    If the instance has weights :math:`w_i` also, and with a clock in seconds as well:
+
+    - ``total_weighted_latency_rounds``: :math:`\sum_i w_i c_i`.
+    - ``mean_weighted_latency_rounds``: that over :math:`\sum_i w_i`.
+
+    All other metrics count every request alike.
 
     With a clock also, in seconds: ``total_latency_s``, ``mean_latency_s``, ``p50_latency_s``,
     ``p90_``, ``p95_``, ``p99_``, ``max_``, ``mean_ttft_s``, ``p99_ttft_s``, ``makespan_s`` and
@@ -143,10 +150,24 @@ def _latency_statistics(values: Any, counts: Any, unit: str) -> dict[str, Any]:
     }
 
 
+def _weighted(inst: Instance, out: Outcome, counts: Any, unit: str) -> dict[str, Any]:
+    if inst.weight is None:
+        return {}
+    xp = namespace(out.completion)
+    weight = inst.weight.astype(xp.float64)
+    sums = total(weight * out.latency, counts)
+    sums = xp.where(counts.any(axis=-1), sums, xp.nan)
+    return {
+        f"total_weighted_latency_{unit}": sums,
+        f"mean_weighted_latency_{unit}": sums / total(weight, counts),
+    }
+
+
 def _in_rounds(inst: Instance, out: Outcome) -> dict[str, Any]:
     counts, slow, span = is_served(out), slowdown_of(inst, out), makespan_of(out)
     return {
         **_latency_statistics(out.latency, counts, "rounds"),
+        **_weighted(inst, out, counts, "rounds"),
         "mean_ttft_rounds": mean(out.ttft, counts),
         "p99_ttft_rounds": percentiles(out.ttft, counts, 99)[0],
         "mean_slowdown": mean(slow, counts),
@@ -163,6 +184,7 @@ def _in_seconds(inst: Instance, out: Outcome, deadline_s: float | None) -> dict[
     span = masked(out.completion, counts, -1).max(axis=-1)
     measures = {
         **_latency_statistics(out.latency, counts, "s"),
+        **_weighted(inst, out, counts, "s"),
         "mean_ttft_s": mean(out.ttft, counts),
         "p99_ttft_s": percentiles(out.ttft, counts, 99)[0],
         "makespan_s": xp.where(counts.any(axis=-1), span, xp.nan),

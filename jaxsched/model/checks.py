@@ -17,6 +17,7 @@ FILLERS = {
     "arrival_s": np.inf,
     "ttft_slo_s": np.inf,
     "tpot_slo_s": np.inf,
+    "weight": 1.0,
 }
 
 

@@ -12,14 +12,22 @@ import numpy as np
 from jax.core import Tracer
 
 from jaxsched._lib.arrays import masked, namespace, refuse_traced
-from jaxsched._lib.errors import MAX_INT32, InputError, first_true, index_text, wrong_shape
-from jaxsched._lib.npz import BOOLS, INTEGERS
+from jaxsched._lib.errors import (
+    MAX_INT32,
+    InputError,
+    first_true,
+    index_text,
+    reject,
+    wrong_shape,
+)
+from jaxsched._lib.npz import BOOLS, FLOATS, INTEGERS
 from jaxsched._lib.pytree import exported, pytree
 from jaxsched._lib.shown import are_numbers, leaves_text, shape_text, span, summary_html, text_html
 from jaxsched.model.batch import Batched
 from jaxsched.model.checks import (
     compact,
     predictions,
+    real_numbers,
     require_padding,
     require_requests,
     require_shape,
@@ -40,6 +48,7 @@ _FIELDS = {
     "is_real": BOOLS,
     "kv_capacity": INTEGERS,
 }
+_OPTIONAL = {"weight": FLOATS}
 
 
 @exported
@@ -58,6 +67,8 @@ class Instance(Batched):
       output_tokens: int32 ``[.., n]``, :math:`o_i`.
       is_real: bool ``[.., n]``; False marks padding, which holds 1 token each way.
       kv_capacity: int32 ``[..]``, :math:`M` in tokens.
+      weight: float32 ``[.., n]`` above 0, how much a round of latency counts for the request; 1
+        for padding. None: all alike.
 
     Example:
       >>> import jaxsched as js
@@ -69,9 +80,12 @@ class Instance(Batched):
     output_tokens: jax.Array
     is_real: jax.Array
     kv_capacity: jax.Array
+    weight: jax.Array | None = None
 
     @classmethod
-    def from_lengths(cls, prompt_tokens: Any, output_tokens: Any, *, kv_capacity: Any) -> Instance:
+    def from_lengths(
+        cls, prompt_tokens: Any, output_tokens: Any, *, kv_capacity: Any, weight: Any = None
+    ) -> Instance:
         """Build an instance from request lengths, checking every value on the host.
 
         Inside ``jit`` or ``vmap``, where there are no values yet, it raises.
@@ -80,16 +94,18 @@ class Instance(Batched):
           prompt_tokens: integers >= 1, ``[n]`` for one instance or ``[.., n]`` for several.
           output_tokens: integers >= 1, the same shape.
           kv_capacity: tokens the cache holds: one integer, or one for each instance ``[..]``.
+          weight: finite numbers > 0, the shape of the lengths: how much a round of latency counts.
+            Such as ``np.array([3.0, 1.0])[client]``. None for all alike.
 
         Returns:
           The instance; every request is real.
 
         Raises:
           TypeError: an argument is traced.
-          ValueError: a length is not an integer >= 1, a request cannot
-            fit the cache even alone, shapes disagree, there are no requests, or one instance's
-            outputs sum to 2^31 - 1 tokens or more (its rounds could not be counted in int32).
-            The message names field, position and value.
+          ValueError: a length is not an integer >= 1, a weight is not a finite number > 0, a
+            request cannot fit the cache even alone, shapes disagree, there are no requests, or
+            one instance's outputs sum to 2^31 - 1 tokens or more (its rounds could not be counted
+            in int32). The message names field, position and value.
 
         Example:
           >>> import jaxsched as js
@@ -99,7 +115,7 @@ class Instance(Batched):
         refuse_traced(
             "from_lengths checks values",
             "build the instance outside, or js.Instance(...) from arrays you trust",
-            (prompt_tokens, output_tokens, kv_capacity),
+            (prompt_tokens, output_tokens, kv_capacity, weight),
         )
         prompt = whole_numbers("prompt_tokens", prompt_tokens)
         return _validated(
@@ -107,6 +123,7 @@ class Instance(Batched):
             whole_numbers("output_tokens", output_tokens),
             np.ones(prompt.shape, bool),
             whole_numbers("kv_capacity", kv_capacity),
+            None if weight is None else real_numbers("weight", weight),
         )
 
     def as_predicted(self, predicted_output_tokens: Any) -> Instance:
@@ -174,13 +191,9 @@ class Instance(Batched):
         return tuple(self.is_real.shape[:-1])
 
     def to_pandas(self) -> pd.DataFrame:
-        """One row a real request: instance, request, prompt and output tokens, capacity."""
-        return request_table(
-            self.is_real,
-            kv_capacity=self.kv_capacity,
-            prompt_tokens=self.prompt_tokens,
-            output_tokens=self.output_tokens,
-        )
+        """One row a real request: instance, request, lengths, capacity, weight if there is one."""
+        columns = {name: value for name, value in self._fields().items() if name != "is_real"}
+        return request_table(self.is_real, **columns)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the instance to ``path``; :meth:`load` reads it back to the bit.
@@ -195,7 +208,7 @@ class Instance(Batched):
         Raises:
           ValueError: CSV is asked for several leading axes.
         """
-        save_fields(path, "Instance", {name: getattr(self, name) for name in _FIELDS})
+        save_fields(path, "Instance", self._fields())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Instance:
@@ -209,23 +222,29 @@ class Instance(Batched):
             CSV and JSON the line.
           OSError: it cannot be opened.
         """
-        arrays = load_fields(path, "Instance", _FIELDS)
+        arrays = load_fields(path, "Instance", _FIELDS, _OPTIONAL)
         with arrays.located():
             inst = _validated(**arrays)
             require_padding(arrays["is_real"], inst.prompt_tokens, inst.output_tokens)
         return inst
 
+    def _fields(self) -> dict[str, Any]:
+        """Fields that are there, by name."""
+        named = {name: getattr(self, name) for name in (*_FIELDS, *_OPTIONAL)}
+        return {name: value for name, value in named.items() if value is not None}
+
     def __repr__(self) -> str:
         """Shapes and a summary only: also readable for a tracer or a million requests."""
         shape = shape_text(self.prompt_tokens)
         if shape is None:
-            return leaves_text("Instance", {name: getattr(self, name) for name in _FIELDS})
+            return leaves_text("Instance", self._fields())
         parts = [shape]
         if are_numbers(self.is_real, self.kv_capacity) and np.size(self.kv_capacity):
             real = np.asarray(self.is_real)  # inside a trace, jax would trace this too
             if not real.all():
                 parts.append(f"num_requests={span(real.sum(axis=-1))}")
             parts.append(f"kv_capacity={span(self.kv_capacity)}")
+        parts += [name for name in _OPTIONAL if getattr(self, name) is not None]
         return f"Instance({', '.join(parts)})"
 
     def _repr_html_(self) -> str:
@@ -264,6 +283,14 @@ def exact_volume(inst: Instance) -> Any:
     return masked(prompt * output + half, inst.is_real, 0)
 
 
+def weight_of(inst: Any) -> Any:
+    """Weights of the requests of an instance or a queue, float32 ``[.., n]``; 1 where none are."""
+    if (weight := getattr(inst, "weight", None)) is not None:
+        return weight
+    xp = namespace(inst.prompt_tokens)
+    return xp.ones(inst.prompt_tokens.shape, xp.float32)
+
+
 def request_table(is_real: Any, *, kv_capacity: Any = None, **columns: Any) -> pd.DataFrame:
     """Flatten ``[.., n]`` columns to one row a real request, numbered by instance and request."""
     try:
@@ -286,6 +313,7 @@ def _validated(
     output_tokens: np.ndarray,
     is_real: np.ndarray,
     kv_capacity: np.ndarray,
+    weight: np.ndarray | None = None,
 ) -> Instance:
     shape = prompt_tokens.shape
     require_requests("prompt_tokens", shape)
@@ -317,7 +345,19 @@ def _validated(
         output_tokens=tokens_on_device(output),
         is_real=jnp.asarray(is_real, bool),
         kv_capacity=jnp.asarray(capacity, jnp.int32),
+        weight=_checked_weight(weight, is_real),
     )
+
+
+def _checked_weight(weight: np.ndarray | None, is_real: np.ndarray) -> jax.Array | None:
+    if weight is None:
+        return None
+    require_shape("weight", weight, is_real.shape, like="prompt_tokens")
+    with np.errstate(over="ignore", under="ignore"):
+        rounded = weight.astype(np.float32)
+    is_normal = np.isfinite(rounded) & (rounded >= np.finfo(np.float32).tiny)
+    reject("weight", weight, is_real & ~is_normal, "expected a finite number > 0")
+    return jnp.asarray(np.where(is_real, rounded, np.float32(1)))
 
 
 def _reject_requests_that_never_fit(

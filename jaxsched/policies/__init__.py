@@ -24,6 +24,7 @@ from jaxsched.policies.scores.index import (
     shortest_prompt,
     smallest_volume,
     total_size,
+    weighted_volume,
 )
 from jaxsched.policies.scores.linear_score import (
     LinearScore,
@@ -38,6 +39,7 @@ register("shortest_output", shortest_output, aliases=["mc_sf"])
 register("shortest_prompt", shortest_prompt)
 register("total_size", total_size)
 register("smallest_volume", smallest_volume, aliases=["svf"])
+register("weighted_volume", weighted_volume, aliases=["smith"])
 register("sorted_f", factory=sorted_f)
 register("geometric", geometric, aliases=["gba"])
 register("receding_horizon", factory=receding_horizon)
@@ -117,4 +119,5 @@ __all__ = [
     "tuned_on",
     "uniboost",
     "virtual_token_counter",
+    "weighted_volume",
 ]

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from jaxsched._lib.errors import InputError, UnknownName, shown
 from jaxsched._lib.registry import Registry
-from jaxsched.model.instance import Instance
+from jaxsched.model.instance import Instance, weight_of
 
 
 def _prompt(inst: Instance) -> jax.Array:
@@ -44,6 +44,7 @@ _FEATURES: Registry[Callable[[Instance], jax.Array]] = Registry(
         "prompt_share": lambda inst: _share(inst, _prompt(inst)),
         "output_share": lambda inst: _share(inst, _output(inst)),
         "row_share": _row_share,
+        "log_weight": lambda inst: jnp.log(weight_of(inst)),
     },
 )
 
@@ -56,7 +57,8 @@ def features(names: Sequence[str], inst: Instance) -> jax.Array:
 
     ``log_prompt`` :math:`\ln s`, ``log_output`` :math:`\ln o`, ``log_total`` :math:`\ln(s + o)`,
     ``log_volume`` :math:`\ln v`, ``prompt_share`` :math:`s / M`, ``output_share`` :math:`o / M`,
-    ``row_share`` the row number over :math:`n`, and products such as ``log_prompt*log_output``.
+    ``row_share`` the row number over :math:`n`, ``log_weight`` :math:`\ln w` (0 without weights),
+    and products such as ``log_prompt*log_output``.
 
     Args:
       names: F names.
@@ -75,7 +77,7 @@ def features(names: Sequence[str], inst: Instance) -> jax.Array:
       >>> features(["output_share", "output_share*output_share"], inst).tolist()
       [[0.25, 0.0625], [0.5, 0.25]]
     """
-    return jnp.stack([_feature(name, inst) for name in names], axis=-1)
+    return jnp.stack([feature(name, inst) for name in names], axis=-1)
 
 
 def require_known(names: Sequence[str]) -> tuple[str, ...]:
@@ -115,5 +117,24 @@ def require_known(names: Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-def _feature(name: str, inst: Instance) -> jax.Array:
+def feature(name: str, inst: Instance) -> jax.Array:
+    """Describe the requests of one instance by one feature.
+
+    Args:
+      name: one of the names, or a product of them.
+      inst: one instance ``[n]``.
+
+    Returns:
+      float32 ``[n]``.
+
+    Raises:
+      ValueError: a name is unknown.
+
+    Example:
+      >>> import jaxsched as js
+      >>> from jaxsched.policies.features import feature
+      >>> inst = js.Instance.from_lengths([1, 1], [2, 4], kv_capacity=8)
+      >>> feature("output_share", inst).tolist()
+      [0.25, 0.5]
+    """
     return functools.reduce(operator.mul, [_FEATURES[factor](inst) for factor in name.split("*")])

@@ -8,12 +8,14 @@ what it adds to the total latency and the temperature of step :math:`k` is
 
 .. math:: T_k = \frac{\bar c / 10}{\sqrt{1 + k / 100}}
 
-with the mean latency :math:`\bar c` at the outset. It knows of no last step, so a search can go
-on at any time as if it had never paused. Moves and temperatures are ours.
+with the mean latency :math:`\bar c` at the outset. Where requests have weights, both are weighted,
+:math:`\bar c` being the weighted total over the number of requests. It knows of no last step, so
+a search can go on at any time as if it had never paused. Moves and temperatures are ours.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -51,24 +53,42 @@ class Total(NamedTuple):
         return np.asarray(self.high, np.int64) * 2**_LIMB_BITS + self.low
 
 
+class WeightedTotal(NamedTuple):
+    """A weighted sum of start rounds, float64."""
+
+    rounds: Any
+
+    @classmethod
+    def of(cls, rounds: np.ndarray) -> WeightedTotal:
+        """Take float64 sums."""
+        return cls(rounds)
+
+    def exact(self) -> np.ndarray:
+        """Give the sum, float64 on the host."""
+        return np.asarray(self.rounds, np.float64)
+
+
+AnyTotal = Total | WeightedTotal
+
+
 class Chains(NamedTuple):
     """Orders that are being improved, one a chain.
 
     Attributes:
       order: int32 ``[.., C, n]``, the requests in serving order, padding last.
       best: int32 ``[.., C, n]``, the best order yet.
-      best_total: of that order, int32 ``[.., C]``.
+      best_total: of that order, ``[.., C]``; weighted where the instance is.
     """
 
     order: Any
     best: Any
-    best_total: Total
+    best_total: AnyTotal
 
 
 class _Walk(NamedTuple):
     chains: Chains
     start: jax.Array  # [C, n] start rounds in serving order
-    total: Total  # [C]
+    total: AnyTotal  # [C]
 
 
 @functools.partial(jax.jit, static_argnames=("discipline", "admission"))
@@ -83,11 +103,11 @@ def anneal(
     end: jax.Array,
     discipline: Discipline,
     admission: Admission,
-) -> tuple[Chains, Total]:
+) -> tuple[Chains, AnyTotal]:
     """Take steps ``begin .. end - 1`` of one round.
 
     Args:
-      inst: the instance of each chain, ``[C, n]``.
+      inst: the instance of each chain, ``[C, n]``. With weights, call it with ``enable_x64``.
       max_num_seqs: cap of each, ``[C]``, or None.
       mean_latency: that sets the temperature of each, float32 ``[C]`` rounds.
       number: of each, int32 ``[C]``, which sets its random numbers.
@@ -103,6 +123,8 @@ def anneal(
     """
     num_real = inst.num_requests
     position = lax.broadcasted_iota(jnp.int32, chains.order.shape, 1)
+    total_of = functools.partial(_total_of, inst.weight)
+    lengths = dataclasses.replace(inst, weight=None)
     draws = jax.vmap(lambda chain: _draws(key, chain, begin // STEPS_PER_ROUND))(number)
 
     def step(k: jax.Array, walk: _Walk) -> _Walk:
@@ -110,8 +132,8 @@ def anneal(
         moved = _move(of_request, of_move, of_distance, walk.start, num_real)
         source = jnp.where(k < begin, position, moved)
         order = jnp.take_along_axis(walk.chains.order, source, axis=-1)
-        start = starts_in_order(inst, order, max_num_seqs, discipline, admission)
-        total = _total(jnp.where(position < num_real[:, None], start, 0))
+        start = starts_in_order(lengths, order, max_num_seqs, discipline, admission)
+        total = total_of(order, jnp.where(position < num_real[:, None], start, 0))
 
         cooling = lax.rsqrt(1 + k.astype(jnp.float32) / _STEPS_BEFORE_COOLING)
         temperature = _FIRST_TEMPERATURE * cooling * mean_latency
@@ -130,7 +152,10 @@ def anneal(
     # The orders as they are come first, before any move, and are accepted whatever they cost:
     # so the simulator is compiled only once.
     worst = jnp.full(number.shape, MAX_INT32, jnp.int32)
-    walk = _Walk(chains, jnp.zeros_like(chains.order), Total(worst, worst))
+    outset = Total(worst, worst)
+    if inst.weight is not None:
+        outset = WeightedTotal(jnp.full(number.shape, jnp.inf, jnp.float64))
+    walk = _Walk(chains, jnp.zeros_like(chains.order), outset)
     walk = lax.fori_loop(begin - 1, end, step, walk)
     return walk.chains, walk.total
 
@@ -196,8 +221,18 @@ def _total(rounds: jax.Array) -> Total:
     return Total(high + (low >> _LIMB_BITS), low & (2**_LIMB_BITS - 1))
 
 
-def _difference(total: Total, other: Total) -> jax.Array:
+def _total_of(weight: jax.Array | None, order: jax.Array, start: jax.Array) -> AnyTotal:
+    """Sum up start rounds ``[C, n]`` in serving order, each as often as its request weighs."""
+    if weight is None:
+        return _total(start)
+    in_order = jnp.take_along_axis(weight, order, axis=-1).astype(jnp.float64)
+    return WeightedTotal(jnp.sum(in_order * start.astype(jnp.float64), axis=-1))
+
+
+def _difference(total: AnyTotal, other: AnyTotal) -> jax.Array:
     """``total - other`` as float32, with the sign always right."""
+    if isinstance(total, WeightedTotal) or isinstance(other, WeightedTotal):
+        return (total[0] - other[0]).astype(jnp.float32)
     high, low = ((a - b).astype(jnp.float32) for a, b in zip(total, other, strict=True))
     return high * 2**_LIMB_BITS + low
 

@@ -25,11 +25,20 @@ from jaxsched.model.instance import Instance
 from jaxsched.model.schedule import Schedule, require_ok
 from jaxsched.model.server import Server
 from jaxsched.policies import Rule, prioritize, rule_name
-from jaxsched.search.anneal import MAX_REQUESTS, STEPS_PER_ROUND, Chains, Total, anneal
+from jaxsched.search.anneal import (
+    MAX_REQUESTS,
+    STEPS_PER_ROUND,
+    AnyTotal,
+    Chains,
+    Total,
+    WeightedTotal,
+    anneal,
+)
 
 _NUM_CHAINS = 64
 _MOST_POSITIONS = 2**28  # in the orders of all chains, of which a search holds several copies
 _STEPS_BETWEEN_SELECTIONS = 16 * STEPS_PER_ROUND
+_OF_FLOATS = 1e-9  # relative: weighted sums differ by as much, added up in another order
 
 
 @pytree
@@ -39,7 +48,8 @@ class Improvement:
     Attributes:
       priority: int32 ``[.., n]``, the position of each request in the best order, padding last.
       schedule: what :func:`jaxsched.simulate` makes of it.
-      history: float64 ``[.., H]``, the least total latency so far in rounds; first the start's.
+      history: float64 ``[.., H]``, the least total latency so far in rounds, weighted where the
+        instance is; first the start's.
       steps: int64 ``[H]``, steps that each chain had taken by then.
       chains: where the search stands, for a later call to go on from.
     """
@@ -90,7 +100,8 @@ def improve(
     the order, or changes places with another, and the new order is kept if it lowers the total
     latency, or else with a probability that falls as the search goes on. From time to time the
     worse half of an instance's chains goes on from the orders of the better half. The result is
-    the best order ever seen, never worse than the start.
+    the best order ever seen, never worse than the start. Where the instance has weights, the
+    total latency is the weighted one, :math:`\sum_i w_i c_i`.
 
     The chains of all instances are simulated in step, on all cores; nothing compiles anew for
     other numbers. The same key gives an instance the same result on any number of cores and in
@@ -153,7 +164,7 @@ def improve(
     walk = _walker(inst, start, key, server)
     note = _note_on(inst, bound)
 
-    output = _sum_of_real(inst, inst.output_tokens)
+    output = _weighed_sum(inst, inst.output_tokens)
     chains, history, steps = start.chains, [start.history], [start.steps]
     done = int(start.steps[-1])
     if done + num_steps > MAX_INT32:
@@ -207,11 +218,12 @@ def _outset(
     is_padding = ~np.take_along_axis(np.asarray(inst.is_real), order, axis=-1)
     padding_last = np.argsort(is_padding, axis=-1, kind="stable")
     order = np.take_along_axis(order, padding_last, axis=-1)
-    total = Total.of(_sum_of_real(inst, sched.start))
+    kind = Total if inst.weight is None else WeightedTotal
+    total = kind.of(_weighed_sum(inst, sched.start))
     return Improvement(
         priority=jnp.asarray(_positions(order)),
         schedule=sched,
-        history=_sum_of_real(inst, sched.completion)[..., None].astype(np.float64),
+        history=_weighed_sum(inst, sched.completion)[..., None].astype(np.float64),
         steps=np.zeros(1, np.int64),
         chains=_for_each_chain(Chains(order, order, total), inst, num_chains),
     )
@@ -222,7 +234,7 @@ def _walker(
     start: Improvement,
     key: jax.Array,
     server: Server,
-) -> Callable[[Chains, int, int], tuple[Chains, Total]]:
+) -> Callable[[Chains, int, int], tuple[Chains, AnyTotal]]:
     """Make the function that takes all chains through steps of one round, on all devices.
 
     It returns the chains and the sums of start rounds ``[.., C]`` by their orders.
@@ -241,12 +253,15 @@ def _walker(
     static = ("discipline", server.discipline), ("admission", server.admission)
     annealed = MappedProgram(anneal, num_mapped=len(of_instance) + 2, static=static)
 
-    def walk(chains: Chains, begin: int, end: int) -> tuple[Chains, Total]:
+    def walk(chains: Chains, begin: int, end: int) -> tuple[Chains, AnyTotal]:
         def run(
             devices: tuple[Device, ...], of_instance: Any, number: Any, chains: Chains
-        ) -> tuple[Chains, Total]:
+        ) -> tuple[Chains, AnyTotal]:
             whole = key, np.int32(begin), np.int32(end)
-            return annealed(devices, *of_instance, number, chains, *whole)
+            if inst.weight is None:
+                return annealed(devices, *of_instance, number, chains, *whole)
+            with jax.enable_x64(True):
+                return annealed(devices, *of_instance, number, chains, *whole)
 
         trees = of_instance, number, chains
         cut = {"leading": lanes, "chunk_size": chunk_size, "devices": devices}
@@ -266,9 +281,12 @@ def _for_each_chain(tree: Any, inst: Instance, num_chains: int) -> Any:
     return jax.tree.map(repeated, tree)
 
 
-def _sum_of_real(inst: Instance, values: Any) -> np.ndarray:
-    """Sum over the real requests of each instance, int64 ``[..]``."""
-    return np.sum(np.asarray(values, np.int64), axis=-1, where=inst.is_real)
+def _weighed_sum(inst: Instance, rounds: Any) -> np.ndarray:
+    """Sum over the real requests of each instance: int64 ``[..]``, or with weights float64."""
+    rounds = np.asarray(rounds, np.int64)
+    if inst.weight is not None:
+        rounds = inst.weight.astype(np.float64) * rounds
+    return np.sum(rounds, axis=-1, where=inst.is_real)
 
 
 def _rounds(first: int, last: int) -> Iterator[tuple[int, int]]:
@@ -279,7 +297,7 @@ def _rounds(first: int, last: int) -> Iterator[tuple[int, int]]:
         first = end
 
 
-def _select(chains: Chains, total: Total) -> Chains:
+def _select(chains: Chains, total: AnyTotal) -> Chains:
     """Let the worse half of an instance's chains go on from the orders of the better half."""
     rank = np.argsort(total.exact(), axis=-1, kind="stable")
     half = rank.shape[-1] // 2
@@ -316,8 +334,13 @@ def _require_same_search(
             "leave num_chains out, or start anew from its priority",
             finding=f"is {num_chains} but the search to go on with has {search.num_chains}",
         )
-    again = _sum_of_real(inst, schedule(search.priority).completion)
-    if (again != search.history[..., -1]).any():
+    again = _weighed_sum(inst, schedule(search.priority).completion)
+    known = search.history[..., -1]
+    is_kind = isinstance(search.chains.best_total, Total) == (inst.weight is None)
+    if (
+        not is_kind
+        or (np.abs(again - known) > _OF_FLOATS * known * (inst.weight is not None)).any()
+    ):
         raise ValueError(
             "the search to go on with was for another instance, discipline, admission or "
             "max_num_seqs; give the same, or start anew from its priority"

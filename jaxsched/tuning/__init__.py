@@ -16,7 +16,15 @@ from jaxsched.tuning.estimators import (
     TangentNoise,
     default_estimator,
 )
-from jaxsched.tuning.objectives import OBJECTIVES, Objective, mean_latency, p99, p99_latency, p_norm
+from jaxsched.tuning.objectives import (
+    OBJECTIVES,
+    Objective,
+    mean_latency,
+    p99,
+    p99_latency,
+    p_norm,
+    weighted_latency,
+)
 
 __all__ = [
     "OBJECTIVES",
@@ -45,4 +53,5 @@ __all__ = [
     "reference_gradient",
     "relaxations",
     "tune",
+    "weighted_latency",
 ]

@@ -53,6 +53,35 @@ def mean_latency(
     return _mean(inst, _latency(inst, out, clock))
 
 
+def weighted_latency(
+    inst: Instance, out: Outcome | Schedule, *, clock: LinearClock | None = None
+) -> jax.Array:
+    r"""Weighted mean latency, :math:`\sum_i w_i (c_i - a_i) / \sum_i w_i`.
+
+    Args:
+      inst: the instance, ``[.., n]``; without weights this is :func:`mean_latency`.
+      out: its outcome in rounds, maybe a relaxed one, or its schedule.
+      clock: gives seconds; without one the unit is rounds.
+
+    Returns:
+      float32 ``[..]``; NaN where the instance was not scheduled.
+
+    Raises:
+      TypeError: a clock is given for a relaxed outcome, which has no rounds to time.
+
+    Example:
+      >>> import jaxsched as js
+      >>> inst = js.Instance.from_lengths([3, 1], [2, 4], kv_capacity=8, weight=[3.0, 1.0])
+      >>> float(js.tuning.weighted_latency(inst, js.Schedule.from_starts(inst, [0, 2])))
+      3.0
+    """
+    if inst.weight is None:
+        return mean_latency(inst, out, clock=clock)
+    weight = jnp.where(inst.is_real, inst.weight, 0)
+    latency = _latency(inst, out, clock)
+    return jnp.sum(weight.astype(latency.dtype) * latency, axis=-1) / jnp.sum(weight, axis=-1)
+
+
 def p_norm(
     inst: Instance, out: Outcome | Schedule, *, power: float = 2.0, clock: LinearClock | None = None
 ) -> jax.Array:
@@ -119,6 +148,7 @@ def p99_latency(
 #: Objectives by name, those of metrics without their unit; ``p99`` is short for ``p99_latency``.
 OBJECTIVES: Registry[Objective] = Registry("objective")
 OBJECTIVES.add("mean_latency", mean_latency)
+OBJECTIVES.add("weighted_latency", weighted_latency)
 OBJECTIVES.add("p_norm", p_norm)
 OBJECTIVES.add("p99_latency", p99_latency, aliases=["p99"])
 

@@ -21,6 +21,7 @@ COMMANDS = [
     "capacity",
     "sweep",
     "tune",
+    "export",
     "policies",
     "workloads",
     "trace",

@@ -269,3 +269,54 @@ def test_chains_fill_a_device_by_the_memory_of_requests_not_of_steps(monkeypatch
         found = improve(inst, "fcfs", **options)
         assert_same(found, expected)
         assert calls == [size] * (2 * num_chains // size)  # rounds of 256 and of 44 steps
+
+
+@pytest.fixture(scope="module")
+def weighted():
+    """Six backlogs, padded, with weights far apart."""
+    rng = np.random.default_rng(4)
+    parts = []
+    for n in (6, 6, 5, 6, 4, 6):
+        prompt, output = rng.integers(1, 9, (2, n))
+        weight = rng.choice([1.0, 7.5, 60.0], n)
+        parts.append(js.Instance.from_lengths(prompt, output, kv_capacity=20, weight=weight))
+    return js.stack(parts)
+
+
+def weighted_latency(inst, sched):
+    return js.metrics.summary(inst, sched)["total_weighted_latency_rounds"]
+
+
+def test_with_weights_it_finds_the_best_of_all_orders(weighted):
+    n = 6
+    orders = np.array(list(itertools.permutations(range(n))))
+    every = jax.tree.map(lambda leaf: jnp.repeat(leaf, len(orders), axis=0), weighted)
+    sched = js.simulate(every, np.tile(orders, (len(weighted), 1)))
+    best = weighted_latency(every, sched).reshape(len(weighted), -1).min(axis=-1)
+    better = improve(weighted, "fcfs", num_steps=300, num_chains=8, key=KEY)
+    np.testing.assert_allclose(better.history[:, -1], best)
+    np.testing.assert_allclose(weighted_latency(weighted, better.schedule), best)
+    assert (better.history[:, 0] > best).any()
+    plain = improve(weighted.replace(weight=None), "fcfs", num_steps=300, num_chains=8, key=KEY)
+    assert (weighted_latency(weighted, plain.schedule) > best).any()
+
+
+def test_a_weighted_search_goes_on(weighted):
+    whole = improve(weighted, "fcfs", num_steps=300, num_chains=8, key=KEY)
+    part = improve(weighted, "fcfs", num_steps=200, num_chains=8, key=KEY)
+    again = improve(weighted, part, num_steps=100, key=KEY)
+    np.testing.assert_array_equal(again.priority, whole.priority)
+    np.testing.assert_array_equal(again.history[:, -1], whole.history[:, -1])
+    with pytest.raises(ValueError, match="for another instance"):
+        improve(weighted.replace(weight=None), part, num_steps=100, key=KEY)
+    with pytest.raises(ValueError, match="for another instance"):
+        improve(weighted.replace(weight=weighted.weight * 2), part, num_steps=100, key=KEY)
+
+
+def test_weights_of_one_find_what_is_found_without(weighted):
+    ones = weighted.replace(weight=jnp.ones_like(weighted.weight))
+    options = {"num_steps": 300, "num_chains": 8, "key": KEY}
+    found = improve(ones, "fcfs", **options)
+    expected = improve(weighted.replace(weight=None), "fcfs", **options)
+    np.testing.assert_array_equal(found.priority, expected.priority)
+    np.testing.assert_array_equal(found.history, expected.history)

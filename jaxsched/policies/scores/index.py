@@ -8,7 +8,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jaxsched.model.instance import Instance
+from jaxsched.model.instance import Instance, weight_of
 from jaxsched.policies.scores.volume_rank import exact_volume_priority
 
 
@@ -119,3 +119,28 @@ def smallest_volume(inst: Instance) -> jax.Array:
       [9, 14, 3]
     """
     return exact_volume_priority(inst.prompt_tokens, inst.output_tokens)
+
+
+def weighted_volume(inst: Instance) -> jax.Array:
+    r"""Smallest volume over weight first, as Smith's rule serves one machine.
+
+    .. math:: v_i / w_i
+
+    Args:
+      inst: one instance ``[n]``; without weights, and at a server, whose requests have none, the
+        order is by volume, rounded to float32.
+
+    Returns:
+      float32 ``[n]``.
+
+    Source:
+      Our form of Smith, *Various optimizers for single-stage production*, Naval Research
+      Logistics Quarterly, 1956.
+
+    Example:
+      >>> import jaxsched as js
+      >>> inst = js.Instance.from_lengths([3, 1], [2, 4], kv_capacity=8, weight=[1.0, 2.0])
+      >>> js.policies.weighted_volume(inst).tolist()
+      [9.0, 7.0]
+    """
+    return inst.volume / weight_of(inst)

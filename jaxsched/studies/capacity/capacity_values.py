@@ -63,6 +63,7 @@ def with_capacities(inst: Instance, capacities: Sequence[int]) -> Instance:
         output_tokens=np.broadcast_to(inst.output_tokens, shape),
         is_real=np.broadcast_to(inst.is_real, shape),
         kv_capacity=np.broadcast_to(np.asarray(capacities, np.int32)[:, None], shape[:2]),
+        weight=None if inst.weight is None else np.broadcast_to(inst.weight, shape),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -197,6 +198,7 @@ def _bound_curve(
     goal: Target,
     key: jax.Array | None,
 ) -> Curve:
+    inst = dataclasses.replace(inst, weight=None)  # targets count all requests alike
     return search(
         lambda capacities: bound(with_capacities(inst, capacities)) / np.asarray(inst.num_requests),
         capacity_grid(inst, _CAPACITIES_A_CALL),

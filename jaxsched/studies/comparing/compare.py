@@ -108,7 +108,8 @@ def compare(
 
     Every rule orders and schedules every instance. Means are over instances; changes from the
     baseline are paired by instance, :math:`x_b / y_b - 1`, and so is the gap to the bound,
-    :math:`\mathrm{TEL}_b / \mathrm{bound}_b - 1`, before they are averaged.
+    :math:`\mathrm{TEL}_b / \mathrm{bound}_b - 1`, before they are averaged. Where instances have
+    weights, the weighted latency decides, and the gap is of its total.
 
     Requests that arrive over time are served instead, each rule on the same streams. Then the
     service is measured, changes are paired by stream, and the gap is to what any rule needs with
@@ -212,19 +213,28 @@ def compare(
                 bar.update(count)
                 continue
             metrics[name] = measured(backlogs, name, rule, server, measure, bar.update)
+    is_weighted = backlogs.weight is not None
+    bounded = "total_weighted_latency_rounds" if is_weighted else "total_latency_rounds"
     for of_rule in metrics.values():
         of_rule["kv_use"] = of_rule["mean_kv_tokens"] / backlogs.kv_capacity
         if bound_value is not None:
-            of_rule["gap"] = of_rule["total_latency_rounds"] / bound_value - 1
+            of_rule["gap"] = of_rule[bounded] / bound_value - 1
     return Comparison(
         metrics=metrics,
         num_requests=np.asarray(backlogs.is_real.sum(axis=-1)),
         kv_capacity=np.asarray(backlogs.kv_capacity),
+        total_weight=_total_weight(backlogs),
         baseline=baseline,
         bound=bound_value,
         bound_name=bound_name,
         key=key,
     )
+
+
+def _total_weight(inst: Instance) -> np.ndarray | None:
+    if inst.weight is None:
+        return None
+    return np.where(inst.is_real, inst.weight, 0).sum(axis=-1, dtype=np.float64)
 
 
 def named_rules(

@@ -32,9 +32,10 @@ class Comparison(RuleMetrics):
     Attributes:
       metrics: ``metrics[rule][metric]`` is that metric of each instance, ``[..]``: those of
         :func:`jaxsched.metrics.summary`; ``kv_use``, mean tokens held over capacity; and with a
-        bound ``gap``, total latency in rounds over the bound, minus 1.
+        bound ``gap``, total latency in rounds (with weights, weighted) over the bound, minus 1.
       num_requests: real requests of each instance, ``[..]``.
       kv_capacity: tokens the cache of each instance holds, ``[..]``.
+      total_weight: weights of each instance summed, float64 ``[..]``; None where it has none.
       baseline: the rule that the others are compared with, or None.
       bound: lower bound on the total latency of each instance, float64 ``[..]`` in rounds, or
         None.
@@ -49,6 +50,7 @@ class Comparison(RuleMetrics):
     bound: np.ndarray | None = None
     bound_name: str | None = None
     key: jax.Array | None = None
+    total_weight: np.ndarray | None = None
 
     @property
     def unit(self) -> str:
@@ -57,15 +59,28 @@ class Comparison(RuleMetrics):
 
     @property
     def best(self) -> str:
-        """The rule of least mean latency."""
-        metric = f"mean_latency_{self.unit}"
-        return min(self.rules, key=lambda rule: self.metrics[rule][metric].mean())
+        """The rule of least mean latency, weighted where the instances are."""
+        return min(self.rules, key=lambda rule: self.metrics[rule][self._latency].mean())
+
+    @property
+    def _latency(self) -> str:
+        """The metric that decides."""
+        weighted = "" if self.total_weight is None else "weighted_"
+        return f"mean_{weighted}latency_{self.unit}"
+
+    @property
+    def _name(self) -> str:
+        return "mean" if self.total_weight is None else "weighted"
 
     def bound_on_mean_latency(self) -> Estimate | None:
-        """Mean latency in rounds that no rule can beat; None without a bound."""
+        """Mean latency in rounds, weighted where the instances are, that no rule can beat.
+
+        None without a bound.
+        """
         if self.bound is None:
             return None
-        estimate = estimate_means((self.bound / self.num_requests).reshape(-1), self.key)
+        over = self.num_requests if self.total_weight is None else self.total_weight
+        estimate = estimate_means((self.bound / over).reshape(-1), self.key)
         return Estimate(*map(float, estimate))
 
     def to_dict(self) -> dict[str, Any]:
@@ -105,9 +120,9 @@ class Comparison(RuleMetrics):
         """
         bound = self.bound_on_mean_latency() if self.unit == "rounds" else None
         return plots.mean_bars(
-            self.estimate(f"mean_latency_{self.unit}"),
+            self.estimate(self._latency),
             title=f"{title}\n{self.description}".lstrip(),
-            label=f"mean latency ({self.unit}), lower is better",
+            label=f"{self._name} latency ({self.unit}), lower is better",
             limit=None if bound is None else bound.mean,
             limit_label=f"{self.bound_name} bound",
             ax=ax,
@@ -156,10 +171,10 @@ class Comparison(RuleMetrics):
 
         # A clock counts some columns in seconds, and others stay in rounds: each says which.
         time, steps = ("\n(s)", "\n(rounds)") if unit == "s" else ("", "")
-        latency = f"mean_latency_{unit}"
+        latency = self._latency
         columns = [
             column("rule", self.rules, f"{self.bound_name} bound"),
-            figures(f"mean\nlatency{time}", self.estimate(latency), row_of_bound or ""),
+            figures(f"{self._name}\nlatency{time}", self.estimate(latency), row_of_bound or ""),
         ]
         if self.baseline is not None:
             change = self.change(latency) | {self.baseline: Estimate(math.nan, math.nan, math.nan)}

@@ -1,0 +1,1 @@
+"""Rules and settings for the engines that serve: vLLM and SGLang."""

@@ -1,0 +1,122 @@
+"""The file that computes priorities, without jax."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from jaxsched._lib.writing import write_whole
+from jaxsched.policies._rule import rule_name
+from jaxsched.policies.engines.one_request import Written, written
+
+_TEMPLATE = '''\
+"""Priority of a request by the rule {rule!r}, for {engine}.
+
+{instructions}
+Send every request with a priority: one without would be out of order. Requests of one priority
+go by arrival. Written by jaxsched; the file needs nothing but Python 3.11.
+
+    from {module} import priority
+
+    body["priority"] = priority(prompt_tokens=812, predicted_output_tokens=150)
+"""
+
+{imports}
+
+
+{functions}def priority(
+    prompt_tokens,
+    predicted_output_tokens,
+    arrival_s=0.0,
+    request_class=0,
+    client=0,
+    ttft_slo_s=math.inf,
+    tpot_slo_s=math.inf,
+):
+    """Return the priority, an integer: the {first} is served first.
+
+    The rule reads {reads}.
+
+    prompt_tokens: at least 1.
+    predicted_output_tokens: a number >= 0, rounded up to whole tokens, at least one.
+    arrival_s: seconds since a moment that is the same for all requests. Floats of 32 bits hold
+        seven digits, so count from a recent moment.
+    request_class: the request's own priority, lower first.
+    client: who sent it, numbered from 0.
+    ttft_slo_s, tpot_slo_s: seconds that the first token and each later one should take at most.
+    """
+{body}
+
+
+if __name__ == "__main__":
+    # A line a request: numbers in the order above. A line a priority comes back.
+    for line in sys.stdin:
+        if numbers := [float(number) for number in line.replace(",", " ").split()]:
+            print(priority(*numbers))
+'''
+_ASCENDING = """
+def _ascending(number):
+    if number != number:
+        raise ValueError("the rule gives this request no number, but NaN")
+    (bits,) = struct.unpack("<i", struct.pack("<f", number))
+    return bits if bits >= 0 else -(bits & 0x7FFFFFFF)
+"""
+_F32 = """
+def _f32(number):
+    return ctypes.c_float(number).value
+"""
+_TAKEN = {
+    "prompt_tokens": "prompt_tokens = int(prompt_tokens)",
+    "output_tokens": "output_tokens = max(1, min(math.ceil(predicted_output_tokens), 2**30))",
+    "arrival_s": "arrival_s = _f32(arrival_s)",
+    "request_class": "request_class = _f32(request_class)",
+    "client": "client = int(client)",
+    "ttft_slo_s": "ttft_slo_s = _f32(ttft_slo_s)",
+    "tpot_slo_s": "tpot_slo_s = _f32(tpot_slo_s)",
+}
+
+
+def write_priority_file(
+    rule: Any,
+    path: str | os.PathLike[str],
+    kv_capacity: Any,
+    *,
+    engine: str,
+    instructions: str,
+    lower_first: bool,
+) -> None:
+    """Write the file for an engine; see :func:`jaxsched.export.vllm_priority`."""
+    number = written(rule, kv_capacity)
+    lines = [line for name, line in _TAKEN.items() if name in number.reads]
+    result = f"_ascending({number.result})" if number.is_float else f"int({number.result})"
+    lines += [*number.lines, f"return {result if lower_first else f'-{result}'}"]
+    functions = _functions(number, "\n".join(lines))
+    text = "\n".join((functions, *lines))
+    names = [name for name in ("ctypes", "struct") if f"{name}." in text]
+    reads = [
+        name.replace("output_", "predicted_output_") for name in _TAKEN if name in number.reads
+    ]
+    content = _TEMPLATE.format(
+        rule=rule_name(rule),
+        engine=engine,
+        instructions=instructions,
+        module=Path(path).stem,
+        imports="\n".join(f"import {name}" for name in sorted({*names, "math", "sys"})),
+        functions=functions,
+        first="lowest" if lower_first else "highest",
+        reads=", ".join(reads) or "nothing",
+        body="\n".join(f"    {line}" for line in lines),
+    )
+    write_whole(Path(path), lambda partial: partial.write_text(content, encoding="utf-8"))
+
+
+def _functions(number: Written, lines: str) -> str:
+    """Define what the lines call."""
+    found = number.helpers
+    if "_f32(" in lines and "def _f32(" not in found:
+        found += _F32
+    if number.is_float:
+        found += _ASCENDING
+    each = [f"def {one.strip()}\n\n\n" for one in found.split("def ") if one.strip()]
+    return "".join(each)
