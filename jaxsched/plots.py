@@ -1,6 +1,7 @@
 """Pictures: `show/plots` under its public name."""
 
 from jaxsched.show.plots import (
+    calibration,
     capacity,
     heatmap,
     latency_cdf,
@@ -17,6 +18,7 @@ from jaxsched.show.plots import (
 )
 
 __all__ = [
+    "calibration",
     "capacity",
     "heatmap",
     "latency_cdf",
