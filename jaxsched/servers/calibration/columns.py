@@ -59,10 +59,9 @@ def resolved(
     Raises:
       InputError: a column is there by two names, or holds something else.
     """
-    plain = {_plain(str(name)): name for name in columns}
     found = {}
     for name, aliases in names.items():
-        present = [plain[each] for each in (name, *aliases) if each in plain]
+        present = [each for each in columns if _plain(str(each)) in (name, *aliases)]
         if len(present) > 1:
             raise InputError(
                 "columns", present, "leave one", finding=f"hold {name} as {' and '.join(present)}"
@@ -78,7 +77,8 @@ def _numbers(name: str, values: Any) -> np.ndarray:
         numbers = array.astype(np.float64)
     except (TypeError, ValueError):
         bad = next(place for place, each in enumerate(array) if not _is_number(each))
-        raise InputError(name, array[bad], "expected a number", (bad,)) from None
+        value = array[bad].item() if isinstance(array[bad], np.generic) else array[bad]
+        raise InputError(name, value, "expected a number", (bad,)) from None
     is_bad = ~(np.isfinite(numbers) & (numbers >= 0))
     if is_bad.any():
         row = int(np.argmax(is_bad))
