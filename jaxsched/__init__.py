@@ -21,6 +21,7 @@ _HOME = {
     "Status": "jaxsched.model.schedule",
     "Verdict": "jaxsched.model.verify",
     "bounds": "jaxsched.bounds",
+    "calibrate": "jaxsched.calibrate",
     "clock": "jaxsched.clock",
     "compare": "jaxsched.studies.comparing.compare",
     "export": "jaxsched.export",

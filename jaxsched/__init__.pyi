@@ -1,6 +1,7 @@
 # The names of __init__.py for type checkers and editors, which do not run its __getattr__.
 
 from jaxsched import bounds as bounds
+from jaxsched import calibrate as calibrate
 from jaxsched import clock as clock
 from jaxsched import export as export
 from jaxsched import metrics as metrics

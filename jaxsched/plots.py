@@ -1,6 +1,7 @@
 """Pictures: `show/plots` under its public name."""
 
 from jaxsched.show.plots import (
+    calibration,
     capacity,
     figure_width,
     heatmap,
@@ -18,6 +19,7 @@ from jaxsched.show.plots import (
 )
 
 __all__ = [
+    "calibration",
     "capacity",
     "figure_width",
     "heatmap",

@@ -55,8 +55,13 @@ def exported(cls: type[T]) -> type[T]:
         cls,
         serialized_name=f"jaxsched.{cls.__name__}",
         serialize_auxdata=lambda statics: json.dumps(statics).encode(),
-        deserialize_auxdata=lambda text: tuple(json.loads(text)),
+        deserialize_auxdata=lambda text: _hashable(json.loads(text)),
     )
+
+
+def _hashable(value: Any) -> Any:
+    """Make the lists of JSON tuples again, as static fields are compared by hash."""
+    return tuple(map(_hashable, value)) if isinstance(value, list) else value
 
 
 def _replace(self: Any, **changes: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from jaxsched.cli._bound import bound
+from jaxsched.cli._calibrate import calibrate
 from jaxsched.cli._capacity import capacity
 from jaxsched.cli._catalogue import policies, servers, workloads
 from jaxsched.cli._command import command
@@ -34,7 +35,7 @@ app = typer.Typer(
 )
 for _function in (compare, simulate, serve, rate, bound, improve, capacity, sweep, tune, export):
     app.command()(command(_function))
-for _function in (policies, workloads, servers, trace):
+for _function in (calibrate, policies, workloads, servers, trace):
     app.command()(command(_function))
 
 

@@ -68,7 +68,12 @@ def kv_tokens(capacity: str | None, server: str | None) -> int:
     if capacity == "server" and server is None:
         raise ValueError("--capacity server needs --server, to say which")
     if capacity in (None, "server") and server is not None:
-        return int(js.servers.get(server).kv_capacity)
+        known = js.servers.get(server).kv_capacity
+        if known is None:
+            raise ValueError(
+                f"{server}: says no KV capacity; give --capacity N, here or to calibrate"
+            )
+        return int(known)
     return DEFAULT_CAPACITY if capacity is None else tokens(capacity)
 
 

@@ -40,7 +40,7 @@ Capacity = Annotated[
 ServerName = Annotated[
     str | None,
     server(
-        *("--server", "Take its KV capacity, and count seconds.", "NAME"),
+        *("--server", "Take its KV capacity, and count seconds.", "NAME|FILE"),
         complete=names.one_of(*names.SERVERS),
     ),
 ]

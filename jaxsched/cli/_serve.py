@@ -109,7 +109,7 @@ class NamedServer:
     server: Annotated[
         str,
         options.server(
-            *("--server", "Its clock and memory.", "NAME"),
+            *("--server", "Its clock and memory, by name or file.", "NAME|FILE"),
             complete=names.one_of(*names.SERVERS),
         ),
     ]
@@ -181,17 +181,19 @@ def make_server(machine: NamedServer, capacity: str | None) -> js.Server:
     from jaxsched.model.vllm_settings import read_settings, server_fields
 
     server = js.servers.get(machine.server)
-    kv_capacity = kv_tokens(capacity, machine.server)
-    if machine.vllm is not None:
+    if machine.vllm is None:
+        server = dataclasses.replace(server, kv_capacity=kv_tokens(capacity, machine.server))
+    else:
         try:
-            if capacity is None and "kv_capacity" in server_fields(read_settings(machine.vllm)):
-                kv_capacity = None
+            kv_capacity = None
+            if capacity is not None or "kv_capacity" not in server_fields(
+                read_settings(machine.vllm)
+            ):
+                kv_capacity = kv_tokens(capacity, machine.server)
             server = js.Server.from_vllm(machine.vllm, clock=server.clock, kv_capacity=kv_capacity)
         except ValueError as error:
             where = "" if str(machine.vllm) in str(error) else f"{machine.vllm}: "
             raise ValueError(f"{where}{error}") from error
-    else:
-        server = dataclasses.replace(server, kv_capacity=kv_capacity)
     given = {
         name: value
         for name in ("max_num_seqs", "max_num_batched_tokens")

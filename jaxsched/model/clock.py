@@ -13,10 +13,24 @@ from jax.typing import ArrayLike
 from jaxsched._lib.arrays import count_below, is_traced, namespace, take_in_rows
 from jaxsched._lib.chunks import map_instances
 from jaxsched._lib.errors import InputError, wrong_dtype, wrong_shape
-from jaxsched._lib.pytree import exported, pytree
+from jaxsched._lib.pytree import exported, pytree, static
 from jaxsched.model.instance import MAX_INT32, Instance
 from jaxsched.model.schedule import Schedule, Status
 from jaxsched.model.usage import Events, events_in_order, usage_pieces
+
+
+class FittedBox(NamedTuple):
+    """The most that any step had of those that a clock was fitted to.
+
+    Attributes:
+      prefill_tokens: prompt tokens prefilled in a step.
+      decoding_requests: requests that decode in a step.
+      kv_tokens: tokens that these hold between them.
+    """
+
+    prefill_tokens: float
+    decoding_requests: float
+    kv_tokens: float
 
 
 @exported
@@ -41,6 +55,8 @@ class LinearClock:
       decode_ms_per_request: :math:`c`, ms a decoding request.
       kv_ms_per_token: :math:`d`, ms a token held by a decoding request.
       attention_ms_per_squared_token: :math:`e`, ms a squared prompt token.
+      box: the :class:`FittedBox` of a clock that :mod:`jaxsched.calibrate` fitted, beyond which
+        :func:`jaxsched.serve` warns; None for no such limits. Static.
 
     Example:
       >>> import jaxsched as js
@@ -60,6 +76,7 @@ class LinearClock:
     decode_ms_per_request: ArrayLike
     kv_ms_per_token: ArrayLike
     attention_ms_per_squared_token: ArrayLike
+    box: FittedBox | None = static(default=None, repr=False)
 
     def seconds(self, inst: Instance, sched: Schedule, round: Any) -> Any:
         """Seconds from the start of round 1 to the end of the given rounds.
@@ -97,14 +114,20 @@ class LinearClock:
         return map_instances(_seconds, inst, sched, rounds, shared=(self,))
 
 
+#: Names of the coefficients, in the order of the formula.
+COEFFICIENTS = tuple(
+    field.name for field in dataclasses.fields(LinearClock) if "static" not in field.metadata
+)
+
+
 def _check_coefficients(clock: LinearClock) -> None:
-    for field in dataclasses.fields(clock):
-        value = getattr(clock, field.name)
+    for name in COEFFICIENTS:
+        value = getattr(clock, name)
         if not is_traced(value):
             value = np.asarray(value)
         if value.ndim or not (is_traced(value) or (math.isfinite(value) and value >= 0)):
             raise InputError(
-                f"{field.name} of the clock",
+                f"{name} of the clock",
                 value,
                 "expected one finite number >= 0, in milliseconds",
             )

@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxsched._lib.errors import InputError
 from jaxsched.engine.contract import Observation, Rule
+from jaxsched.engine.online.beyond import warn_beyond_the_box
 from jaxsched.engine.online.serve import numbered_clients, predicted_tokens, record_on, serve_on
 from jaxsched.model.outcome import Outcome
 from jaxsched.model.requests import Requests
@@ -98,6 +99,10 @@ def serve(
         goes with several streams or with traced numbers, or both a ``victim_rule`` and the
         server's ``victim`` name who is evicted.
 
+    Warns:
+      UserWarning: a step takes in more than any that the clock was fitted to by
+        :mod:`jaxsched.calibrate`.
+
     Example:
       >>> import jaxsched as js
       >>> reqs = js.Requests.from_arrays([0.0, 0.0, 2.5], [30, 50, 20], [3, 2, 4])
@@ -126,6 +131,7 @@ def serve(
         )
     given = server, reqs, priority, max_steps, victim_number, dynamic
     out = serve_on(*given)
+    warn_beyond_the_box(reqs, server, out)
     return (out, record_on(*given)) if record else out
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from jaxsched._lib.registry import Registry
-from jaxsched.model.clock import LinearClock
+from jaxsched.model.clock import COEFFICIENTS, LinearClock
 from jaxsched.model.server import Server
 from jaxsched.servers._fits import FITS, Fit
+from jaxsched.servers.files import load
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,25 +84,26 @@ def _clock(fit: Fit) -> LinearClock:
     return LinearClock(*map(np.float64, fit.coefficients))
 
 
-def get(name: str) -> Server:
-    """Find a server by name.
+def get(name: str | os.PathLike[str]) -> Server:
+    """Find a server by name, or load one from a file.
 
     Args:
-      name: one of :func:`names`.
+      name: one of :func:`names`; or a path that ends in ``.json``, as :func:`load` takes it.
 
     Returns:
       The :class:`~jaxsched.Server`: fitted clock, KV capacity, and vLLM's default settings;
       ``server.replace(max_num_seqs=256)`` changes one.
 
     Raises:
-      ValueError: no server is called so.
+      ValueError: no server is called so, or the file holds none.
+      OSError: the file cannot be read.
 
     Example:
       >>> import jaxsched as js
       >>> js.servers.get("llama3.1_8b_h100")
       Server(kv_capacity=384000, clock=LinearClock(...), block_size=16, ...)
     """
-    return info(name).server
+    return load(name) if os.fspath(name).endswith(".json") else info(os.fspath(name)).server
 
 
 def table() -> pd.DataFrame:
@@ -122,13 +125,12 @@ def table() -> pd.DataFrame:
         import pandas as pd
     except ImportError as error:
         raise ImportError('table needs pandas: pip install "jaxsched[pandas]"') from error
-    clock_fields = list(LinearClock.__dataclass_fields__)
     rows = {
         name: {
             "model": fit.model,
             "hardware": fit.hardware,
             "kv_capacity": fit.kv_capacity,
-            **dict(zip(clock_fields, fit.coefficients, strict=True)),
+            **dict(zip(COEFFICIENTS, fit.coefficients, strict=True)),
             "mean_error": fit.mean_error,
             "max_error": fit.max_error,
             "source": fit.source,

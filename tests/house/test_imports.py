@@ -23,7 +23,17 @@ ROOMS = (
     {"studies"},
     {"cli"},
 )
-DOORS = {"__init__", "__main__", "clock", "export", "plots", "sweeps", "testing", "traces"}
+DOORS = {
+    "__init__",
+    "__main__",
+    "calibrate",
+    "clock",
+    "export",
+    "plots",
+    "sweeps",
+    "testing",
+    "traces",
+}
 MOST_LINES = 400
 
 

@@ -1,6 +1,7 @@
 """Pictures, drawn with matplotlib on axes that the caller may supply."""
 
 from jaxsched.show.plots._axes import figure_width, new_axes, stacked_axes
+from jaxsched.show.plots._calibration import calibration
 from jaxsched.show.plots._capacity import capacity
 from jaxsched.show.plots._heatmap import heatmap
 from jaxsched.show.plots._latency_cdf import latency_cdf
@@ -14,6 +15,7 @@ from jaxsched.show.plots._service import service
 from jaxsched.show.plots._tuning import tuning
 
 __all__ = [
+    "calibration",
     "capacity",
     "figure_width",
     "heatmap",

@@ -1,0 +1,1 @@
+"""Clocks fitted to measured times."""
