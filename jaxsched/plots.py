@@ -13,6 +13,7 @@ from jaxsched.show.plots import (
     search,
     service,
     stacked_axes,
+    traffic,
     tuning,
 )
 
@@ -29,5 +30,6 @@ __all__ = [
     "search",
     "service",
     "stacked_axes",
+    "traffic",
     "tuning",
 ]

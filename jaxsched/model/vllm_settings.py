@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxsched._lib.errors import InputError, integer
+from jaxsched._lib.errors import MAX_INT32, InputError, integer
 from jaxsched._lib.names import did_you_mean, nearest
 
 #: Settings that a server has under the same name.
@@ -76,6 +76,23 @@ _OF_NO_EFFECT = frozenset(
     ]
 )
 
+#: What each choice of a server may be for ``vllm serve`` to take it; the first is the default.
+_CHOICES_OF_VLLM = {
+    "admission": ("prompt", "chunk"),
+    "preemption": ("recompute",),
+    "victim": ("by_policy",),
+    "prefill_first": (False,),
+}
+_DEFAULTS = {
+    "block_size": 16,
+    "max_model_len": MAX_INT32,
+    "long_prefill_token_threshold": 0,
+    "long_prefill_token_threshold_adaptive": False,
+    "enable_chunked_prefill": True,
+    "watermark": 0.0,
+    "prefill_schedule_interval": 1,
+}
+
 
 def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read engine arguments from a JSON file.
@@ -138,3 +155,41 @@ def _translated(given: dict[str, Any]) -> dict[str, Any]:
     if given.get("policy") is not None:
         fields["policy"] = given["policy"]
     return fields
+
+
+def engine_arguments(server: Any, *, is_fcfs: bool = True) -> list[str]:
+    """Write a server's settings as flags of ``vllm serve``, one a line.
+
+    The token budget and the seats are always there, since ``vllm serve`` chooses its own. Other
+    settings are where they differ from vLLM's defaults. KV memory is left to the engine.
+
+    Args:
+      server: one :class:`~jaxsched.Server`.
+      is_fcfs: whether requests are served in order of arrival; else by their priority.
+
+    Raises:
+      InputError: a choice is none of vLLM's.
+    """
+    for name, (ours, *_) in _CHOICES_OF_VLLM.items():
+        if getattr(server, name) not in _CHOICES_OF_VLLM[name]:
+            raise InputError(name, getattr(server, name), f"vLLM has only {ours!r}")
+    flags = [
+        f"--max-num-batched-tokens {int(server.max_num_batched_tokens)}",
+        f"--max-num-seqs {int(server.max_num_seqs)}",
+        f"--scheduling-policy {'fcfs' if is_fcfs else 'priority'}",
+    ]
+    for name, default in _DEFAULTS.items():
+        value = getattr(server, name)
+        value = value.item() if hasattr(value, "item") else value
+        if value != default:
+            flags.append(_flag(name, value))
+    if server.admission == "chunk":
+        flags.append(_flag("scheduler_reserve_full_isl", False))
+    return flags
+
+
+def _flag(name: str, value: Any) -> str:
+    flag = name.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{flag}" if value else f"--no-{flag}"
+    return f"--{flag} {value}"
