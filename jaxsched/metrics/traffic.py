@@ -34,7 +34,7 @@ class Traffic(NamedTuple):
       output_quantiles: likewise.
       mean_prompt: mean prompt tokens.
       mean_output: mean output tokens.
-      correlation: of the ranks of prompt and output lengths (Spearman's); NaN where one is constant.
+      correlation: of the ranks of prompt and output lengths, Spearman's; NaN where all are equal.
     """
 
     num_requests: int

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxsched.metrics.traffic import Traffic, traffic as measured
+from jaxsched.metrics.traffic import Traffic
+from jaxsched.metrics.traffic import traffic as measured
 from jaxsched.model.requests import Requests
 from jaxsched.show.plots._axes import panels
 from jaxsched.show.plots._frame import finish, finish_figure
 from jaxsched.show.plots._log_ticks import label_log_axis
-from jaxsched.show.plots._style import BAR, TARGET, line_style
+from jaxsched.show.plots._style import BAR, COLORS, TARGET
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,7 +73,7 @@ def _draw_lengths(ax: Axes, reqs: Requests) -> None:
         tokens = np.sort(np.asarray(getattr(reqs, f"{name}_tokens"))[is_real])
         shares = np.linspace(0, 1, min(tokens.size, _MOST_POINTS))
         at = np.quantile(tokens, shares)
-        ax.plot(at, shares, label=f"{name} tokens", **line_style(place) | {"marker": ""})
+        ax.plot(at, shares, label=f"{name} tokens", color=COLORS[place])
     label_log_axis(ax, "x")
     ax.set_ylim(0, 1.02)
     ax.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")

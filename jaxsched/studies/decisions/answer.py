@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from typing import TYPE_CHECKING
 
 from jaxsched._lib.layout import Column, Layout
@@ -12,12 +13,13 @@ from jaxsched.show.tables import written
 if TYPE_CHECKING:
     from jaxsched.studies.decisions.decision import Choice, Decision
 
+_HEADER_WIDTH = 9
 #: What each choice is called.
 NAMES = {
-    "now": "as it is now",
+    "now": "now",
     "settings": "best settings",
     "order": "best order",
-    "both": "settings and order",
+    "both": "best of both",
 }
 
 
@@ -48,6 +50,18 @@ def setting_text(setting: dict) -> str:
     return ", ".join(f"{name}={value}" for name, value in setting.items())
 
 
+def header(name: str) -> str:
+    r"""Break the name of a setting, so that its column is narrow.
+
+    Example:
+      >>> from jaxsched.studies.decisions.answer import header
+      >>> header("max_num_seqs")
+      'max_num_\nseqs'
+    """
+    lines = textwrap.wrap(name.replace("_", "_ "), _HEADER_WIDTH)
+    return "\n".join(lines).replace(" ", "")
+
+
 def verdict(decision: Decision) -> list[str]:
     """Say what the server takes now, what the log brings, and what would give more."""
     now, best = decision.choices["now"], decision.choices[decision.best]
@@ -65,12 +79,23 @@ def verdict(decision: Decision) -> list[str]:
         said.append("No setting and no order that were tried is better beyond chance.")
         return said
     what = {"settings": "Other settings", "order": "Another order", "both": "Both together"}
-    change = written(best.change, is_share=True)
+    change = written(best.change["now"], is_share=True)
     said.append(
         f"{what[decision.best]} would take {number(best.rate)}, a change of {change}: "
         f"{_what(best, now)}."
     )
+    said += _beyond(decision)
     return said
+
+
+def _beyond(decision: Decision) -> list[str]:
+    """Say what the choice of most gain would add to the one that is recommended."""
+    most = max(decision.choices, key=lambda name: decision.choices[name].rate)
+    if most == decision.best or decision.choices[most].rate == decision.choices[decision.best].rate:
+        return []
+    choice, best = decision.choices[most], decision.choices[decision.best]
+    more = written(choice.change[decision.best], is_share=True)
+    return [f"With {_what(choice, best)} it would be {more} more, which may be chance."]
 
 
 def _at_peak(decision: Decision) -> str:
@@ -116,32 +141,30 @@ def choices_layout(decision: Decision) -> Layout:
     now = choices["now"]
     columns = [
         Column("", [NAMES[name] for name in choices]),
-        Column("order", [choice.rule for choice in choices.values()]),
-        *(
-            Column(
-                name.replace("max_num_", "max_num_\n"),
-                [f"{choice.setting[name]}" for choice in choices.values()],
-            )
-            for name in now.setting
-        ),
         Column(
-            "requests\na second",
+            "req/s",
             [
                 f"{number(choice.rate)}{'*' if choice.is_limited else ''}"
                 for choice in choices.values()
             ],
         ),
-        Column("95%\ninterval", [span(choice.interval) for choice in choices.values()]),
+        Column("95% interval", [span(choice.interval) for choice in choices.values()]),
         Column(
             "change",
             [
-                "-" if name == "now" else written(choice.change, is_share=True)
+                "-" if name == "now" else written(choice.change["now"], is_share=True)
                 for name, choice in choices.items()
             ],
         ),
+        Column("order", [choice.rule for choice in choices.values()]),
+        *(
+            Column(header(name), [f"{choice.setting[name]}" for choice in choices.values()])
+            for name in now.setting
+        ),
     ]
     caption = (
-        "Measured on runs of the log that had no part in the choice. Changes are paired by run."
+        "Requests a second, on runs of the log that had no part in the choice. Changes are paired "
+        "by run."
     )
     if any(choice.is_limited for choice in choices.values()):
         caption += (

@@ -17,6 +17,7 @@ from jaxsched.metrics.traffic import traffic
 from jaxsched.model.requests import Requests
 from jaxsched.model.server import Server
 from jaxsched.servers import NamedServer
+from jaxsched.studies.decisions.candidates import RULES, SETTINGS
 from jaxsched.studies.decisions.decision import Choice, Decision
 from jaxsched.studies.decisions.runs import cut
 from jaxsched.studies.rates.axes import Rates
@@ -30,13 +31,6 @@ from jaxsched.studies.serving.goal import Goal, checked_goal
 from jaxsched.studies.serving.rules import ServingRules, by_name
 from jaxsched.workloads.predictions import predict
 
-#: Rules that need nothing tuned. A tuned rule joins as one more: ``rules=[*RULES, rule]``.
-RULES = ("fcfs", "shortest_prompt", "smallest_volume")
-#: Settings that move the rate most, each with the values to try beside the server's own.
-SETTINGS: dict[str, tuple[int, ...]] = {
-    "max_num_batched_tokens": (512, 1024, 2048, 4096, 8192),
-    "max_num_seqs": (64, 128, 256),
-}
 _SIGMA = 0.5  # of the logarithm of predicted over true output length
 _NUM_LOADS = 8  # a call of the search has as many rates, so nothing compiles anew
 _LEAST_LOAD, _MOST_LOAD = 0.5, 1.25  # times the rate taken now, and times the best
@@ -137,8 +131,12 @@ def decide(
     in_check = {
         name: (places.index(rule), kept.index(setting)) for name, (rule, setting) in pairs.items()
     }
-    choices = {name: _choice(check, *place, settings[kept[place[1]]]) for name, place in in_check.items()}
-    both = choices["both"]
+    choices = {
+        name: _choice(check, place, settings[kept[place[1]]], in_check)
+        for name, place in in_check.items()
+    }
+    both, limits = choices["both"], check.limits
+    assert limits is not None  # as of every plan of rates
     erring = None
     if not has_predictions:
         key = jax.random.key(0) if key is None else key
@@ -155,7 +153,7 @@ def decide(
         erring=erring,
         sigma=_SIGMA,
         load=_loads(checking, named, choices, goal, progress),
-        limits={name: check.limits[place[1]] for name, place in in_check.items()},
+        limits={name: limits[place[1]] for name, place in in_check.items()},
         least_latency_s=_least_latency_s(checking, choices["now"]),
         num_runs=num_runs,
         num_requests=choosing.is_real.shape[-1],
@@ -185,9 +183,7 @@ def _with_predictions(reqs: Requests) -> Requests:
     """Predict the truth where nothing is predicted, as rules would; errors then compile nothing."""
     if reqs.predicted_output_tokens is not None:
         return reqs
-    return dataclasses.replace(
-        reqs, predicted_output_tokens=reqs.output_tokens.astype(np.float32)
-    )
+    return dataclasses.replace(reqs, predicted_output_tokens=reqs.output_tokens.astype(np.float32))
 
 
 def _sustained(plan: ServicePlan) -> np.ndarray:
@@ -209,17 +205,24 @@ def _best_pairs(search: ServicePlan) -> dict[str, tuple[int, int]]:
 
 
 def _choice(
-    check: ServicePlan, rule: int, setting: int, of: tuple[dict[str, Any], Server]
+    check: ServicePlan,
+    place: tuple[int, int],
+    of: tuple[dict[str, Any], Server],
+    places: Mapping[str, tuple[int, int]],
 ) -> Choice:
+    rule, setting = place
     limit = check.limits[setting].rate.item() if check.limits else float("nan")
-    rate = check.value[rule, setting].item()
+    rate = check.value[place].item()
     return Choice(
         rule=check.rules[rule],
         setting=of[0],
         server=of[1],
         rate=min(rate, limit) if limit == limit else rate,
-        interval=Estimate(*(each[rule, setting].item() for each in check.interval)),
-        change=Estimate(*(each[rule, setting].item() for each in check.change)),
+        interval=Estimate(*(each[place].item() for each in check.interval)),
+        change={
+            name: Estimate(*(each[place].item() for each in check.change_from(*other)))
+            for name, other in places.items()
+        },
         limit=limit,
         is_limited=rate > limit,
     )

@@ -24,7 +24,6 @@ from jaxsched.studies.rates.service_plan import ServicePlan
 
 #: What may be chosen, from nothing changed to everything.
 CHANGED = ("now", "settings", "order", "both")
-_ALIKE = 0.02  # rates this near are alike, and what is easier to change is recommended
 
 
 class Choice(NamedTuple):
@@ -36,7 +35,7 @@ class Choice(NamedTuple):
       server: the server with them.
       rate: highest rate within the targets on the runs to check on, at most ``limit``.
       interval: where the mean attainment crosses the goal, with 95% limits.
-      change: ratio of crossings to now's, minus 1, paired by run.
+      change: by the name of each choice, ratio of crossings to its, minus 1, paired by run.
       limit: rate that no rule keeps up with.
       is_limited: whether a higher rate passed, only because runs end.
     """
@@ -46,7 +45,7 @@ class Choice(NamedTuple):
     server: Server
     rate: float
     interval: Estimate
-    change: Estimate
+    change: dict[str, Estimate]
     limit: float
     is_limited: bool
 
@@ -95,18 +94,16 @@ class Decision:
 
     @property
     def best(self) -> str:
-        """Which of ``choices`` to take: the easiest to change of those that take the most.
+        """Which of ``choices`` to take.
 
-        A change counts where its interval excludes 0, or where there is none, if it is a gain.
-        Rates within 2% are alike. Settings are easier to change than the order.
+        From the easiest to the hardest to do (now, settings, order, both) each one counts that
+        takes more than the last that counted, where the interval of that change excludes 0.
         """
-        gains = {
-            name: choice.rate
-            for name, choice in self.choices.items()
-            if name != "now" and _is_gain(choice.change)
-        }
-        most = max(gains.values(), default=0.0)
-        return next((name for name, rate in gains.items() if rate >= most * (1 - _ALIKE)), "now")
+        best = "now"
+        for name, choice in self.choices.items():
+            if _is_gain(choice.change[best], choice.rate - self.choices[best].rate):
+                best = name
+        return best
 
     @property
     def servers_at_peak(self) -> float:
@@ -122,7 +119,11 @@ class Decision:
                 for name, value in self.traffic._asdict().items()
                 if name != "dispersion"
             }
-            | {"dispersion": {str(window): each for window, each in self.traffic.dispersion.items()}},
+            | {
+                "dispersion": {
+                    str(window): each for window, each in self.traffic.dispersion.items()
+                }
+            },
             "best": self.best,
             "choices": {name: _choice(choice) for name, choice in self.choices.items()},
             "least_latency_s": _plain(self.least_latency_s),
@@ -133,9 +134,7 @@ class Decision:
             "erring": None if self.erring is None else self.erring.to_dict(),
         }
 
-    def to_html(
-        self, path: str | os.PathLike[str], *, name: str = "", made_by: str = ""
-    ) -> None:
+    def to_html(self, path: str | os.PathLike[str], *, name: str = "", made_by: str = "") -> None:
         """Write one page that holds everything and needs nothing from elsewhere.
 
         Args:
@@ -163,8 +162,11 @@ class Decision:
         return f"{' '.join(verdict(self))}\n\n{plain_text(choices_layout(self))}"
 
 
-def _is_gain(change: Estimate) -> bool:
-    return bool((change.mean if math.isnan(change.low) else change.low) > 0)
+def _is_gain(change: Estimate, difference: float) -> bool:
+    """Tell whether a change is beyond chance; without an interval, whether the rate is higher."""
+    if math.isnan(change.low):
+        return difference > 0
+    return bool(change.low > 0)
 
 
 def _choice(choice: Choice) -> dict[str, Any]:
@@ -174,9 +176,9 @@ def _choice(choice: Choice) -> dict[str, Any]:
         "rate": choice.rate,
         "low": _plain(choice.interval.low),
         "high": _plain(choice.interval.high),
-        "change": _plain(choice.change.mean),
-        "change_low": _plain(choice.change.low),
-        "change_high": _plain(choice.change.high),
+        "change": _plain(choice.change["now"].mean),
+        "change_low": _plain(choice.change["now"].low),
+        "change_high": _plain(choice.change["now"].high),
         "limit": _plain(choice.limit),
         "is_limited": choice.is_limited,
     }

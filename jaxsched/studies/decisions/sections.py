@@ -16,11 +16,13 @@ from jaxsched.show.tables import written
 from jaxsched.studies.decisions.answer import (
     NAMES,
     choices_layout,
+    header,
     number,
     number_of_seconds,
     setting_text,
     verdict,
 )
+from jaxsched.studies.decisions.candidates import SETTINGS
 from jaxsched.studies.decisions.runs import overlap
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ def page(decision: Decision, name: str, made_by: str) -> Page:
             Section("Service over the rate", _load(decision)),
             Section("Every setting and order that was tried", _search(decision)),
             Section("Engine arguments", _arguments(decision)),
-            Section("What no rule can beat", _bounds(decision)),
+            Section("What no order can beat", _bounds(decision)),
             Section("What this leaves out", _limits(decision)),
         ],
         foot=made_by,
@@ -69,36 +71,45 @@ def _after_answer(decision: Decision) -> list[Block]:
     if both.rule != decision.choices["now"].rule and erring is not None:
         rate = min(erring.value[0, 0].item(), both.limit)
         factor = math.exp(decision.sigma)
-        texts.append(
-            f"Orders see output lengths as predicted, and predictions are exact here. With "
-            f"predictions off by a factor of {factor:.1f}, {both.rule} takes {number(rate)}."
-        )
+        if rate == both.rate:
+            texts.append(f"The order {both.rule} needs no predictions of output lengths.")
+        else:
+            texts.append(
+                "Orders see output lengths as predicted, and predictions are exact here. With "
+                f"predictions off by a factor of {factor:.1f}, {both.rule} takes {number(rate)}."
+            )
     return [Text(" ".join(texts))] if texts else []
 
 
 def _traffic(decision: Decision) -> list[Block]:
     found = decision.traffic
-    dispersion = ", ".join(
-        f"{number(value)} in windows of {window} s" for window, value in found.dispersion.items()
-    )
-    said = [
-        f"The log holds {found.num_requests:,} requests over {number(found.duration_s)} seconds, "
-        f"{number(found.rate)} a second. The busiest {number_of_seconds(found.bin_s)} brings "
-        f"{number(found.peak_rate / found.rate)} times that rate.",
-        f"The coefficient of variation of the gaps between arrivals is {number(found.gap_cv)}. It "
-        "is 1 where arrivals are independent, and larger where they come in bursts.",
+    facts = {
+        "requests": (f"{found.num_requests:,}", ""),
+        "hours": (number(found.duration_s / 3600), ""),
+        "requests a second": (number(found.rate), ""),
+        f"in the busiest {number_of_seconds(found.bin_s)}": (number(found.peak_rate), ""),
+        "coefficient of variation of gaps": (number(found.gap_cv), "1"),
+        **{
+            f"dispersion of counts in {window} s": (number(value), "1")
+            for window, value in found.dispersion.items()
+        },
+        "rank correlation of prompt and output": (f"{found.correlation:.2f}", ""),
+    }
+    measures = [
+        Column("", list(facts)),
+        Column("log", [of_log for of_log, _ in facts.values()]),
+        Column("Poisson", [of_poisson for _, of_poisson in facts.values()]),
     ]
-    if dispersion:
-        said.append(f"The variance of counts over their mean is {dispersion}; likewise 1.")
-    if not math.isnan(found.correlation):
-        said.append(f"The rank correlation of prompt and output is {found.correlation:.2f}.")
     rows = {"prompt": found.prompt_quantiles, "output": found.output_quantiles}
     means = (found.mean_prompt, found.mean_output)
     columns = [
         Column("tokens", list(rows)),
         Column("mean", [f"{mean:,.0f}" for mean in means]),
         *(
-            Column("most" if percent == 100 else f"{percent}%", [f"{of[k]:,.0f}" for of in rows.values()])
+            Column(
+                "most" if percent == 100 else f"{percent}%",
+                [f"{of[k]:,.0f}" for of in rows.values()],
+            )
             for k, percent in enumerate(PERCENTS)
         ),
     ]
@@ -109,9 +120,14 @@ def _traffic(decision: Decision) -> list[Block]:
         narrow_height=4.6,
     )
     return [
-        Text(" ".join(said)),
         drawn,
-        Layout("", columns, "Share of requests with at most so many tokens."),
+        Layout("", columns, "Tokens that so many requests have at most."),
+        Layout(
+            "",
+            measures,
+            "Dispersion is the variance of counts over their mean. Arrivals in bursts have more "
+            "than a Poisson process, where each is independent of the others.",
+        ),
     ]
 
 
@@ -130,13 +146,15 @@ def _load(decision: Decision) -> list[Block]:
             metric: {name: curve.metrics[metric] for name, curve in load.items()}
             for metric in _DRAWN
         }
+        for metric in _DRAWN[1:]:  # whose intervals would hide the lines
+            metrics[metric] = {name: of.mean(axis=-1) for name, of in metrics[metric].items()}
         plots.load(at, metrics, targets=targets, figure=figure)
 
     rate = number(now.rate) if now.rate else "every rate tried"
     blocks: list[Block] = [
         Text(
             "Each line is an order. The settings are those of now unless the name says otherwise. "
-            "Bands are 95% intervals over runs, dashed lines are targets."
+            "Dashed lines are targets. The bands around attainment are 95% intervals over runs."
         ),
         picture(
             draw,
@@ -155,13 +173,13 @@ def _load(decision: Decision) -> list[Block]:
     )
     places = {name: curve.place_of(now.rate) for name, curve in load.items()}
     columns = [Column("order", list(load))]
-    for header, metric, scale, style in _SERVED:
+    for title, metric, scale, style in _SERVED:
         if all(metric in curve.metrics for curve in load.values()):
             cells = [
                 _written(scale * curve.metrics[metric][places[name]], style)
                 for name, curve in load.items()
             ]
-            columns.append(Column(header, cells))
+            columns.append(Column(title, cells))
     return [*blocks, Layout("", columns, "Means over runs; ± is half of a 95% interval.")]
 
 
@@ -174,9 +192,12 @@ def _written(values: np.ndarray, style: dict[str, Any]) -> str:
 def _search(decision: Decision) -> list[Block]:
     plan = decision.search
     limits = [each.rate.item() for each in plan.limits or ()]
-    order = sorted(range(len(limits)), key=lambda k: tuple(map(_sortable, plan.settings[k].values())))
+    order = sorted(
+        range(len(limits)), key=lambda k: tuple(map(_sortable, plan.settings[k].values()))
+    )
     columns = [
-        Column(name, [str(plan.settings[k][name]) for k in order]) for name in plan.settings[0]
+        Column(header(name), [str(plan.settings[k][name]) for k in order])
+        for name in plan.settings[0]
     ]
     if not columns:
         columns = [Column("settings", ["as they are"])]
@@ -192,8 +213,13 @@ def _search(decision: Decision) -> list[Block]:
             "Requests a second within the targets, on the runs to choose by. The limit is a rate "
             "that no order keeps up with."
         ),
-        Layout("", columns, "The best of many looks better than it is. So the answer above was "
-               "measured again, on other runs.", best_row=best),
+        Layout(
+            "",
+            columns,
+            "The best of many looks better than it is. So the answer above was "
+            "measured again, on other runs.",
+            best_row=best,
+        ),
     ]
 
 
@@ -208,10 +234,11 @@ def _arguments(decision: Decision) -> list[Block]:
     shown: set[tuple] = set()
     for name, choice in decision.choices.items():
         key = (choice.rule, setting_text(choice.setting))
-        if name == "order" or key in shown:
+        if key in shown or (name == "order" and name != decision.best):
             continue
         shown.add(key)
-        blocks += [Text(f"{NAMES[name].capitalize()}, {choice.rule}:"), _flags(decision, choice)]
+        note = ", recommended" if name == decision.best != "now" else ""
+        blocks += [Text(f"{NAMES[name].capitalize()}, {choice.rule}{note}:"), _flags(choice)]
     both = decision.choices["both"]
     if both.rule != now.rule:
         blocks.append(
@@ -229,13 +256,12 @@ def _arguments(decision: Decision) -> list[Block]:
     return blocks
 
 
-def _flags(decision: Decision, choice: Choice) -> Code | Text:
-    model = "MODEL" if decision.known is None else decision.known.model
+def _flags(choice: Choice) -> Code | Text:
     try:
         flags = engine_arguments(choice.server, is_fcfs=choice.rule == "fcfs")
     except ValueError as error:
         return Text(f"vLLM has no such server: {error}.")
-    return Code(" \\\n    ".join([f"vllm serve {model}", *flags]))
+    return Code(" \\\n    ".join(["vllm serve MODEL", *flags]))
 
 
 def _bounds(decision: Decision) -> list[Block]:
@@ -284,6 +310,14 @@ def _limits(decision: Decision) -> list[Block]:
         )
     elif decision.server.clock is None:
         clock = "The server has no clock: every step takes a second."
+    items = [clock]
+    if known is not None and all(
+        getattr(decision.server, name) == getattr(known.server, name) for name in SETTINGS
+    ):
+        items.append(
+            "The settings of now are the defaults of vLLM's classes. vllm serve chooses larger "
+            "ones on large GPUs: its log says which."
+        )
     times = overlap(decision.traffic.num_requests, decision.num_runs, decision.num_requests)
     runs = (
         f"Rates come from {decision.num_runs} runs to choose by and {decision.num_runs} to check "
@@ -295,7 +329,7 @@ def _limits(decision: Decision) -> list[Block]:
     return [
         Items(
             [
-                clock,
+                *items,
                 runs,
                 "A server starts empty, and runs end. So rates near the limit look better than "
                 "they are; longer runs say more.",
@@ -307,4 +341,3 @@ def _limits(decision: Decision) -> list[Block]:
             ]
         )
     ]
-

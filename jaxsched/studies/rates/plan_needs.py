@@ -72,7 +72,9 @@ def plan_servers(
     """
     flat = _at_rate(flattened(reqs, "plan_servers"), rate)
     goal = checked_goal(flat, Goal(attainment, ttft_slo_s, tpot_slo_s, e2e_slo_s))
-    return planned(Servers(flat, goal.targets), flat, crossed(server, vary), rules, goal, key, progress)
+    return planned(
+        Servers(flat, goal.targets), flat, crossed(server, vary), rules, goal, key, progress
+    )
 
 
 def plan_memory(
