@@ -1,8 +1,10 @@
 """From a log to a decision, and the page that shows it."""
 
 import base64
+import contextlib
 import dataclasses
 import html
+import io
 import json
 import math
 import re
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 
 import jaxsched as js
+from jaxsched.cli import main
 from jaxsched.studies.decisions.runs import cut
 
 RULES = ["fcfs", "shortest_prompt"]
@@ -21,7 +24,7 @@ VARY = {"max_num_seqs": [2, 8]}
 def log(count=160):
     generator = np.random.default_rng(0)
     return js.Requests.from_arrays(
-        generator.exponential(0.1, count).cumsum(),
+        np.append(0, generator.exponential(0.1, count - 1).cumsum()),
         generator.integers(20, 900, count),
         generator.integers(2, 40, count),
     )
@@ -41,10 +44,34 @@ def decision(known):
 
 
 @pytest.fixture(scope="module")
-def page(decision, tmp_path_factory):
-    path = tmp_path_factory.mktemp("page") / "report.html"
-    decision.to_html(path, name="<i>log & co.csv", made_by="jaxsched report --trace 'a b'")
-    return path.read_text()
+def written(tmp_path_factory):
+    """Page, numbers and output of the command line for the same log."""
+    folder = tmp_path_factory.mktemp("report")
+    reqs, path = log(), folder / "<i>log & co.csv"
+    columns = (reqs.arrival_s, reqs.prompt_tokens, reqs.output_tokens)
+    rows = [",".join(map(str, row)) for row in np.transpose(columns).tolist()]
+    path.write_text("\n".join(["arrived_at,num_prefill_tokens,num_decode_tokens", *rows, ""]))
+    settings = folder / "args.json"
+    settings.write_text('{"max_num_seqs": 2}')
+    page, numbers = folder / "page.html", folder / "numbers.json"
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        code = main(
+            [
+                *("report", "--trace", str(path), "--server", "llama3.1_8b_h100"),
+                *("--vllm", str(settings), "--vary", "max_num_seqs=2,8"),
+                *("--targets", "ttft=50ms, TPOT=0.05 s", "--policies", ",".join(RULES)),
+                *("--runs", "4", "--requests", "20"),
+                *("--html", str(page), "--json", str(numbers)),
+            ]
+        )
+    assert code == 0
+    return page.read_text(), json.loads(numbers.read_text()), output.getvalue()
+
+
+@pytest.fixture(scope="module")
+def page(written):
+    return written[0]
 
 
 def test_runs_to_choose_by_and_to_check_on_share_no_request():
@@ -60,7 +87,7 @@ def test_runs_to_choose_by_and_to_check_on_share_no_request():
 
 def test_runs_of_a_short_log_are_shorter():
     assert cut(log(), 2, None)[0].is_real.shape == (2, 40)
-    with pytest.raises(ValueError, match="has 160 requests, too few for 16 runs; .* at least 320"):
+    with pytest.raises(ValueError, match=r"has 160 requests, too few for 16 runs; .* at least 320"):
         cut(log(), 8, None)
 
 
@@ -138,7 +165,7 @@ def test_the_page_needs_nothing_from_elsewhere(page):
 def test_the_page_is_escaped(page):
     assert "&lt;i&gt;log &amp; co.csv" in page
     assert "<i>" not in page
-    assert html.escape("jaxsched report --trace 'a b'") in page
+    assert "Made by jaxsched " in page
 
 
 def test_the_page_holds_the_figures_of_the_decision(page, decision):
@@ -158,6 +185,14 @@ def test_the_page_holds_the_figures_of_the_decision(page, decision):
         assert line in text
     assert "Runs overlap" not in text
     assert "nan" not in text.lower().split()
+
+
+def test_the_command_line_says_and_saves_the_same(written, decision):
+    _, numbers, output = written
+    assert output.startswith(str(decision).splitlines()[0])
+    assert "report saved to " in output
+    assert numbers.pop("manifest")["command"].startswith("jaxsched report --trace ")
+    assert numbers == json.loads(json.dumps(decision.to_dict()))
 
 
 @pytest.mark.slow  # draws another page
@@ -198,7 +233,7 @@ def test_bad_arguments_are_named(known, changes, message):
 
 def test_several_streams_are_no_log(known):
     reqs = cut(log(), 4, 20)[0]
-    with pytest.raises(ValueError, match="reqs has shape .*; expected one stream"):
+    with pytest.raises(ValueError, match=r"reqs has shape .*; expected one stream"):
         js.decide(reqs, known.server, **TARGETS)
 
 
