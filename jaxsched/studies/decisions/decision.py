@@ -6,7 +6,7 @@ import dataclasses
 import math
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -17,13 +17,17 @@ from jaxsched.metrics.traffic import Traffic
 from jaxsched.model.requests import Requests
 from jaxsched.model.server import Server
 from jaxsched.servers import NamedServer
+from jaxsched.show import plots
 from jaxsched.show.page import page_html
 from jaxsched.show.tables import plain_text
 from jaxsched.studies.rates.searching import ServiceCurve
 from jaxsched.studies.rates.service_plan import ServicePlan
 
-#: What may be chosen, from nothing changed to everything.
-CHANGED = ("now", "settings", "order", "both")
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_DRAWN = ("attainment", "p99_ttft_s", "p99_tpot_s")
 
 
 class Choice(NamedTuple):
@@ -133,6 +137,34 @@ class Decision:
             "check": self.check.to_dict(),
             "erring": None if self.erring is None else self.erring.to_dict(),
         }
+
+    def plot(self, *, title: str = "", figure: Figure | None = None) -> dict[str, Axes]:
+        """Draw attainment, p99 TTFT and p99 TPOT of every order over the rate.
+
+        Args:
+          title: above the picture, such as the log and the server.
+          figure: a matplotlib figure, best with ``layout="constrained"``; None makes one.
+
+        Returns:
+          The axes by the names of the metrics, see :func:`jaxsched.plots.load`.
+
+        Raises:
+          ImportError: matplotlib is not installed.
+        """
+        goal = self.search.goal
+        targets = {"attainment": goal.attainment} | {
+            f"p99_{name.removesuffix('_slo_s')}_s": seconds
+            for name, seconds in goal.targets.items()
+            if seconds is not None
+        }
+        metrics = {
+            metric: {name: curve.metrics[metric] for name, curve in self.load.items()}
+            for metric in _DRAWN
+        }
+        for metric in _DRAWN[1:]:  # whose intervals would hide the lines
+            metrics[metric] = {name: of.mean(axis=-1) for name, of in metrics[metric].items()}
+        at = {name: curve.at for name, curve in self.load.items()}
+        return plots.load(at, metrics, targets=targets, title=title, figure=figure)
 
     def to_html(self, path: str | os.PathLike[str], *, name: str = "", made_by: str = "") -> None:
         """Write one page that holds everything and needs nothing from elsewhere.

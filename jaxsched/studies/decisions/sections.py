@@ -26,12 +26,8 @@ from jaxsched.studies.decisions.candidates import SETTINGS
 from jaxsched.studies.decisions.runs import overlap
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from jaxsched.studies.decisions.decision import Choice, Decision
 
-_DRAWN = ("attainment", "p99_ttft_s", "p99_tpot_s")
-_TARGETS = {"p99_ttft_s": "ttft_slo_s", "p99_tpot_s": "tpot_slo_s"}
 _SERVED = (  # at the rate taken now: header, metric, scale, style
     ("attainment", "attainment", 1, {"is_share": True}),
     ("TTFT\np99 (s)", "p99_ttft_s", 1, {"has_interval": False}),
@@ -133,23 +129,6 @@ def _traffic(decision: Decision) -> list[Block]:
 
 def _load(decision: Decision) -> list[Block]:
     load, now = decision.load, decision.choices["now"]
-    goal = decision.search.goal
-    targets = {"attainment": goal.attainment} | {
-        metric: seconds
-        for metric, target in _TARGETS.items()
-        if (seconds := goal.targets[target]) is not None
-    }
-
-    def draw(figure: Figure) -> None:
-        at = {name: curve.at for name, curve in load.items()}
-        metrics = {
-            metric: {name: curve.metrics[metric] for name, curve in load.items()}
-            for metric in _DRAWN
-        }
-        for metric in _DRAWN[1:]:  # whose intervals would hide the lines
-            metrics[metric] = {name: of.mean(axis=-1) for name, of in metrics[metric].items()}
-        plots.load(at, metrics, targets=targets, figure=figure)
-
     rate = number(now.rate) if now.rate else "every rate tried"
     blocks: list[Block] = [
         Text(
@@ -157,7 +136,7 @@ def _load(decision: Decision) -> list[Block]:
             "Dashed lines are targets. The bands around attainment are 95% intervals over runs."
         ),
         picture(
-            draw,
+            lambda figure: decision.plot(figure=figure),
             "Attainment, p99 of TTFT and p99 of TPOT over the rate, for each order",
             height=7.4,
             narrow_height=7.6,
