@@ -1,7 +1,7 @@
 """What does the report say of the Azure chat trace on one H100? The picture of the guide.
 
-Needs `azure2023_conv.csv.gz`; says so where it is absent. `report.png` is the page's main figure, drawn
-by matplotlib. With `--browser chromium`, `report.page.png` is a screenshot of the page besides.
+Needs `azure2023_conv.csv.gz`; says so where it is absent. `report.png` is the page's main figure,
+drawn by matplotlib. With `--browser chromium`, `report.page.png` is a screenshot of the page.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ METRICS = ("attainment", "p99_ttft_s", "p99_tpot_s", "p99_e2e_s", "num_preemptio
 
 
 def choices(found: js.Decision) -> list[_common.Row]:
-    """What is taken now, and by the best settings, order and both, on the runs to check on."""
+    """Tell what is taken now, and by the best settings, order and both, on the runs to check on."""
     return [
         {
             "choice": name,
@@ -47,7 +47,7 @@ def choices(found: js.Decision) -> list[_common.Row]:
 
 
 def searched(found: js.Decision) -> list[_common.Row]:
-    """The rate of every rule and setting, on the runs to choose by."""
+    """Tell the rate of every rule and setting, on the runs to choose by."""
     plan = found.search
     return [
         {"rule": rule, **setting, "rate": plan.value[r, s], "limit": plan.limits[s].rate.item()}
@@ -57,7 +57,7 @@ def searched(found: js.Decision) -> list[_common.Row]:
 
 
 def loads(found: js.Decision) -> list[_common.Row]:
-    """Service at each rate of the picture, as means over runs."""
+    """Tell the service at each rate of the picture, as means over runs."""
     return [
         {"line": line, "rate": rate} | {name: curve.metrics[name][k].mean() for name in METRICS}
         for line, curve in found.load.items()

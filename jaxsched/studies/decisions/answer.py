@@ -162,13 +162,10 @@ def choices_layout(decision: Decision) -> Layout:
             for name in now.setting
         ),
     ]
-    caption = (
-        "Requests a second, on runs of the log that had no part in the choice. Changes are paired "
-        "by run."
-    )
+    caption = "on runs of the log that had no part in the choice; changes are paired by run"
     if any(choice.is_limited for choice in choices.values()):
         caption += (
-            " * A higher rate passed, only because runs end. No rule keeps up with more than this. "
-            "The change counts the higher rate."
+            "\n* a higher rate passed, only because runs end: no rule keeps up with more than this"
+            "\nchanges count the higher rate"
         )
     return Layout("", columns, caption, best_row=list(choices).index(decision.best))
