@@ -9,6 +9,7 @@ import importlib
 _HOME = {
     "CapacityPlan": "jaxsched.studies.capacity.capacity_plan",
     "Comparison": "jaxsched.studies.comparing.comparison",
+    "Decision": "jaxsched.studies.decisions.decision",
     "Improvement": "jaxsched.search.improve",
     "Instance": "jaxsched.model.instance",
     "Outcome": "jaxsched.model.outcome",
@@ -24,6 +25,7 @@ _HOME = {
     "calibrate": "jaxsched.calibrate",
     "clock": "jaxsched.clock",
     "compare": "jaxsched.studies.comparing.compare",
+    "decide": "jaxsched.studies.decisions.decide",
     "export": "jaxsched.export",
     "improve": "jaxsched.search.improve",
     "load_sweep": "jaxsched.sweeps",

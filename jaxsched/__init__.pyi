@@ -33,6 +33,8 @@ from jaxsched.studies.capacity.capacity_plan import CapacityPlan as CapacityPlan
 from jaxsched.studies.capacity.plan_capacity import plan_capacity as plan_capacity
 from jaxsched.studies.comparing.compare import compare as compare
 from jaxsched.studies.comparing.comparison import Comparison as Comparison
+from jaxsched.studies.decisions.decide import decide as decide
+from jaxsched.studies.decisions.decision import Decision as Decision
 from jaxsched.studies.rates.plan_needs import plan_memory as plan_memory
 from jaxsched.studies.rates.plan_needs import plan_servers as plan_servers
 from jaxsched.studies.rates.plan_rate import plan_rate as plan_rate

@@ -15,6 +15,7 @@ from jaxsched.show.plots import (
     search,
     service,
     stacked_axes,
+    traffic,
     tuning,
 )
 
@@ -33,5 +34,6 @@ __all__ = [
     "search",
     "service",
     "stacked_axes",
+    "traffic",
     "tuning",
 ]

@@ -16,6 +16,7 @@ from jaxsched.cli._capacity import capacity
 from jaxsched.cli._catalogue import policies, servers, workloads
 from jaxsched.cli._command import command
 from jaxsched.cli._compare import compare
+from jaxsched.cli._decision import report as decision_report
 from jaxsched.cli._export import export
 from jaxsched.cli._improve import improve
 from jaxsched.cli._interrupts import INTERRUPTED, interrupts_not_lost
@@ -33,7 +34,19 @@ _SHOW_TRACEBACK = "JAXSCHED_TRACEBACK"
 app = typer.Typer(
     pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
 )
-for _function in (compare, simulate, serve, rate, bound, improve, capacity, sweep, tune, export):
+for _function in (
+    compare,
+    simulate,
+    serve,
+    rate,
+    decision_report,
+    bound,
+    improve,
+    capacity,
+    sweep,
+    tune,
+    export,
+):
     app.command()(command(_function))
 for _function in (calibrate, policies, workloads, servers, trace):
     app.command()(command(_function))

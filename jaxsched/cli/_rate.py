@@ -76,7 +76,7 @@ def rate(
     console = console_beside(json_target, csv_path, plot_path)
     require_targets(json=json_target, csv=csv_path, plot=plot_path)
     _check_find(find, streams)
-    settings = _settings(vary or [])
+    settings = settings_of(vary or [])
     rules = policy_list(policy_names)
     reqs = make_requests(_with_some_rate(streams))
     warn_of_other_backlogs(rules, streams, reqs.as_backlog(ANY_CAPACITY), is_capacity_fixed=False)
@@ -123,7 +123,7 @@ def _with_some_rate(streams: _Streams) -> _Streams:
     return dataclasses.replace(streams, rate=1.0)
 
 
-def _settings(given: list[str]) -> dict[str, list[Any]]:
+def settings_of(given: list[str]) -> dict[str, list[Any]]:
     """Read ``max_num_seqs=64,128`` and the like."""
     settings: dict[str, list[Any]] = {}
     for text in given:

@@ -5,11 +5,13 @@ from jaxsched.metrics.kv import kv_profile, mean_kv_tokens, peak_kv_tokens
 from jaxsched.metrics.latency import latency, makespan, slowdown, time_to_first_token
 from jaxsched.metrics.service import service_summary
 from jaxsched.metrics.summary import latency_statistics, summary
+from jaxsched.metrics.traffic import Traffic, traffic
 from jaxsched.model.itl import ITL_EDGES_S
 
 __all__ = [
     "ITL_EDGES_S",
     "Fairness",
+    "Traffic",
     "kv_profile",
     "latency",
     "latency_statistics",
@@ -21,4 +23,5 @@ __all__ = [
     "slowdown",
     "summary",
     "time_to_first_token",
+    "traffic",
 ]

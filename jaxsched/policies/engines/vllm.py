@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -125,6 +126,18 @@ def vllm_arguments(server: Server) -> dict[str, Any]:
     if server.admission == "chunk":
         arguments["scheduler_reserve_full_isl"] = False
     return {**arguments, "scheduling_policy": server.policy}
+
+
+def flags(arguments: Mapping[str, Any]) -> list[str]:
+    """Write engine arguments as flags of ``vllm serve``, one a line."""
+    written = []
+    for name, value in arguments.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            written.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            written.append(f"--{flag} {value}")
+    return written
 
 
 def _one(server: Server, name: str) -> Any:

@@ -12,6 +12,7 @@ from jaxsched.show.plots._ratio import ratio
 from jaxsched.show.plots._schedule import schedule
 from jaxsched.show.plots._search import search
 from jaxsched.show.plots._service import service
+from jaxsched.show.plots._traffic import traffic
 from jaxsched.show.plots._tuning import tuning
 
 __all__ = [
@@ -29,5 +30,6 @@ __all__ = [
     "search",
     "service",
     "stacked_axes",
+    "traffic",
     "tuning",
 ]

@@ -12,6 +12,7 @@ from jaxsched.show.plots._text import widest, wrapped
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
+    from matplotlib.transforms import BboxBase
 
 # Lengths are in points, or in font sizes where the name says so.
 NARROW = 5 * 72  # a column of a paper has 3.3 inches
@@ -65,7 +66,8 @@ def finish(
     if len(columns):
         _set_column_names(ax, columns)
     line = _LINE_SIZES * size if y_label else 0.0
-    width, (left, right) = room(ax)[0] - line, _beside(ax)
+    around = ax.get_tightbbox()  # which takes long
+    width, (left, right) = room(ax, around)[0] - line, _beside(ax, around)
     center = 0.5
     if ax.figure.get_layout_engine() is not None:
         center += (right - left - line) / 2 / width
@@ -173,20 +175,24 @@ def _entries(ax: Axes) -> tuple[list[Any], list[str]]:
     return list(itertools.chain(*handles)), list(itertools.chain(*labels))
 
 
-def room(ax: Axes) -> tuple[float, float]:
-    """Width and height in points that axes get, once what stands around them has its place."""
+def room(ax: Axes, around: BboxBase | None = None) -> tuple[float, float]:
+    """Width and height in points that axes get, once what stands around them has its place.
+
+    Args:
+      ax: the axes.
+      around: their tight bounding box; None finds it.
+    """
     if ax.figure.get_layout_engine() is None:
         return ax.bbox.width * _points(ax), ax.bbox.height * _points(ax)
     least, (width, height) = _LEAST_ROOM_SIZES * text_size(ax), share_of_figure(ax)
-    around = ax.get_tightbbox()
+    around = ax.get_tightbbox() if around is None else around
     above_and_below = 0 if around is None else (around.height - ax.bbox.height) * _points(ax)
-    width, height = width - sum(_beside(ax)) - _PAD, height - above_and_below - _PAD
+    width, height = width - sum(_beside(ax, around)) - _PAD, height - above_and_below - _PAD
     return max(width, least), max(height, least)
 
 
-def _beside(ax: Axes) -> tuple[float, float]:
-    """Points that axes take at the left and at the right of themselves."""
-    around = ax.get_tightbbox()
+def _beside(ax: Axes, around: BboxBase | None) -> tuple[float, float]:
+    """Points that axes with a tight bounding box take at the left and at the right of it."""
     if around is None:
         return 0.0, 0.0
     left, right = ax.bbox.x0 - around.x0, around.x1 - ax.bbox.x1

@@ -14,6 +14,7 @@ from jaxsched.studies.rates.axes import Memory, Servers
 from jaxsched.studies.rates.plan_rate import checked_tolerance
 from jaxsched.studies.rates.planning import Vary, planned
 from jaxsched.studies.rates.service_plan import ServicePlan
+from jaxsched.studies.rates.settings import crossed
 from jaxsched.studies.rates.streams import at_rates, flattened
 from jaxsched.studies.serving.goal import Goal, checked_goal
 from jaxsched.studies.serving.rules import ServingRules
@@ -71,7 +72,9 @@ def plan_servers(
     """
     flat = _at_rate(flattened(reqs, "plan_servers"), rate)
     goal = checked_goal(flat, Goal(attainment, ttft_slo_s, tpot_slo_s, e2e_slo_s))
-    return planned(Servers(flat, goal.targets), flat, server, rules, vary, goal, key, progress)
+    return planned(
+        Servers(flat, goal.targets), flat, crossed(server, vary), rules, goal, key, progress
+    )
 
 
 def plan_memory(
@@ -130,7 +133,7 @@ def plan_memory(
     if vary is not None and "kv_capacity" in vary:
         raise InputError("vary", vary, "leave it out", finding="names kv_capacity, looked for here")
     axis = Memory(flat, goal.targets, checked_tolerance(tolerance))
-    return planned(axis, flat, server, rules, vary, goal, key, progress)
+    return planned(axis, flat, crossed(server, vary), rules, goal, key, progress)
 
 
 def _at_rate(reqs: Requests, rate: Any) -> Requests:

@@ -12,6 +12,7 @@ from jaxsched.model.server import Server
 from jaxsched.studies.rates.axes import Rates
 from jaxsched.studies.rates.planning import Vary, planned
 from jaxsched.studies.rates.service_plan import ServicePlan
+from jaxsched.studies.rates.settings import crossed
 from jaxsched.studies.rates.streams import flattened, own_rate
 from jaxsched.studies.serving.goal import Goal, checked_goal
 from jaxsched.studies.serving.rules import ServingRules
@@ -87,7 +88,7 @@ def plan_rate(
     goal = checked_goal(flat, Goal(attainment, ttft_slo_s, tpot_slo_s, e2e_slo_s))
     own_rate(flat)  # or an error, before any work
     axis = Rates(flat, goal.targets, checked_tolerance(tolerance))
-    return planned(axis, flat, server, rules, vary, goal, key, progress)
+    return planned(axis, flat, crossed(server, vary), rules, goal, key, progress)
 
 
 def checked_tolerance(tolerance: float) -> float:

@@ -17,7 +17,6 @@ from jaxsched.model.server import Server
 from jaxsched.studies.rates.axes import Axis
 from jaxsched.studies.rates.searching import Measures, ServiceCurve, first_true, search
 from jaxsched.studies.rates.service_plan import ServicePlan
-from jaxsched.studies.rates.settings import crossed
 from jaxsched.studies.serving.goal import Goal, targets_text
 from jaxsched.studies.serving.rules import ServingRules, by_name
 
@@ -28,15 +27,14 @@ Vary = Mapping[str, Sequence[Any]] | None
 def planned(
     axis: Axis,
     reqs: Requests,
-    server: Server,
+    settings: Sequence[tuple[dict[str, Any], Server]],
     rules: ServingRules,
-    vary: Vary,
     goal: Goal,
     key: jax.Array | None,
     progress: bool | None,
 ) -> ServicePlan:
     """Search along an axis, by every rule and with every setting, on the same streams."""
-    named, settings = by_name(rules), crossed(server, vary)
+    named = by_name(rules)
 
     def is_crossed(measures: Measures) -> bool:
         return bool(goal.is_met(measures["attainment"].mean())) != axis.is_falling

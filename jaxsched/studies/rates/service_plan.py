@@ -93,12 +93,21 @@ class ServicePlan(Tabled):
 
         It is a ratio of crossings, paired by stream; of servers, a ratio of their numbers.
         """
+        return self.change_from(0, 0)
+
+    def change_from(self, rule: int, setting: int) -> Estimate:
+        """Ratio to some rule and setting, minus 1, as :attr:`change` is to the first.
+
+        Args:
+          rule: the rule's row.
+          setting: the setting's column.
+        """
         if self.axis.is_whole:
-            ratio = self.value / self.value[0, 0] - 1
+            ratio = self.value / self.value[rule, setting] - 1
             nothing = np.full(ratio.shape, np.nan)
             return Estimate(ratio, nothing, nothing)
         crossings = self._crossings()
-        return jackknife(crossings / crossings[:1, :1] - 1, self.key)
+        return jackknife(crossings / crossings[rule, setting] - 1, self.key)
 
     @property
     def best(self) -> tuple[str, dict[str, Any]]:
