@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxsched._lib.errors import InputError, UnknownName
 from jaxsched._lib.registry import Registry
 from jaxsched.model.instance import Instance
+from jaxsched.policies.online._arrivals import arrival_s
 
 
 def _prompt(inst: Instance) -> jax.Array:
@@ -44,6 +45,7 @@ _FEATURES: Registry[Callable[[Instance], jax.Array]] = Registry(
         "prompt_share": lambda inst: _share(inst, _prompt(inst)),
         "output_share": lambda inst: _share(inst, _output(inst)),
         "row_share": _row_share,
+        "arrival_s": arrival_s,
     },
 )
 
@@ -56,7 +58,8 @@ def features(names: Sequence[str], inst: Instance) -> jax.Array:
 
     ``log_prompt`` :math:`\ln s`, ``log_output`` :math:`\ln o`, ``log_total`` :math:`\ln(s + o)`,
     ``log_volume`` :math:`\ln v`, ``prompt_share`` :math:`s / M`, ``output_share`` :math:`o / M`,
-    ``row_share`` the row number over :math:`n`, and products such as ``log_prompt*log_output``.
+    ``row_share`` the row number over :math:`n`, ``arrival_s`` the second of arrival at a server (0
+    in a backlog), and products such as ``log_prompt*log_output``.
 
     Args:
       names: F names.
