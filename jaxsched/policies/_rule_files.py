@@ -15,6 +15,7 @@ import numpy as np
 from jaxsched._lib.errors import UnknownName
 from jaxsched._lib.npz import FLOATS, TEXTS, open_arrays, save_arrays
 from jaxsched._lib.registry import Registry
+from jaxsched.policies._constants import FACTORIES, constants_of, rule_of
 from jaxsched.policies._rule import rule_name
 from jaxsched.policies.features import require_known
 from jaxsched.policies.scores.linear_score import LinearScore
@@ -29,10 +30,11 @@ _KIND = "Rule"
 def save(
     rule: Any, path: str | os.PathLike[str], *, tuned_on: Mapping[str, Any] | None = None
 ) -> None:
-    """Write a ``linear_score`` or ``mlp_score`` to a file; :func:`load` reads it back.
+    """Write a rule with parameters to a file; :func:`load` reads it back.
 
     Args:
-      rule: the rule.
+      rule: a ``linear_score``, an ``mlp_score``, or a ready-made rule for servers with constants,
+        such as ``aged_prompt`` or ``gamma_boost``; the latter go into JSON alone.
       path: ends in ``.json`` or ``.npz``.
       tuned_on: plain values that say what it was tuned on, which :func:`tuned_on` reads back.
 
@@ -49,9 +51,12 @@ def save(
       ('log_output',)
     """
     named = [name for name, kind in _TYPES.items() if type(rule) is kind]
+    if not named and (constants := constants_of(rule)) is not None:
+        _save_constants(path, *constants, tuned_on)
+        return
     if not named:
         raise TypeError(
-            f"rule {rule_name(rule)!r} cannot be saved; only {' and '.join(_TYPES)} can"
+            f"rule {rule_name(rule)!r} cannot be saved; only {', '.join((*_TYPES, *FACTORIES))} can"
         )
     arrays = {name: np.asarray(getattr(rule, name), np.float32) for name in _leaves(type(rule))}
     if _is_json(path):
@@ -59,12 +64,28 @@ def save(
         content = {"rule": named[0], "features": list(rule.features), "parameters": parameters}
         if tuned_on is not None:
             content["tuned_on"] = dict(tuned_on)
-        Path(path).write_text(json.dumps(content, indent=2) + "\n")
+        _write_json(path, content)
         return
     arrays |= {"rule": np.array(named[0]), "features": np.array(rule.features)}
     if tuned_on is not None:
         arrays["tuned_on"] = np.array(json.dumps(dict(tuned_on)))
     save_arrays(path, _KIND, arrays)
+
+
+def _save_constants(
+    path: str | os.PathLike[str],
+    name: str,
+    options: Mapping[str, Any],
+    tuned_on: Mapping[str, Any] | None,
+) -> None:
+    if not _is_json(path):
+        raise ValueError(f"{path}: the constants of {name} are kept in a file that ends in .json")
+    about = {} if tuned_on is None else {"tuned_on": dict(tuned_on)}
+    _write_json(path, {"rule": name, "parameters": dict(options), **about})
+
+
+def _write_json(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
+    Path(path).write_text(json.dumps(content, indent=2) + "\n")
 
 
 def tuned_on(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -116,10 +137,12 @@ def load(path: str | os.PathLike[str]) -> Any:
     """
     content = _json_content(path) if _is_json(path) else _npz_content(path)
     try:
-        name, features = content["rule"], content["features"]
-        parameters = dict(content["parameters"])
+        name, parameters = content["rule"], dict(content["parameters"])
+        features = None if name in FACTORIES else content["features"]
     except (KeyError, TypeError, ValueError) as error:
         raise _not_a_rule(path, error) from error
+    if features is None:
+        return rule_of(path, name, parameters)
     kind = _kind(path, name)
     leaves = {}
     for leaf in _leaves(kind):

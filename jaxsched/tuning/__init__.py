@@ -20,6 +20,7 @@ from jaxsched.tuning.estimators import (
 )
 from jaxsched.tuning.in_logs import from_logs, in_logs
 from jaxsched.tuning.objectives import OBJECTIVES, Objective, mean_latency, p99, p99_latency, p_norm
+from jaxsched.tuning.parts import parts
 from jaxsched.tuning.settings import TUNABLE
 from jaxsched.tuning.traffic import Traffic, traffic
 
@@ -52,6 +53,7 @@ __all__ = [
     "p99",
     "p99_latency",
     "p_norm",
+    "parts",
     "reference_gradient",
     "relaxations",
     "traffic",

@@ -43,7 +43,8 @@ class ServiceObjective:
     def __call__(self, reqs: Requests, out: Outcome, /) -> Any:
         """Return one number for each stream, float64 ``[..]``, smaller is better."""
         if in_jax(reqs, out):
-            with jax.enable_x64(True):
+            promotes = jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow")
+            with jax.enable_x64(True), promotes[0], promotes[1]:
                 return self.of_streams(reqs, out)
         reqs, out = on_host((reqs, out))
         with np.errstate(invalid="ignore", divide="ignore"):
