@@ -183,10 +183,11 @@ class TestErrors:
         with pytest.raises((ValueError, TypeError), match=message):
             tune(**options)
 
+    @pytest.mark.jax_defaults
     def test_scores_of_a_dynamic_rule(self):
         noise = js.tuning.ScoreNoise(noise=0.1, objective=MEAN)
-        with pytest.raises(TypeError, match="'uniboost' is dynamic: it has no scores"):
-            noise(js.policies.uniboost(), js.tuning.traffic(TRAIN, SERVER), KEY)
+        with pytest.raises(TypeError, match="'highest_response_ratio' is dynamic: it has no scores"):
+            noise(js.policies.highest_response_ratio(), js.tuning.traffic(TRAIN, SERVER), KEY)
 
     def test_windows_of_one_recording(self):
         """Seconds differ, since each stream begins at 0, but 16 requests in a row do not."""

@@ -184,10 +184,27 @@ def units(score: jax.Array, instances: Shown) -> jax.Array:
 
 
 def _of_neighbors(score: jax.Array, instances: Observation) -> jax.Array:
-    are_real = instances.is_real[..., 1:] & instances.is_real[..., :-1]
-    square = jnp.where(are_real, jnp.diff(score, axis=-1) ** 2, 0.0)
-    count = jnp.maximum(jnp.sum(are_real, axis=-1), 1).astype(score.dtype)
+    square = between_neighbors(score, instances) ** 2
+    count = _num_neighbors(instances, score.dtype)
     return _or_one(jnp.sqrt(jnp.sum(square, axis=-1) / (2 * count)), score, instances)
+
+
+def between_neighbors(score: jax.Array, instances: Observation) -> jax.Array:
+    """Differences ``[.., n - 1]`` of numbers ``[.., n]`` of requests that arrive in a row."""
+    are_real = instances.is_real[..., 1:] & instances.is_real[..., :-1]
+    return jnp.where(are_real, jnp.diff(score, axis=-1), 0.0)
+
+
+def _num_neighbors(instances: Observation, dtype: Any) -> jax.Array:
+    return jnp.maximum(instances.num_requests - 1, 1).astype(dtype)
+
+
+def _slopes_of_unit(score: jax.Array, instances: Observation) -> jax.Array:
+    """Slopes ``[B, n]`` of :func:`units` of streams."""
+    between = between_neighbors(score, instances)
+    of_each = -jnp.diff(between, axis=-1, prepend=0.0, append=0.0)
+    count = _num_neighbors(instances, score.dtype)
+    return of_each / (2 * count * units(score, instances))[..., None]
 
 
 def _or_one(deviation: jax.Array, score: jax.Array, instances: Shown) -> jax.Array:
@@ -202,9 +219,24 @@ def within_orders(slopes: jax.Array, score: jax.Array, instances: Shown) -> jax.
     no such part: what is taken out is noise, or comes from holding the unit fixed.
     """
     centred = _centred(score, instances)
-    square = jnp.maximum(jnp.sum(centred**2, -1, keepdims=True), 1e-30)
     even = _centred(slopes, instances)
-    return even - centred * jnp.sum(even * centred, -1, keepdims=True) / square
+    along = jnp.sum(even * centred, -1, keepdims=True)
+    if isinstance(instances, Observation):
+        return even - _slopes_of_unit(score, instances) * along / units(score, instances)[:, None]
+    square = jnp.maximum(jnp.sum(centred**2, -1, keepdims=True), 1e-30)
+    return even - centred * along / square
+
+
+def moves_within_orders(moves: jax.Array, score: jax.Array, instances: Shown) -> jax.Array:
+    """Take out of moves ``[B, n]`` of scores what shifts all alike or scales their spread.
+
+    What is left does not change the unit. Slopes along it are those of :func:`within_orders`.
+    """
+    if not isinstance(instances, Observation):
+        return within_orders(moves, score, instances)  # the unit grows the way scores lie
+    even, centred = _centred(moves, instances), _centred(score, instances)
+    growth = jnp.sum(even * _slopes_of_unit(score, instances), -1, keepdims=True)
+    return even - centred * growth / units(score, instances)[:, None]
 
 
 def _centred(values: jax.Array, instances: Shown) -> jax.Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,14 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from jaxsched.tuning.estimators.estimate import Shown, smooth_scores, units, within_orders
+from jaxsched.engine.contract import Observation
+from jaxsched.tuning.estimators.estimate import (
+    Shown,
+    between_neighbors,
+    moves_within_orders,
+    smooth_scores,
+    units,
+)
 
 NEGLIGIBLE = 1e-6  # of the largest eigenvalue: what float32 slopes can resolve
 _SOME_INSTANCES, _SOME_REQUESTS = 4, 512  # at least, to find directions among many parameters
@@ -27,7 +35,8 @@ def moved(rule: Any, instances: Shown, steps: jax.Array) -> jax.Array:
 
     Returns:
       ``[D, B, n]``: moves in standard deviations of an instance's scores, less what shifts or
-      spreads all scores alike, which changes no order.
+      spreads all scores alike, which changes no order. Of streams ``[D, B, n - 1]``, differences
+      of requests that arrive in a row, of the same standard deviation where moves are at random.
     """
     return jax.vmap(_tangent(rule, instances))(steps)
 
@@ -43,7 +52,14 @@ def _tangent(rule: Any, instances: Shown) -> Callable[[jax.Array], jax.Array]:
     flat, unravel = ravel_pytree(rule)
     score, move = jax.linearize(lambda flat: smooth_scores(unravel(flat), instances), flat)
     unit = units(score, instances)[:, None]
-    return lambda step: within_orders(move(step), score, instances) / unit
+
+    def moved(step: jax.Array) -> jax.Array:
+        moves = moves_within_orders(move(step), score, instances) / unit
+        if isinstance(instances, Observation):  # as the unit is
+            return between_neighbors(moves, instances) / math.sqrt(2)
+        return moves
+
+    return moved
 
 
 def leading_directions(

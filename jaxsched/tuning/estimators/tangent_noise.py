@@ -17,10 +17,10 @@ from jaxsched.tuning.estimators.estimate import (
     Estimate,
     Shown,
     hard_values,
+    moves_within_orders,
     relative,
     scores,
     units,
-    within_orders,
 )
 from jaxsched.tuning.estimators.tangent import leading_directions
 from jaxsched.tuning.traffic import shown_to_rules
@@ -105,7 +105,7 @@ def _sampled(
     drawn = jnp.where(values[None] > 0, drawn, 0)
     steps = (drawn * deviation).astype(vectors.dtype) @ vectors.T
     moves = _own_moves(rule, instances, steps.reshape(*shape[:2], -1))
-    moves = jax.vmap(lambda each: within_orders(each, score, instances))(moves)
+    moves = jax.vmap(lambda each: moves_within_orders(each, score, instances))(moves)
     sampled = jnp.concatenate([smoothed + moves, smoothed - moves])
     return sampled, (drawn / deviation).reshape(*shape[:2], -1)
 
