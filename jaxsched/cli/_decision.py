@@ -14,8 +14,8 @@ from jaxsched.cli import _names as names
 from jaxsched.cli import _options as options
 from jaxsched.cli._backlog import policy_list
 from jaxsched.cli._output import console_beside, require_targets, save, save_json
-from jaxsched.cli._rate import settings_of
 from jaxsched.cli._serve import NamedServer, make_server
+from jaxsched.cli._vary import varied
 
 _POLICIES = "fcfs,shortest_prompt,smallest_volume"
 _TARGETS = {name: f"{name}_slo_s" for name in ("ttft", "tpot", "e2e")}
@@ -79,7 +79,7 @@ def report(
     require_targets(html=html_path, json=json_target)
     _require_matplotlib()
     rules = policy_list(policy_names)
-    settings = settings_of(vary) if vary else None
+    settings = varied(vary) if vary else None
     server = make_server(machine, kv_capacity)
     reqs = js.traces.load_requests(
         log.trace,

@@ -69,6 +69,18 @@ SERVERS = (
 )
 BOUNDS = ("volume", "mean_busy", "price")
 OBJECTIVES = ("mean_latency", "weighted_latency", "p_norm", "p99_latency")
+SERVICE_OBJECTIVES = (
+    "goodput",
+    "attainment",
+    "mean_ttft",
+    "p99_ttft",
+    "mean_tpot",
+    "p99_tpot",
+    "mean_e2e",
+    "p99_e2e",
+    "mean_slowdown",
+    "p99_slowdown",
+)
 TRACES = ("arxiv_summarization", "azure2023_code", "azure2023_conv", "mooncake_conversation")
 
 Complete = Callable[[str], list[str]]

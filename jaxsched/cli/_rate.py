@@ -23,10 +23,10 @@ from jaxsched.cli._serve import (
     say_memory,
 )
 from jaxsched.cli._tuned import warn_of_other_backlogs
+from jaxsched.cli._vary import varied
 
 _POLICIES = "fcfs,smallest_volume"
 _FOUND = ("rate", "servers", "kv_capacity")
-_WORDS: dict[str, Any] = {"true": True, "false": False}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +76,7 @@ def rate(
     console = console_beside(json_target, csv_path, plot_path)
     require_targets(json=json_target, csv=csv_path, plot=plot_path)
     _check_find(find, streams)
-    settings = settings_of(vary or [])
+    settings = varied(vary or [])
     rules = policy_list(policy_names)
     reqs = make_requests(_with_some_rate(streams))
     warn_of_other_backlogs(rules, streams, reqs.as_backlog(ANY_CAPACITY), is_capacity_fixed=False)
@@ -121,27 +121,3 @@ def _with_some_rate(streams: _Streams) -> _Streams:
     if streams.rate is not None or has_times:
         return streams
     return dataclasses.replace(streams, rate=1.0)
-
-
-def settings_of(given: list[str]) -> dict[str, list[Any]]:
-    """Read ``max_num_seqs=64,128`` and the like."""
-    settings: dict[str, list[Any]] = {}
-    for text in given:
-        name, equals, values = text.partition("=")
-        name = name.strip().replace("-", "_")
-        if not equals or not values.strip():
-            raise ValueError(f"--vary is {text!r}; expected NAME=A,B such as max_num_seqs=64,128")
-        if name in settings:
-            raise ValueError(f"--vary names {name} twice; give all its values in one")
-        settings[name] = [_value(value.strip()) for value in values.split(",")]
-    return settings
-
-
-def _value(text: str) -> Any:
-    """Read a number, true or false, or else a word."""
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return _WORDS.get(text.lower(), text)

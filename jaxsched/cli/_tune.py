@@ -25,13 +25,52 @@ _FEATURES = ("log_prompt", "log_output", "log_total", "log_volume", "prompt_shar
 _option = functools.partial(options.option, "Tuning")
 
 
+@dataclasses.dataclass(frozen=True)
+class Clock(options.Clock):
+    """Whose seconds count, or what serves the requests; the help has one panel for all."""
+
+    server: Annotated[
+        str | None,
+        _option(
+            *("--server", "Take its KV capacity, and count seconds.", "NAME"),
+            complete=names.one_of(*names.SERVERS),
+        ),
+    ] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Online:
+    """What requests at a server need, where the objective is one of service."""
+
+    rate: Annotated[
+        float | None,
+        options.backlog("--rate", "Requests a second, for goodput and the like.", "R"),
+    ] = None
+    vary: Annotated[
+        list[str] | None,
+        _option("--vary", "Settings to tune beside the rule; repeatable.", "NAME=A,B"),
+    ] = None
+    ttft_slo_s: Annotated[
+        float | None, _option("--ttft-slo-s", "Target for the time to first token.", "SECONDS")
+    ] = None
+    tpot_slo_s: Annotated[
+        float | None, _option("--tpot-slo-s", "Target for the time per output token.", "SECONDS")
+    ] = None
+
+    def given(self) -> list[str]:
+        """Return the flags that were given."""
+        fields = dataclasses.fields(self)
+        return [field.name for field in fields if getattr(self, field.name) is not None]
+
+
 def tune(
     context: typer.Context,
     rule_path: Annotated[
         Path, typer.Argument(metavar="RULE.json", help="Where the tuned rule goes (or .npz).")
     ],
     backlog: options.Backlog,
-    clock: options.Clock,
+    clock: Clock,
+    online: Online,
     policy: Annotated[
         str,
         _option(
@@ -41,13 +80,13 @@ def tune(
     ] = "linear_score",
     features: Annotated[
         str | None,
-        _option("--features", "Its features; log_volume starts as smallest_volume.", "A,B"),
+        _option("--features", "Its features; log_volume starts at 1.", "A,B"),
     ] = None,
     objective_name: Annotated[
         str,
         _option(
-            *("--objective", "mean_latency (default), p_norm (2), p99_latency.", "NAME"),
-            complete=names.one_of(*names.OBJECTIVES),
+            *("--objective", "mean_latency (default), goodput, p99_ttft, ..", "NAME"),
+            complete=names.one_of(*names.OBJECTIVES, *names.SERVICE_OBJECTIVES),
         ),
     ] = "mean_latency",
     steps: Annotated[int, _option("--steps", "Updates to make (200).", "N")] = 200,
@@ -60,16 +99,40 @@ def tune(
     checkpoint_dir: Annotated[
         Path | None, _option("--checkpoint", "Keep the state here and go on from it.", "FOLDER")
     ] = None,
-    json_target: options.Json = None,
+    json_target: Annotated[
+        str | None, _option("--json", "Results with a manifest; - is stdout.", "FILE|-")
+    ] = None,
 ) -> None:
-    """Tune a rule on one half of the backlogs and judge it on the other."""
+    """Tune a rule on some of the backlogs and judge it on others."""
     import jax
 
     console = console_beside(json_target, rule_path)
     require_targets(RULE=rule_path, json=json_target)
     if rule_path.suffix not in (".json", ".npz"):
         raise ValueError(f"RULE {rule_path}: expected a file name that ends in .json or .npz")
-    rule = _rule(policy, features)
+    descent = {
+        "steps": steps,
+        "minibatch_size": minibatch_size,
+        "patience": patience,
+        "checkpoint_dir": checkpoint_dir,
+    }
+    if objective_name in names.SERVICE_OBJECTIVES:
+        from jaxsched.cli._tune_online import tune_online
+
+        rule = _rule(policy, features, (*_FEATURES, "arrival_s"))
+        numbers = tune_online(
+            *(rule_path, rule, objective_name, backlog, clock.server, online, descent, console)
+        )
+        if json_target is not None:
+            save_json(json_target, context.obj, backlog.seed, numbers, console)
+        return
+    if given := online.given():
+        flag = f"--{given[0].replace('_', '-')}"
+        raise ValueError(
+            f"{flag} is about requests at a server, and --objective {objective_name} is of a "
+            f"backlog; expected one of {', '.join(names.SERVICE_OBJECTIVES)}"
+        )
+    rule = _rule(policy, features, _FEATURES)
     objective = _objective(objective_name, clock.server)
     train, held_out = _halves(backlog, clock.server, console)
     tuned = js.tune(
@@ -78,15 +141,12 @@ def tune(
         validation=held_out,
         key=jax.random.key(backlog.seed),
         objective=objective,
-        steps=steps,
-        minibatch_size=minibatch_size,
-        patience=patience,
-        checkpoint_dir=checkpoint_dir,
+        **descent,
     )
     yardstick = float(js.tuning.evaluate(held_out, _YARDSTICK, objective).mean())
     unit = "rounds" if clock.server is None else "s"
     console.print(_table(tuned, held_out, f"{objective_name}\n({unit})", yardstick))
-    console.print(_progress(tuned, steps, patience))
+    console.print(progress_text(tuned, steps, patience))
     about = described(backlog, train) | {"server": clock.server, "objective": objective_name}
     save(
         *(rule_path, lambda path: js.policies.save(tuned.rule, path, tuned_on=about)),
@@ -97,7 +157,7 @@ def tune(
         save_json(json_target, context.obj, backlog.seed, _numbers(tuned, yardstick), console)
 
 
-def _rule(policy: str, features: str | None) -> Any:
+def _rule(policy: str, features: str | None, usual: tuple[str, ...]) -> Any:
     """Make the rule to start from: a linear one that knows the volume starts as volume first."""
     given: dict[str, Any] = {}
     if features is not None:
@@ -105,7 +165,7 @@ def _rule(policy: str, features: str | None) -> Any:
             raise ValueError(f"--features is given but policy {policy!r} takes none")
         given["features"] = [name.strip() for name in features.split(",")]
     elif policy in ("linear_score", "mlp_score"):
-        given["features"] = _FEATURES
+        given["features"] = usual
     if policy == "linear_score":
         given["weights"] = [name == "log_volume" for name in given["features"]]
     return js.policies.make(policy, **given)
@@ -152,7 +212,7 @@ def _table(tuned: js.tuning.Tuned, held_out: js.Instance, metric: str, yardstick
     return FittedTable(layout)
 
 
-def _progress(tuned: js.tuning.Tuned, steps: int, patience: int | None) -> str:
+def progress_text(tuned: js.tuning.Tuned, steps: int, patience: int | None) -> str:
     """Say how many steps ran, and which of them gave the rule."""
     from jaxsched._lib.words import counted
 
@@ -168,4 +228,5 @@ def _numbers(tuned: js.tuning.Tuned, yardstick: float) -> dict[str, Any]:
     history = {
         name: np.asarray(values).tolist() for name, values in tuned.history._asdict().items()
     }
+    del history["setting"]  # a backlog has no settings
     return {"history": history, "best_step": tuned.history.best_step, _YARDSTICK: yardstick}

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxsched.metrics._alone import alone_s, generated_tokens
+from jaxsched.metrics.alone import alone_s, generated_tokens
 from jaxsched.metrics.distribution import distribution
 from jaxsched.metrics.itl import itl_percentiles
 from jaxsched.model.outcome import Outcome

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxsched._lib.errors import InputError
 from jaxsched.metrics._accounts import account, largest_difference
-from jaxsched.metrics._alone import generated_tokens
+from jaxsched.metrics.alone import generated_tokens
 from jaxsched.metrics.paired import paired, spread
 from jaxsched.model.outcome import Outcome
 from jaxsched.model.requests import Requests

@@ -32,6 +32,11 @@ class DynamicRule:
         self.evicts, self.has_state = evicts, init is not None or hasattr(rule, "init")
         self.name = self.__name__ = rule_name(rule) if name is None else name
 
+    @property
+    def rule(self) -> Any:
+        """The function or pytree that was marked."""
+        return self._rule
+
     def __call__(self, obs: Any, state: Any = None, /) -> jax.Array:
         """Return a number for each request, ``[n]``, lower first; see :meth:`numbers`."""
         return self.numbers(obs, state)

@@ -17,6 +17,7 @@ from jaxsched._lib.documents import FLOATS, PLAIN, TEXT, Fields, Rows, parse_jso
 from jaxsched._lib.errors import InputError, bounded, in_file, wrong_shape
 from jaxsched._lib.npz import open_arrays, save_arrays
 from jaxsched._lib.registry import Registry
+from jaxsched.policies._constants import CONSTANT, FACTORIES, constants_of, rule_of
 from jaxsched.policies._rule import rule_name
 from jaxsched.policies.features import require_known
 from jaxsched.policies.scores.linear_score import LinearScore
@@ -31,15 +32,29 @@ _SCHEMA = Fields(
     {"rule": TEXT, "features": Rows(TEXT), "parameters": Fields(others=FLOATS)},
     optional={"tuned_on": _TUNED_ON},
 )
+_SCHEMA_OF_CONSTANTS = Fields(
+    {"rule": TEXT, "parameters": Fields(others=CONSTANT)}, optional={"tuned_on": _TUNED_ON}
+)
+
+
+class _OfEitherKind:
+    """A rule of features or a rule of constants, as its name says."""
+
+    def check(self, value: Any, field: str) -> None:
+        """Raise unless it is one of the two."""
+        name = value.get("rule") if isinstance(value, dict) else None
+        is_of_constants = isinstance(name, str) and name in FACTORIES
+        (_SCHEMA_OF_CONSTANTS if is_of_constants else _SCHEMA).check(value, field)
 
 
 def save(
     rule: Any, path: str | os.PathLike[str], *, tuned_on: Mapping[str, Any] | None = None
 ) -> None:
-    """Write a ``linear_score`` or ``mlp_score`` to a file; :func:`load` reads it back.
+    """Write a rule with parameters to a file; :func:`load` reads it back.
 
     Args:
-      rule: the rule.
+      rule: a ``linear_score``, an ``mlp_score``, or a ready-made rule for servers with constants,
+        such as ``aged_prompt`` or ``gamma_boost``; the latter go into JSON alone.
       path: ends in ``.json`` or ``.npz``.
       tuned_on: plain values that say what it was tuned on, which :func:`tuned_on` reads back.
 
@@ -56,9 +71,12 @@ def save(
       ('log_output',)
     """
     named = [name for name, kind in _TYPES.items() if type(rule) is kind]
+    if not named and (constants := constants_of(rule)) is not None:
+        _save_constants(path, *constants, tuned_on)
+        return
     if not named:
         raise TypeError(
-            f"rule {rule_name(rule)!r} cannot be saved; only {' and '.join(_TYPES)} can"
+            f"rule {rule_name(rule)!r} cannot be saved; only {', '.join((*_TYPES, *FACTORIES))} can"
         )
     arrays = {name: np.asarray(getattr(rule, name), np.float32) for name in _leaves(type(rule))}
     if _is_json(path):
@@ -66,12 +84,28 @@ def save(
         content = {"rule": named[0], "features": list(rule.features), "parameters": parameters}
         if tuned_on is not None:
             content["tuned_on"] = dict(tuned_on)
-        Path(path).write_text(json.dumps(content, indent=2) + "\n")
+        _write_json(path, content)
         return
     arrays |= {"rule": np.array(named[0]), "features": np.array(rule.features)}
     if tuned_on is not None:
         arrays["tuned_on"] = np.array(json.dumps(dict(tuned_on)))
     save_arrays(path, _KIND, arrays)
+
+
+def _save_constants(
+    path: str | os.PathLike[str],
+    name: str,
+    options: Mapping[str, Any],
+    tuned_on: Mapping[str, Any] | None,
+) -> None:
+    if not _is_json(path):
+        raise ValueError(f"{path}: the constants of {name} are kept in a file that ends in .json")
+    about = {} if tuned_on is None else {"tuned_on": dict(tuned_on)}
+    _write_json(path, {"rule": name, "parameters": dict(options), **about})
+
+
+def _write_json(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
+    Path(path).write_text(json.dumps(content, indent=2) + "\n")
 
 
 def tuned_on(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -122,19 +156,21 @@ def load(path: str | os.PathLike[str]) -> Any:
     """
     content = _content(path)
     with in_file(path):
-        kind = _TYPES[content["rule"]]
         given = content["parameters"]
+        if (name := content["rule"]) in FACTORIES:
+            return rule_of(name, given)
+        kind = _TYPES[name]
         Fields(dict.fromkeys(_leaves(kind), FLOATS)).check(given, "parameters")
         leaves = {leaf: jnp.asarray(_array(leaf, given[leaf])) for leaf in _leaves(kind)}
         rule = kind(**leaves, features=require_known(content["features"]))
-        _require_shapes(content["rule"], rule)
+        _require_shapes(name, rule)
     return rule
 
 
 def _content(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read what a file holds, each field of the type that it has to be."""
     if _is_json(path):
-        return read_json(path, _SCHEMA)
+        return read_json(path, _OfEitherKind())
     with open_arrays(path, _KIND) as file:
         name = str(file.read("rule", npz.TEXTS))
         with in_file(path):

@@ -159,14 +159,14 @@ def _numbers(reqs: Requests, server: Server, rule: Rule | str) -> Any:
             "expected a static rule; a dynamic one that orders the queue chooses victims as well",
             finding=f"is the dynamic {rule.name!r}",
         )
-    return prioritize(_on_arrival(reqs, server), resolve(rule))  # pyright: ignore[reportArgumentType]
+    return prioritize(on_arrival(reqs, server), resolve(rule))  # pyright: ignore[reportArgumentType]
 
 
 def _own_priority(reqs: Requests) -> Any:
     return jnp.zeros_like(reqs.prompt_tokens) if reqs.priority is None else reqs.priority
 
 
-def _on_arrival(reqs: Requests, server: Server) -> Observation:
+def on_arrival(reqs: Requests, server: Server) -> Observation:
     """Show a static rule what is known of the requests when they arrive."""
     leading = np.broadcast_shapes(reqs.is_real.shape[:-1], np.shape(server.kv_capacity))
     shape = (*leading, reqs.is_real.shape[-1])

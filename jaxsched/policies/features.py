@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxsched._lib.errors import InputError, UnknownName, shown
 from jaxsched._lib.registry import Registry
 from jaxsched.model.instance import Instance, weight_of
+from jaxsched.policies.online._arrivals import arrival_s
 
 
 def _prompt(inst: Instance) -> jax.Array:
@@ -45,6 +46,7 @@ _FEATURES: Registry[Callable[[Instance], jax.Array]] = Registry(
         "output_share": lambda inst: _share(inst, _output(inst)),
         "row_share": _row_share,
         "log_weight": lambda inst: jnp.log(weight_of(inst)),
+        "arrival_s": arrival_s,
     },
 )
 
@@ -58,7 +60,8 @@ def features(names: Sequence[str], inst: Instance) -> jax.Array:
     ``log_prompt`` :math:`\ln s`, ``log_output`` :math:`\ln o`, ``log_total`` :math:`\ln(s + o)`,
     ``log_volume`` :math:`\ln v`, ``prompt_share`` :math:`s / M`, ``output_share`` :math:`o / M`,
     ``row_share`` the row number over :math:`n`, ``log_weight`` :math:`\ln w` (0 without weights),
-    and products such as ``log_prompt*log_output``.
+    ``arrival_s`` the second of arrival at a server (0 in a backlog), and products such as
+    ``log_prompt*log_output``.
 
     Args:
       names: F names.

@@ -15,11 +15,16 @@ from jaxsched._lib.errors import integer
 from jaxsched.metrics.statistics import Estimate as Interval
 from jaxsched.metrics.statistics import estimate_means
 from jaxsched.model.instance import Instance
+from jaxsched.model.requests import Requests
+from jaxsched.model.server import Server
 from jaxsched.policies import rule_name
-from jaxsched.tuning.estimators.estimate import as_estimate, at_step
+from jaxsched.tuning._evaluate import default_objective, required
+from jaxsched.tuning.estimators.estimate import Cases, Shown, as_estimate, at_step
+from jaxsched.tuning.estimators.parameter_noise import EvolutionStrategies
 from jaxsched.tuning.estimators.score_noise import ScoreNoise
 from jaxsched.tuning.estimators.tangent import NEGLIGIBLE, moved
-from jaxsched.tuning.objectives import Objective, mean_latency
+from jaxsched.tuning.objectives import Objective
+from jaxsched.tuning.traffic import is_dynamic, shown_to_rules, traffic
 
 _PAIRS_PER_CALL = 8
 _CHECKS = 3  # in a row, so that halves that agree once by luck do not end it
@@ -72,25 +77,30 @@ class Fidelity(NamedTuple):
 
 def reference_gradient(
     rule: Any,
-    instances: Instance,
+    instances: Instance | Requests,
     key: jax.Array,
     *,
+    server: Server | None = None,
     noise: Any = 0.1,
-    objective: Objective = mean_latency,
+    objective: Objective | None = None,
     agreement: float = 0.99,
     max_simulations: int = 16384,
 ) -> Reference:
     """Average :class:`ScoreNoise` until two halves of the samples agree, thrice in a row.
 
     They have to agree as they are and in coordinates that move the scores alike. Each check has
-    an eighth more samples than the one before, or more.
+    an eighth more samples than the one before, or more. A dynamic rule has no scores once for all,
+    so :class:`EvolutionStrategies` stands in, and coordinates are those of the parameters.
 
     Args:
       rule: a pytree of float leaves.
-      instances: ``[B, n]``.
+      instances: ``[B, n]``, or requests.
       key: of all randomness.
-      noise: standard deviation of the smoothing, in standard deviations of an instance's scores.
-      objective: what is made small.
+      server: what serves the requests.
+      noise: standard deviation of the smoothing, in standard deviations of an instance's scores;
+        of a dynamic rule in units of the parameters.
+      objective: what is made small; by default ``mean_latency`` of instances, and
+        ``objectives.mean_e2e()`` of requests.
       agreement: cosine between the halves at which to stop.
       max_simulations: hard evaluations of each instance after which to stop all the same.
 
@@ -106,13 +116,16 @@ def reference_gradient(
       >>> reference.gradient.shape, bool(reference.halves_cosine >= 0.9)
       ((2,), True)
     """
-    estimator = ScoreNoise(noise=jnp.float32(noise), pairs=_PAIRS_PER_CALL, objective=objective)
-    coordinates = evened(rule, instances)
+    objective = default_objective(instances) if objective is None else objective
+    cases = _cases(instances, server)
+    kind = EvolutionStrategies if is_dynamic(rule) else ScoreNoise
+    estimator = kind(noise=jnp.float32(noise), pairs=_PAIRS_PER_CALL, objective=objective)
+    coordinates = evened(rule, shown_to_rules(cases))
     sums, calls, rounds, passed = np.zeros((2, ravel_pytree(rule)[0].size)), 0, 8, 0
     while True:
         for _ in range(rounds):
             for half in range(2):
-                estimate = estimator(rule, instances, jax.random.fold_in(key, calls))
+                estimate = estimator(rule, cases, jax.random.fold_in(key, calls))
                 sums[half] += _flat(estimate.gradient)
                 calls += 1
         cosine = _cosine(*sums)
@@ -124,7 +137,13 @@ def reference_gradient(
         rounds = max(1, calls // 16)
 
 
-def evened(rule: Any, instances: Instance) -> np.ndarray:
+def _cases(instances: Instance | Requests, server: Server | None) -> Cases:
+    if isinstance(instances, Requests):
+        return traffic(instances, required(server))
+    return instances
+
+
+def evened(rule: Any, instances: Shown) -> np.ndarray:
     r"""Coordinates in which every step of length 1 moves the scores as much.
 
     Features that nearly repeat one another pull a cosine of raw slopes towards the one direction
@@ -145,6 +164,8 @@ def evened(rule: Any, instances: Instance) -> np.ndarray:
     """
     flat, _ = ravel_pytree(rule)
     steps = np.eye(flat.size, dtype=flat.dtype)
+    if is_dynamic(rule):
+        return steps.astype(np.float64)
     calls = np.array_split(steps, -(-flat.size // _STEPS_PER_CALL))
     moves = np.concatenate([moved(rule, instances, each) for each in calls])
     table = moves.astype(np.float64).reshape(flat.size, -1)
@@ -156,9 +177,10 @@ def evened(rule: Any, instances: Instance) -> np.ndarray:
 def fidelity(
     rule: Any,
     estimator: Any,
-    instances: Instance,
+    instances: Instance | Requests,
     key: jax.Array,
     *,
+    server: Server | None = None,
     reference: Reference | None = None,
     repeats: int = 16,
 ) -> Fidelity:
@@ -170,8 +192,9 @@ def fidelity(
       rule: a pytree of float leaves.
       estimator: an estimator that has ``simulations``, how many a call takes of each instance;
         one with schedules is judged as it is at step 0.
-      instances: ``[B, n]``.
+      instances: ``[B, n]``, or requests.
       key: of all randomness.
+      server: what serves the requests.
       reference: from :func:`reference_gradient`, to use one for several estimators; by default
         made here, for the estimator's objective.
       repeats: calls of the estimator, with a key each.
@@ -201,22 +224,22 @@ def fidelity(
             "a call takes of each instance"
         )
     if reference is None:
-        objective = getattr(estimator, "objective", mean_latency)
+        objective = getattr(estimator, "objective", None)
         reference = reference_gradient(
-            rule, instances, jax.random.fold_in(key, 0), objective=objective
+            rule, instances, jax.random.fold_in(key, 0), server=server, objective=objective
         )
     keys = jax.random.split(jax.random.fold_in(key, 1), repeats)
-    estimator = at_step(estimator, 0)
-    jax.block_until_ready(estimator(rule, instances, keys[0]))  # compiles
+    estimator, cases = at_step(estimator, 0), _cases(instances, server)
+    jax.block_until_ready(estimator(rule, cases, keys[0]))  # compiles
     gradients, seconds = [], []
     for each in keys:
         begin = time.perf_counter()
-        returned = jax.block_until_ready(estimator(rule, instances, each))
+        returned = jax.block_until_ready(estimator(rule, cases, each))
         seconds.append(time.perf_counter() - begin)
         gradients.append(_flat(as_estimate(returned, estimator).gradient))
     samples, truth = np.stack(gradients), reference.gradient
     length = np.linalg.norm(truth)
-    even = evened(rule, instances)
+    even = evened(rule, shown_to_rules(cases))
     return Fidelity(
         cosine=estimate_means(np.array([_cosine(each, truth) for each in samples])),
         evened_cosine=estimate_means(

@@ -1,4 +1,4 @@
-"""Parametric rules made better by gradient descent over simulated instances."""
+"""Parametric rules made better by gradient descent over simulated instances or streams."""
 
 from __future__ import annotations
 
@@ -13,56 +13,22 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxsched._lib.arrays import is_resident
-from jaxsched._lib.errors import MAX_INT32, InputError, integer, wrong_shape
 from jaxsched._lib.progress import progress_bar
-from jaxsched.engine.simulate import simulate
 from jaxsched.model.instance import Instance
-from jaxsched.model.outcome import Outcome
-from jaxsched.model.schedule import require_ok
-from jaxsched.policies import prioritize, rule_name
-from jaxsched.policies.argument_order import inst_first
+from jaxsched.model.requests import Requests
+from jaxsched.model.server import Server
+from jaxsched.policies import rule_name
 from jaxsched.tuning import _checkpoint
+from jaxsched.tuning._evaluate import default_objective
+from jaxsched.tuning._history import History, Tuned
+from jaxsched.tuning._minibatches import Minibatches
 from jaxsched.tuning._parameters import as_box, as_parameters, require_finite
+from jaxsched.tuning._sides import Sides, checked_sides, require_usable
 from jaxsched.tuning.estimators import Estimator, default_estimator
 from jaxsched.tuning.estimators.estimate import as_estimate, at_step, pulled_back
-from jaxsched.tuning.objectives import Objective, mean_latency
-
-
-class History(NamedTuple):
-    """What happened in a run.
-
-    Attributes:
-      train: float64 ``[steps]``, the estimator's value of each step's minibatch, before the step.
-      step: int64 ``[validations]``, steps made before each validation; the first is 0.
-      validation: float64 ``[validations]``, mean objective of the hard rule on held-out instances.
-    """
-
-    train: np.ndarray
-    step: np.ndarray
-    validation: np.ndarray
-
-    @property
-    def best(self) -> np.ndarray:
-        """The lowest validation so far, ``[validations]``."""
-        return np.minimum.accumulate(self.validation)
-
-    @property
-    def best_step(self) -> int:
-        """Steps made before the best validation; of equals, the first."""
-        return int(self.step[np.argmin(self.validation)])
-
-
-class Tuned(NamedTuple):
-    """The rule that was best on the held-out instances, and how it was found.
-
-    Attributes:
-      rule: a rule of the type that went in.
-      history: the :class:`History`.
-    """
-
-    rule: Any
-    history: History
+from jaxsched.tuning.objectives import Objective, natural
+from jaxsched.tuning.settings import Settings
+from jaxsched.tuning.traffic import is_dynamic, shown_to_rules
 
 
 class _State(NamedTuple):
@@ -71,6 +37,8 @@ class _State(NamedTuple):
     optimizer_state: Any
     best_rule: Any
     history: History
+    setting: Any = None  # a combination of the settings, where they are tuned
+    best_setting: Any = None
 
 
 class _Taken(NamedTuple):
@@ -100,11 +68,14 @@ def _default_optimizer() -> optax.GradientTransformation:
 
 def tune(
     rule: Any,
-    train: Instance,
-    validation: Instance,
+    train: Instance | Requests,
+    validation: Instance | Requests,
     key: jax.Array,
     *,
-    objective: Objective = mean_latency,
+    test: Instance | Requests | None = None,
+    server: Server | None = None,
+    settings: Settings | None = None,
+    objective: Objective | None = None,
     estimator: Estimator | None = None,
     optimizer: optax.GradientTransformation | None = None,
     steps: int = 200,
@@ -124,6 +95,12 @@ def tune(
     held-out instances, and the simulator says what it is worth. The rule returned is the best of
     those, the one that went in included: on ``validation`` tuning never makes a rule worse.
 
+    Requests are served by ``server`` instead, and ``settings`` of it are tuned beside the rule.
+    At the start, and after the validations number 1, 2, 4, 8 and so on, all combinations run a
+    race on ``train`` with the rule of then; the winner serves from there on. What is returned is
+    the best pair of rule and settings. Streams that share requests are refused: what a rule was
+    chosen by says little of what it is worth.
+
     A run depends on its arguments alone. With ``checkpoint_dir`` its state is kept there at
     every validation, and the same call again goes on from it, to the same bits. A call with
     another rule, estimator, objective, key or other instances is refused. Functions are compared
@@ -132,11 +109,17 @@ def tune(
     own.
 
     Args:
-      rule: a pytree of float leaves with ``__call__``: ``[n]`` instance to ``[n]`` priorities.
-      train: instances ``[B, n]`` to learn from.
-      validation: held-out instances ``[.., n]``.
+      rule: a pytree of float leaves with ``__call__``: ``[n]`` instance to ``[n]`` priorities; for
+        requests also a dynamic one. :func:`js.tuning.in_logs` suits constants of any unit.
+      train: instances or requests ``[B, n]`` to learn from.
+      validation: held-out instances or requests ``[.., n]``.
       key: of all randomness.
-      objective: what to make small, ``(inst, sched) -> [..]``; see :mod:`js.tuning.objectives`.
+      test: more of them, which the rule returned orders once, at the end.
+      server: what serves the requests, one.
+      settings: values to try by the names of the server's settings, such as
+        ``{"max_num_batched_tokens": (512, 2048)}``; see ``js.tuning.TUNABLE``.
+      objective: what to make small, ``(inst, out) -> [..]``; see :mod:`js.tuning.objectives`. By
+        default ``mean_latency`` of instances, and ``objectives.mean_e2e()`` of requests.
       estimator: how to get gradients; by default :func:`js.tuning.default_estimator` of the
         objective. One that is given has an objective of its own to descend; ``objective``
         then judges the validations. Its noise or temperature may be an optax schedule.
@@ -152,11 +135,12 @@ def tune(
       progress: show a bar with train, validation and best; None if stderr is a terminal.
 
     Returns:
-      :class:`Tuned`: ``rule`` and ``history``.
+      :class:`Tuned`: ``rule`` and ``history``, and of requests ``server`` and ``settings``.
 
     Raises:
       ValueError: a number is out of range; the rule has no parameters or starts outside
-        ``bounds``; a gradient or a parameter became NaN or infinite (step and leaf are named);
+        ``bounds``; requests have no server, or appear in two of train, validation and test; a
+        gradient or a parameter became NaN or infinite (step and leaf are named);
         or the checkpoint belongs to another run.
       TypeError: a leaf is not of floats, the rule returns integers where slopes are asked for, or
         the estimator returns something else than an estimate.
@@ -181,35 +165,45 @@ def tune(
       Ours. The optimizers are those of DeepMind et al., *The DeepMind JAX Ecosystem*, 2020.
     """
     rule = as_parameters(rule)
-    _require_usable(train, steps, minibatch_size, validate_every, patience)
+    require_usable(train, steps, minibatch_size, validate_every, patience)
     low, high = as_box(rule, bounds)
-    estimator = default_estimator(objective) if estimator is None else estimator
+    objective = default_objective(train) if objective is None else objective
+    estimator = default_estimator(objective, rule) if estimator is None else estimator
+    sides = checked_sides(train, validation, test, server, settings, objective)
     descend = optax.with_extra_args_support(optimizer or _default_optimizer())
     folder = None if checkpoint_dir is None else Path(checkpoint_dir)
-    if is_resident(train):
-        train = jax.device_put(train)  # once, and not in every step
-    minibatches = _Minibatches(train, minibatch_size, *jax.random.split(key))
+    minibatches = Minibatches(sides.train, minibatch_size, *jax.random.split(key))
+    own = None if sides.field is None else np.int64(0)  # the server's settings
 
     state = _State(
         step=np.int64(0),
         rule=rule,
         optimizer_state=descend.init(rule),
         best_rule=rule,
-        history=History(train=np.zeros(0), step=np.zeros(0, np.int64), validation=np.zeros(0)),
+        history=History(
+            train=np.zeros(0),
+            step=np.zeros(0, np.int64),
+            validation=np.zeros(0),
+            setting=None if own is None else np.zeros(0, np.int64),
+        ),
+        setting=own,
+        best_setting=own,
     )
     run, resumed = "", None
     if folder is not None:
         run = _checkpoint.fingerprint(
             *(rule, estimator, objective, state.optimizer_state, low, high),
             *(key, train, validation, minibatch_size, validate_every),
+            *([server, settings, rule_name(rule)] if server is not None else []),
         )
         resumed = _checkpoint.load(folder, run, state)
         _require_consistent(resumed, folder)
-    state = _validated(state, validation, objective) if resumed is None else resumed
+    state = _validated_and_set(state, sides, validate_every) if resumed is None else resumed
 
     def stepped(state: _State) -> tuple[_State, _Taken]:
         step = int(state.step)
         instances, step_key = minibatches.at(step)
+        instances = sides.at(instances, state.setting)
         returned = at_step(estimator, step)(state.rule, instances, step_key)
         value, gradient, _ = as_estimate(returned, estimator)
         moved, optimizer_state, are_finite = _moved(
@@ -237,27 +231,31 @@ def tune(
         while state.step < steps and not _is_out_of_patience(state.history, patience):
             until_validation = validate_every - int(state.step) % validate_every
             state = run_to(state, min(int(state.step) + until_validation, steps))
-            state = _validated(state, validation, objective)
+            state = _validated_and_set(state, sides, validate_every)
             if folder is not None:
                 _checkpoint.save(folder, run, state)
-            bar.set_description_str(_described(state.history))
-    return Tuned(rule=state.best_rule, history=state.history)
+            bar.set_description_str(_described(state.history, objective))
+    return Tuned(
+        rule=state.best_rule,
+        history=state.history,
+        server=sides.with_(state.best_setting),
+        settings=None if sides.field is None else sides.field.as_dict(int(state.best_setting)),
+        test=None if test is None else sides.value(test, state.best_rule, state.best_setting),
+    )
 
 
-def _values(taken: Sequence[_Taken], minibatches: _Minibatches) -> list[float]:
+def _values(taken: Sequence[_Taken], minibatches: Minibatches) -> list[float]:
     """Bring the values of steps to the host, or raise for the first that was not finite."""
     are_finite = jax.device_get([each.are_finite for each in taken])
     for each, is_finite in zip(taken, are_finite, strict=True):
         if not is_finite:
-            instances, _ = minibatches.at(each.step)
-            ones = jnp.ones(instances.prompt_tokens.shape, jnp.float32)
-            # Its own slopes first: an estimator may have spread them over all leaves.
-            own = pulled_back(each.rule, instances, ones)
-            for what, numbers in (
-                ("gradient", own),
-                ("gradient", each.gradient),
-                ("rule", each.moved),
-            ):
+            suspects = [("gradient", each.gradient), ("rule", each.moved)]
+            if not is_dynamic(each.rule):
+                # Its own slopes first: an estimator may have spread them over all leaves.
+                seen = shown_to_rules(minibatches.at(each.step)[0])
+                ones = jnp.ones(seen.prompt_tokens.shape, jnp.float32)
+                suspects.insert(0, ("gradient", pulled_back(each.rule, seen, ones)))
+            for what, numbers in suspects:
                 require_finite(what, numbers, each.step, each.value)
     return [float(value) for value in jax.device_get([each.value for each in taken])]
 
@@ -282,50 +280,39 @@ def _moved(
     return moved, optimizer_state, are_finite
 
 
-def evaluate(inst: Instance, rule: Any, objective: Objective = mean_latency) -> np.ndarray:
-    """Objective of the hard rule: it orders each instance and the simulator schedules it.
-
-    Args:
-      inst: instances ``[.., n]``.
-      rule: a rule, or the name of one.
-      objective: ``(inst, sched) -> [..]``.
-
-    Returns:
-      float64 ``[..]``.
-
-    Raises:
-      ValueError: the rule gave a NaN.
-
-    Example:
-      >>> import jaxsched as js
-      >>> inst = js.Instance.from_lengths([3, 1], [2, 4], kv_capacity=8)
-      >>> float(js.tuning.evaluate(inst, "fcfs"))
-      3.0
-    """
-    inst, rule = inst_first("evaluate", inst, rule)
-    sched = simulate(inst, prioritize(inst, rule))
-    require_ok(sched, f"rule {rule_name(rule)!r}")
-    return np.asarray(objective(inst, Outcome.from_schedule(inst, sched)), np.float64)
+def _validated_and_set(state: _State, sides: Sides, validate_every: int) -> _State:
+    """Judge the rule, and when it is time let its settings run their race."""
+    state = _validated(state, sides)
+    number, rest = divmod(int(state.step), validate_every)
+    is_time = not rest and number & (number - 1) == 0  # 0, 1, 2, 4, 8, ..
+    if sides.field is None or not is_time:
+        return state
+    setting = sides.searched(state.rule, state.setting)
+    if setting == state.setting:
+        return state
+    return _validated(state._replace(setting=setting), sides)
 
 
-def _validated(state: _State, validation: Instance, objective: Objective) -> _State:
-    value = evaluate(validation, state.rule, objective).mean()
+def _validated(state: _State, sides: Sides) -> _State:
+    value = sides.value(sides.validation, state.rule, state.setting)
     before = state.history
     is_best = not before.validation.size or value < before.validation.min()
     history = before._replace(
         step=np.append(before.step, state.step), validation=np.append(before.validation, value)
     )
-    best_rule = state.rule if is_best else state.best_rule
-    return state._replace(best_rule=best_rule, history=history)
+    if before.setting is not None:
+        history = history._replace(setting=np.append(before.setting, state.setting))
+    state = state._replace(history=history)
+    return state._replace(best_rule=state.rule, best_setting=state.setting) if is_best else state
 
 
 def _require_consistent(state: _State | None, folder: Path) -> None:
     """Raise unless a state that was kept can have come about."""
     if state is None:
         return
-    step, (train, at, validation) = int(state.step), state.history
+    step, (train, at, validation, _) = int(state.step), state.history
     is_counted = len(train) == step and len(at) == len(validation) >= 1
-    is_ascending = is_counted and at[0] == 0 and at[-1] <= step and (np.diff(at) > 0).all()
+    is_ascending = is_counted and at[0] == 0 and at[-1] <= step and (np.diff(at) >= 0).all()
     rules = jax.tree.leaves((state.rule, state.best_rule))
     if not is_ascending or not all(np.isfinite(leaf).all() for leaf in rules):
         raise ValueError(
@@ -339,51 +326,9 @@ def _is_out_of_patience(history: History, patience: int | None) -> bool:
     return patience is not None and since_best >= patience
 
 
-def _described(history: History) -> str:
-    return (
-        f"train {history.train[-1]:.5g}  validation {history.validation[-1]:.5g}  "
-        f"best {history.best[-1]:.5g} "
+def _described(history: History, objective: Objective) -> str:
+    train, validation, best = (
+        natural(objective, values[-1])
+        for values in (history.train, history.validation, history.best)
     )
-
-
-class _Minibatches:
-    """Which instances and which key belong to a step: a function of its number alone."""
-
-    def __init__(
-        self, train: Instance, size: int | None, order_key: jax.Array, step_key: jax.Array
-    ):
-        self._train = train
-        self._total = train.prompt_tokens.shape[0]
-        self._size = size
-        self._order_key, self._step_key = order_key, step_key
-
-    def at(self, step: int) -> tuple[Instance, jax.Array]:
-        key = jax.random.fold_in(self._step_key, step)
-        if self._size is None:
-            return self._train, key
-        epoch, place = divmod(step, self._total // self._size)
-        order = jax.random.permutation(jax.random.fold_in(self._order_key, epoch), self._total)
-        rows = order[place * self._size : (place + 1) * self._size]
-        return jax.tree.map(lambda leaf: leaf[rows], self._train), key
-
-
-def _require_usable(
-    train: Instance,
-    steps: int,
-    minibatch_size: int | None,
-    validate_every: int,
-    patience: int | None,
-) -> None:
-    if len(shape := train.prompt_tokens.shape) != 2:
-        raise wrong_shape("train", shape, "expected [B, n]; js.stack([inst]) makes one")
-    integer("steps", steps, 1, MAX_INT32)
-    integer("validate_every", validate_every, 1, MAX_INT32)
-    if patience is not None:
-        integer("patience", patience, 1, MAX_INT32)
-    if minibatch_size is not None and integer("minibatch_size", minibatch_size) > shape[0]:
-        raise InputError(
-            "minibatch_size",
-            minibatch_size,
-            "take at most those",
-            finding=f"is {minibatch_size} but train holds {shape[0]} instances",
-        )
+    return f"train {train:.5g}  validation {validation:.5g}  best {best:.5g} "

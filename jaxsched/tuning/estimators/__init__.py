@@ -17,6 +17,8 @@ How far each can be trusted is for :func:`jaxsched.tuning.fidelity` to say.
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
 
 from jaxsched.tuning.estimators.estimate import Estimate, Estimator, Scheduled
@@ -26,6 +28,7 @@ from jaxsched.tuning.estimators.plackett_luce import PlackettLuce
 from jaxsched.tuning.estimators.score_noise import GuidedNoise, ScoreNoise
 from jaxsched.tuning.estimators.tangent_noise import TangentNoise
 from jaxsched.tuning.objectives import Objective, mean_latency
+from jaxsched.tuning.traffic import is_dynamic
 
 __all__ = [
     "Estimate",
@@ -42,21 +45,26 @@ __all__ = [
 ]
 
 
-def default_estimator(objective: Objective = mean_latency) -> Estimator:
+def default_estimator(objective: Objective = mean_latency, rule: Any = None) -> Estimator:
     """Make the estimator that :func:`js.tune` takes when none is given: two pairs of tangent noise.
 
     Four hard evaluations of an instance, any objective, and a cosine of 0.67 or more at every
-    point of `experiments/gradients.py`, which none of the cheap ones beside it reaches.
+    point of `experiments/gradients.py`, which none of the cheap ones beside it reaches. A dynamic
+    rule has no scores of its requests once for all, so its parameters are moved.
 
     Args:
       objective: what is made small.
+      rule: what it is for; None for a static rule.
 
     Returns:
-      :class:`TangentNoise`, noise 0.1 in standard deviations of an instance's scores.
+      :class:`TangentNoise`, noise 0.1 in standard deviations of an instance's scores, or for a
+      dynamic rule :class:`EvolutionStrategies`, noise 0.2, meant for :func:`js.tuning.in_logs`.
 
     Example:
       >>> import jaxsched as js
       >>> type(js.tuning.default_estimator()).__name__
       'TangentNoise'
     """
+    if is_dynamic(rule):
+        return EvolutionStrategies(noise=jnp.float32(0.2), pairs=4, objective=objective)
     return TangentNoise(noise=jnp.float32(0.1), pairs=2, objective=objective)

@@ -6,11 +6,21 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from jaxsched._lib.pytree import pytree
-from jaxsched.model.instance import Instance
-from jaxsched.tuning.estimators.estimate import Antithetic, Estimate, hard_values, relative, scores
+from jaxsched.policies import rule_name
+from jaxsched.tuning.estimators.estimate import (
+    Antithetic,
+    Cases,
+    Estimate,
+    Shown,
+    hard_values,
+    relative,
+    scores,
+)
+from jaxsched.tuning.traffic import Traffic, is_dynamic, shown_to_rules
 
 
 @pytree
@@ -31,10 +41,9 @@ class EvolutionStrategies(Antithetic):
       Reinforcement Learning*, 2017, arXiv:1703.03864.
     """
 
-    def __call__(self, rule: Any, instances: Instance, key: jax.Array) -> Estimate:
+    def __call__(self, rule: Any, instances: Cases, key: jax.Array) -> Estimate:
         """Estimate value and gradient from ``2 pairs`` simulations of each instance."""
-        direction, sampled = _sampled(self, rule, instances, key)
-        values = hard_values(self.objective, instances, sampled)
+        direction, values = _evaluated(self, rule, instances, key)
         return _sloped(self.noise, rule, direction, values)
 
 
@@ -54,23 +63,45 @@ class RandomSearch(Antithetic):
       Bergstra, Bengio, *Random Search for Hyper-Parameter Optimization*, 2012, JMLR 13 (the idea).
     """
 
-    def __call__(self, rule: Any, instances: Instance, key: jax.Array) -> Estimate:
+    def __call__(self, rule: Any, instances: Cases, key: jax.Array) -> Estimate:
         """Estimate value and direction from ``2 pairs`` simulations of each instance."""
-        direction, sampled = _sampled(self, rule, instances, key)
-        values = hard_values(self.objective, instances, sampled)
+        direction, values = _evaluated(self, rule, instances, key)
         return _best(rule, direction, values)
 
 
-@jax.jit
-def _sampled(
-    estimator: Any, rule: Any, instances: Instance, key: jax.Array
+def _evaluated(
+    estimator: Any, rule: Any, instances: Cases, key: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Directions ``[K, P]`` and priorities ``[2 K, B, n]``."""
-    flat, unravel = ravel_pytree(rule)
+    """Directions ``[K, P]`` and values ``[2 K, B]``; dynamic rules are served one by one."""
+    direction, moved = _moved(estimator, rule, key)
+    if not is_dynamic(rule):
+        sampled = _scores_of_moved(rule, shown_to_rules(instances), moved)
+        return direction, hard_values(estimator.objective, instances, sampled)
+    if not isinstance(instances, Traffic):
+        raise TypeError(
+            f"rule {rule_name(rule)!r} is dynamic, for requests at a server; give it those"
+        )
+    _, unravel = ravel_pytree(rule)
+    values = [
+        estimator.objective(instances.reqs, instances.outcome(unravel(each))) for each in moved
+    ]
+    return direction, jnp.asarray(np.stack(values), jnp.float32)
+
+
+@jax.jit
+def _moved(estimator: Any, rule: Any, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Directions ``[K, P]`` and parameters ``[2 K, P]``."""
+    flat, _ = ravel_pytree(rule)
     direction = jax.random.normal(key, (estimator.pairs, flat.size), flat.dtype)
     step = jnp.asarray(estimator.noise, flat.dtype) * direction
-    moved = jnp.concatenate([flat[None] + step, flat[None] - step])
-    return direction, jax.vmap(lambda each: scores(unravel(each), instances))(moved)
+    return direction, jnp.concatenate([flat[None] + step, flat[None] - step])
+
+
+@jax.jit
+def _scores_of_moved(rule: Any, instances: Shown, moved: jax.Array) -> jax.Array:
+    """Priorities ``[2 K, B, n]``."""
+    _, unravel = ravel_pytree(rule)
+    return jax.vmap(lambda each: scores(unravel(each), instances))(moved)
 
 
 @jax.jit

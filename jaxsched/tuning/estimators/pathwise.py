@@ -20,6 +20,7 @@ from jaxsched.tuning.estimators.estimate import (
 )
 from jaxsched.tuning.objectives import Objective, mean_latency
 from jaxsched.tuning.relaxations import Relaxation, hard_evaluations, memory_balance
+from jaxsched.tuning.traffic import require_backlogs
 
 
 @pytree
@@ -49,9 +50,10 @@ class Pathwise(Scheduled):
         """Hard evaluations of each instance in a call."""
         return hard_evaluations(self.relaxation)
 
-    def __call__(self, rule: Any, instances: Instance, key: jax.Array) -> Estimate:
+    def __call__(self, rule: Any, instances: Any, key: jax.Array) -> Estimate:
         """Estimate value and gradient; the key is not used."""
         del key
+        require_backlogs(self, instances)
         score = scores(rule, instances)
         values, slopes = score_slopes(
             self.relaxation, self.objective, self.temperature, score, instances

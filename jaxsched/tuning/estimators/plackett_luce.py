@@ -13,10 +13,11 @@ from jaxsched._lib.arrays import in_jax
 from jaxsched._lib.errors import InputError
 from jaxsched._lib.pytree import pytree, static
 from jaxsched.engine.order import serving_order, serving_order_on_host
-from jaxsched.model.instance import Instance
 from jaxsched.tuning.estimators.estimate import (
+    Cases,
     Estimate,
     Scheduled,
+    Shown,
     hard_values,
     pulled_back,
     relative,
@@ -25,6 +26,7 @@ from jaxsched.tuning.estimators.estimate import (
     within_orders,
 )
 from jaxsched.tuning.objectives import Objective, mean_latency
+from jaxsched.tuning.traffic import shown_to_rules
 
 
 @pytree
@@ -58,30 +60,31 @@ class PlackettLuce(Scheduled):
         """Hard evaluations of each instance in a call."""
         return self.samples
 
-    def __call__(self, rule: Any, instances: Instance, key: jax.Array) -> Estimate:
+    def __call__(self, rule: Any, instances: Cases, key: jax.Array) -> Estimate:
         """Estimate value and gradient from ``samples`` simulations of each instance."""
         if self.samples < 2:
             raise InputError("samples", self.samples, "a leave-one-out baseline needs 2 or more")
-        sampled = _sampled(self, rule, instances, key)
+        seen = shown_to_rules(instances)
+        sampled = _sampled(self, rule, seen, key)
         values = hard_values(self.objective, instances, sampled)
-        order = _serving_orders(instances, sampled)
-        return _combined(self, rule, instances, order, values)
+        order = _serving_orders(seen, sampled)
+        return _combined(self, rule, seen, order, values)
 
 
 @jax.jit
-def _sampled(estimator: PlackettLuce, rule: Any, instances: Instance, key: jax.Array) -> jax.Array:
+def _sampled(estimator: PlackettLuce, rule: Any, instances: Shown, key: jax.Array) -> jax.Array:
     """Priorities ``[S, B, n]`` whose orders follow the law: scores less Gumbel noise."""
     score = scores(rule, instances)
     score = score / _warmth(estimator, score, instances)[:, None]
     return score[None] - jax.random.gumbel(key, (estimator.samples, *score.shape), jnp.float32)
 
 
-def _warmth(estimator: PlackettLuce, score: jax.Array, instances: Instance) -> jax.Array:
+def _warmth(estimator: PlackettLuce, score: jax.Array, instances: Shown) -> jax.Array:
     """Say how warm scores ``[B, n]`` are drawn: temperatures ``[B]`` in their unit."""
     return jnp.asarray(estimator.temperature, jnp.float32) * units(score, instances)
 
 
-def _serving_orders(instances: Instance, sampled: jax.Array) -> jax.Array:
+def _serving_orders(instances: Shown, sampled: jax.Array) -> jax.Array:
     """Put requests ``[S, B, n]`` in the order of their turns, padding last."""
     if in_jax(sampled):
         return serving_order(jnp.where(instances.is_real[None], sampled, jnp.inf))
@@ -93,12 +96,13 @@ def _serving_orders(instances: Instance, sampled: jax.Array) -> jax.Array:
 def _combined(
     estimator: PlackettLuce,
     rule: Any,
-    instances: Instance,
+    instances: Shown,
     order: jax.Array,
     values: jax.Array,
 ) -> Estimate:
     # f - mean of the others = S / (S - 1) (f - mean of all)
-    advantage = (relative(values) - 1) / (values.shape[0] - 1)
+    mean = jnp.sign(jnp.mean(values, axis=0, keepdims=True))  # in units of its size
+    advantage = (relative(values) - mean) / (values.shape[0] - 1)
     score = scores(rule, instances)
     warmth = _warmth(estimator, score, instances)[:, None]
     logit = jnp.where(instances.is_real, -score / warmth, -jnp.inf)

@@ -11,7 +11,9 @@ from jaxsched._lib.pytree import pytree, static
 from jaxsched.model.instance import Instance
 from jaxsched.tuning.estimators.estimate import (
     Antithetic,
+    Cases,
     Estimate,
+    Shown,
     hard_values,
     pulled_back,
     relative,
@@ -21,6 +23,7 @@ from jaxsched.tuning.estimators.estimate import (
 )
 from jaxsched.tuning.estimators.pathwise import score_slopes
 from jaxsched.tuning.relaxations import Relaxation, hard_evaluations, memory_balance
+from jaxsched.tuning.traffic import require_backlogs, shown_to_rules
 
 
 @pytree
@@ -48,13 +51,14 @@ class ScoreNoise(Antithetic):
       than parameters is ours.
     """
 
-    def __call__(self, rule: Any, instances: Instance, key: jax.Array) -> Estimate:
+    def __call__(self, rule: Any, instances: Cases, key: jax.Array) -> Estimate:
         """Estimate value and gradient from ``2 pairs`` simulations of each instance."""
-        score = scores(rule, instances)
-        direction, sampled = _sampled(self, score, instances, key)
+        seen = shown_to_rules(instances)
+        score = scores(rule, seen)
+        direction, sampled = _sampled(self, score, seen, key)
         values = hard_values(self.objective, instances, sampled)
-        slopes = _plain(self, score, instances, direction, values)
-        return Estimate(jnp.mean(values), pulled_back(rule, instances, slopes), {})
+        slopes = _plain(self, score, seen, direction, values)
+        return Estimate(jnp.mean(values), pulled_back(rule, seen, slopes), {})
 
 
 @pytree
@@ -92,8 +96,9 @@ class GuidedNoise(Antithetic):
         """Hard evaluations of each instance in a call, the relaxation's included."""
         return 2 * self.pairs + hard_evaluations(self.relaxation)
 
-    def __call__(self, rule: Any, instances: Instance, key: jax.Array) -> Estimate:
+    def __call__(self, rule: Any, instances: Any, key: jax.Array) -> Estimate:
         """Estimate value and gradient from ``2 pairs`` simulations and the relaxation's."""
+        require_backlogs(self, instances)
         score = scores(rule, instances)
         direction, sampled = _sampled(self, score, instances, key)
         values = hard_values(self.objective, instances, sampled)
@@ -105,7 +110,7 @@ class GuidedNoise(Antithetic):
 
 @jax.jit
 def _sampled(
-    estimator: Any, score: jax.Array, instances: Instance, key: jax.Array
+    estimator: Any, score: jax.Array, instances: Shown, key: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Directions ``[K, B, n]`` and priorities ``[2 K, B, n]``."""
     direction = jax.random.normal(key, (estimator.pairs, *score.shape), jnp.float32)
@@ -113,7 +118,7 @@ def _sampled(
     return direction, jnp.concatenate([score[None] + step, score[None] - step])
 
 
-def _deviation(estimator: Any, score: jax.Array, instances: Instance) -> jax.Array:
+def _deviation(estimator: Any, score: jax.Array, instances: Shown) -> jax.Array:
     """Say how much noise scores ``[B, n]`` get: standard deviations ``[B]``."""
     return jnp.asarray(estimator.noise, jnp.float32) * units(score, instances)
 
@@ -128,7 +133,7 @@ def _quotients(deviation: jax.Array, values: jax.Array) -> jax.Array:
 def _plain(
     estimator: ScoreNoise,
     score: jax.Array,
-    instances: Instance,
+    instances: Shown,
     direction: jax.Array,
     values: jax.Array,
 ) -> jax.Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,8 +10,14 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from jaxsched.model.instance import Instance
-from jaxsched.tuning.estimators.estimate import smooth_scores, units, within_orders
+from jaxsched.engine.contract import Observation
+from jaxsched.tuning.estimators.estimate import (
+    Shown,
+    between_neighbors,
+    moves_within_orders,
+    smooth_scores,
+    units,
+)
 
 NEGLIGIBLE = 1e-6  # of the largest eigenvalue: what float32 slopes can resolve
 _SOME_INSTANCES, _SOME_REQUESTS = 4, 512  # at least, to find directions among many parameters
@@ -18,7 +25,7 @@ _SOME_INSTANCES, _SOME_REQUESTS = 4, 512  # at least, to find directions among m
 
 # Moving and pulling are compiled apart: one program for both takes twice as long.
 @jax.jit
-def moved(rule: Any, instances: Instance, steps: jax.Array) -> jax.Array:
+def moved(rule: Any, instances: Shown, steps: jax.Array) -> jax.Array:
     """Move scores to first order.
 
     Args:
@@ -28,27 +35,35 @@ def moved(rule: Any, instances: Instance, steps: jax.Array) -> jax.Array:
 
     Returns:
       ``[D, B, n]``: moves in standard deviations of an instance's scores, less what shifts or
-      spreads all scores alike, which changes no order.
+      spreads all scores alike, which changes no order. Of streams ``[D, B, n - 1]``, differences
+      of requests that arrive in a row, of the same standard deviation where moves are at random.
     """
     return jax.vmap(_tangent(rule, instances))(steps)
 
 
 @jax.jit
-def _pulled(rule: Any, instances: Instance, slopes: jax.Array) -> jax.Array:
+def _pulled(rule: Any, instances: Shown, slopes: jax.Array) -> jax.Array:
     """Transpose :func:`moved`: ``[D, B, n]`` to ``[D, P]``."""
     transposed = jax.linear_transpose(_tangent(rule, instances), ravel_pytree(rule)[0])
     return jax.vmap(lambda each: transposed(each)[0])(slopes)
 
 
-def _tangent(rule: Any, instances: Instance) -> Callable[[jax.Array], jax.Array]:
+def _tangent(rule: Any, instances: Shown) -> Callable[[jax.Array], jax.Array]:
     flat, unravel = ravel_pytree(rule)
     score, move = jax.linearize(lambda flat: smooth_scores(unravel(flat), instances), flat)
     unit = units(score, instances)[:, None]
-    return lambda step: within_orders(move(step), score, instances) / unit
+
+    def moved(step: jax.Array) -> jax.Array:
+        moves = moves_within_orders(move(step), score, instances) / unit
+        if isinstance(instances, Observation):  # as the unit is
+            return between_neighbors(moves, instances) / math.sqrt(2)
+        return moves
+
+    return moved
 
 
 def leading_directions(
-    rule: Any, instances: Instance, key: jax.Array, rank: int
+    rule: Any, instances: Shown, key: jax.Array, rank: int
 ) -> tuple[jax.Array, jax.Array]:
     r"""Find the directions in parameter space along which the scores move most.
 
@@ -82,7 +97,7 @@ def leading_directions(
 
 
 @jax.jit
-def _some(instances: Instance, key: jax.Array) -> Instance:
+def _some(instances: Shown, key: jax.Array) -> Shown:
     num_instances, n = instances.prompt_tokens.shape
     count = min(num_instances, max(_SOME_INSTANCES, _SOME_REQUESTS // n))
     rows = jax.random.choice(key, num_instances, (count,), replace=False)
@@ -96,7 +111,7 @@ def _orthonormal(rows: jax.Array) -> jax.Array:
 
 
 @jax.jit
-def _eigen(instances: Instance, frame: jax.Array, moves: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _eigen(instances: Shown, frame: jax.Array, moves: jax.Array) -> tuple[jax.Array, jax.Array]:
     table = moves.reshape(frame.shape[0], -1)
     count = jnp.sum(instances.is_real, dtype=table.dtype)
     values, vectors = jnp.linalg.eigh(table @ table.T / count)

@@ -11,17 +11,19 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from jaxsched._lib.pytree import pytree, static
-from jaxsched.model.instance import Instance
 from jaxsched.tuning.estimators.estimate import (
     Antithetic,
+    Cases,
     Estimate,
+    Shown,
     hard_values,
+    moves_within_orders,
     relative,
     scores,
     units,
-    within_orders,
 )
 from jaxsched.tuning.estimators.tangent import leading_directions
+from jaxsched.tuning.traffic import shown_to_rules
 
 
 @pytree
@@ -68,12 +70,13 @@ class TangentNoise(Antithetic):
 
     rank: int = static(default=16)
 
-    def __call__(self, rule: Any, instances: Instance, key: jax.Array) -> Estimate:
+    def __call__(self, rule: Any, instances: Cases, key: jax.Array) -> Estimate:
         """Estimate value and gradient from ``2 pairs`` simulations of each instance."""
         frame_key, key = jax.random.split(key)
-        vectors, values = leading_directions(rule, instances, frame_key, self.rank)
+        seen = shown_to_rules(instances)
+        vectors, values = leading_directions(rule, seen, frame_key, self.rank)
         noise = jnp.asarray(self.noise, jnp.float32)
-        sampled, weights = _sampled(rule, instances, key, noise, self.pairs, vectors, values)
+        sampled, weights = _sampled(rule, seen, key, noise, self.pairs, vectors, values)
         objectives = hard_values(self.objective, instances, sampled)
         return _combined(rule, vectors, weights, objectives)
 
@@ -81,7 +84,7 @@ class TangentNoise(Antithetic):
 @functools.partial(jax.jit, static_argnames="pairs")
 def _sampled(
     rule: Any,
-    instances: Instance,
+    instances: Shown,
     key: jax.Array,
     noise: jax.Array,
     pairs: int,
@@ -102,7 +105,7 @@ def _sampled(
     drawn = jnp.where(values[None] > 0, drawn, 0)
     steps = (drawn * deviation).astype(vectors.dtype) @ vectors.T
     moves = _own_moves(rule, instances, steps.reshape(*shape[:2], -1))
-    moves = jax.vmap(lambda each: within_orders(each, score, instances))(moves)
+    moves = jax.vmap(lambda each: moves_within_orders(each, score, instances))(moves)
     sampled = jnp.concatenate([smoothed + moves, smoothed - moves])
     return sampled, (drawn / deviation).reshape(*shape[:2], -1)
 
@@ -119,11 +122,11 @@ def _orthogonal(key: jax.Array, count: int, dimensions: int) -> jax.Array:
     return columns if count >= dimensions else columns.T
 
 
-def _own_moves(rule: Any, instances: Instance, steps: jax.Array) -> jax.Array:
+def _own_moves(rule: Any, instances: Shown, steps: jax.Array) -> jax.Array:
     """Move scores as they are, ``[K, B, n]``, to first order, by steps ``[K, B, P]``."""
     flat, unravel = ravel_pytree(rule)
 
-    def move(inst: Instance, step: jax.Array) -> jax.Array:
+    def move(inst: Shown, step: jax.Array) -> jax.Array:
         def score(flat: jax.Array) -> jax.Array:
             return unravel(flat)(inst).astype(jnp.float32)
 

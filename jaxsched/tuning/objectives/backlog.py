@@ -1,4 +1,4 @@
-r"""What tuning makes small: one number an instance, from its outcome.
+r"""What tuning makes small of a backlog: one number an instance, from its outcome.
 
 An objective is any function ``(inst, out) -> [..]`` of an instance ``[.., n]`` and its
 :class:`~jaxsched.Outcome` that runs under ``jit``. Those here also take relaxed outcomes, whose

@@ -1,0 +1,164 @@
+"""``jaxsched tune`` where requests arrive over time: rule and settings of a server."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jaxsched as js
+from jaxsched.cli._options import DEFAULT_REQUESTS, Backlog
+from jaxsched.cli._output import save
+from jaxsched.cli._serve import ANY_CAPACITY, NamedServer, Streams, make_requests, make_server
+from jaxsched.cli._tuned import described
+from jaxsched.cli._vary import varied
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_DEFAULT_STREAMS = 16
+_YARDSTICKS = ("fcfs", "smallest_volume")
+_PARTS = 3  # to learn from, to choose by, to report on
+
+
+def tune_online(
+    rule_path: Path,
+    rule: Any,
+    objective_name: str,
+    backlog: Backlog,
+    server_name: str | None,
+    online: Any,
+    descent: dict[str, Any],
+    console: Console,
+) -> dict[str, Any]:
+    """Tune, print the table of the test traffic, save rule and settings; return the numbers."""
+    import jax
+
+    if server_name is None:
+        raise ValueError(f"--server is missing; --objective {objective_name} is of a server")
+    settings = varied(online.vary or [])
+    server = make_server(NamedServer(server_name, None), backlog.kv_capacity)
+    objective = _objective(objective_name, server, online)
+    train, validation, test = _traffic(backlog, online.rate)
+    is_of_constants = not isinstance(rule, (js.policies.LinearScore, js.policies.MLPScore))
+    tuned = js.tune(
+        js.tuning.in_logs(rule) if is_of_constants else rule,
+        train=train,
+        validation=validation,
+        test=test,
+        key=jax.random.key(backlog.seed),
+        server=server,
+        settings=settings or None,
+        objective=objective,
+        **descent,
+    )
+    found = js.tuning.from_logs(tuned.rule)
+    values = {
+        name: _mean(test, each, objective, server)
+        for name, each in {
+            **{name: name for name in _YARDSTICKS},
+            "the rule at the start": rule,
+        }.items()
+    }
+    if tuned.settings is not None:
+        values["fcfs, its settings tuned"] = _mean(test, "fcfs", objective, tuned.server)
+    values["the rule when tuned"] = float(js.tuning.objectives.natural(objective, tuned.test))
+    console.print(_table(values, objective, len(test)))
+    from jaxsched.cli._tune import progress_text
+
+    console.print(progress_text(tuned, descent["steps"], descent["patience"]))
+    about = described(backlog, train.as_backlog(ANY_CAPACITY))
+    about = {name: value for name, value in about.items() if name != "kv_capacity"}
+    about |= {"server": server_name, "objective": objective_name, "settings": tuned.settings}
+    save(
+        *(rule_path, lambda path: js.policies.save(found, path, tuned_on=about)),
+        *("rule", console),
+    )
+    use = f"jaxsched serve --server {server_name} --policies file:{rule_path}"
+    if tuned.settings is not None:
+        path = rule_path.with_suffix(".vllm.json")
+        arguments = {name.replace("_", "-"): value for name, value in tuned.settings.items()}
+        text = json.dumps(arguments, indent=2) + "\n"
+        save(path, lambda partial: partial.write_text(text), "settings", console)
+        flags = " ".join(_flag(name, value) for name, value in arguments.items())
+        console.print(f"for vLLM: {flags}", soft_wrap=True)
+        use += f" --vllm {path}"
+    console.print(f"{use} uses {'it' if tuned.settings is None else 'them'}", soft_wrap=True)
+    return {
+        "history": _plain(tuned.history),
+        "best_step": tuned.history.best_step,
+        "settings": tuned.settings,
+        "test": values,
+    }
+
+
+def _objective(name: str, server: js.Server, online: Any) -> Any:
+    make = getattr(js.tuning.objectives, name)
+    targets = {"ttft_slo_s": online.ttft_slo_s, "tpot_slo_s": online.tpot_slo_s}
+    if name in ("goodput", "attainment"):
+        if not any(targets.values()):
+            raise ValueError(f"--ttft-slo-s is missing; --objective {name} needs a target")
+        return make(**targets)
+    for target, seconds in targets.items():
+        if seconds is not None:
+            flag = f"--{target.replace('_', '-')}"
+            raise ValueError(f"{flag} is for goodput and attainment; leave it out for {name}")
+    return make(server) if name.endswith("slowdown") else make()
+
+
+def _traffic(backlog: Backlog, rate: float | None) -> tuple[js.Requests, ...]:
+    """Draw three times as many streams as asked for, or cut a trace into windows."""
+    streams = backlog.batch or _DEFAULT_STREAMS
+    given = {field.name: getattr(backlog, field.name) for field in dataclasses.fields(backlog)}
+    if backlog.trace is None:
+        reqs = make_requests(Streams(**given | {"batch": _PARTS * streams}, rate=rate))
+        return tuple(reqs[k * streams : (k + 1) * streams] for k in range(_PARTS))
+    whole = make_requests(Streams(**given | {"batch": None, "num_requests": None}, rate=rate))
+    most = int(whole.num_requests) // (_PARTS * streams)
+    num_requests = backlog.num_requests or max(2, min(DEFAULT_REQUESTS, most))
+    return js.tuning.parts(whole, num_requests, (streams,) * _PARTS, rate=rate)
+
+
+def _mean(reqs: js.Requests, rule: Any, objective: Any, server: Any) -> float:
+    value = js.tuning.evaluate(reqs, rule, objective, server=server).mean()
+    return float(js.tuning.objectives.natural(objective, value))
+
+
+def _table(values: dict[str, float], objective: Any, num_streams: int) -> Any:
+    from jaxsched._lib.layout import Column, Layout
+    from jaxsched._lib.words import counted
+    from jaxsched.show.tables import FittedTable
+
+    direction = "higher" if objective.sign < 0 else "lower"
+    first = next(iter(values.values()))
+    changes = ["-", *(_change(value, first) for value in list(values.values())[1:])]
+    unit = f"\n({objective.unit})" if objective.unit else ""
+    return FittedTable(
+        Layout(
+            title=f"mean of {counted(num_streams, 'test stream')}; {direction} is better",
+            columns=[
+                Column("rule", list(values)),
+                Column(f"{objective.name}{unit}", [f"{value:.5g}" for value in values.values()]),
+                Column(f"change\nvs {_YARDSTICKS[0]}", changes),
+            ],
+            caption="",
+        )
+    )
+
+
+def _change(value: float, first: float) -> str:
+    return f"{value / first - 1:+.2%}" if first else ""
+
+
+def _flag(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return f"--{name}" if value else f"--no-{name}"
+    return f"--{name} {value}"
+
+
+def _plain(history: js.tuning.History) -> dict[str, Any]:
+    import numpy as np
+
+    kept = {name: values for name, values in history._asdict().items() if values is not None}
+    return {name: np.asarray(values).tolist() for name, values in kept.items()}
