@@ -22,7 +22,9 @@ def test_features_of_a_request_worked_out_by_hand():
     inst = js.Instance.from_lengths([6, 2], [3, 4], kv_capacity=20)
     found = features([*NAMES, "log_prompt*output_share"], inst)
     volume = 6 * 3 + 3 * 4 / 2
-    expected = [np.log(6), np.log(3), np.log(9), np.log(volume), 0.3, 0.15, 0.0, np.log(6) * 0.15]
+    of_logs = [np.log(6), np.log(3), np.log(9), np.log(volume)]
+    row, weight, arrival = 0.0, 0.0, 0.0
+    expected = [*of_logs, 0.3, 0.15, row, weight, arrival, np.log(6) * 0.15]
     np.testing.assert_allclose(found[0], expected, rtol=1e-6)
     assert found[1, NAMES.index("row_share")] == 0.5
 
