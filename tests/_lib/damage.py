@@ -5,7 +5,6 @@ import re
 import resource
 import signal
 
-
 MOST_SECONDS, MOST_MB, LONGEST_MESSAGE = 20, 200, 700
 
 # What stands for nothing, for too much or for something else where a number is expected.
@@ -73,15 +72,15 @@ def bounded():
     assert grown < MOST_MB * 1024
 
 
-def read_or_refuse(path, content, read, named=None):
-    """Read a file; whether that went well. An error names it in one line of bounded length."""
+def read_or_refuse(path, content, read):
+    """Read a file; whether that went well. An error names it, in one line of bounded length."""
     path.write_bytes(content)
     signal.setitimer(signal.ITIMER_VIRTUAL, MOST_SECONDS)
     try:
         result = read(path)
     except ValueError as error:
         message = str(error)
-        assert str(named or path) in message
+        assert str(path) in message
         assert "\n" not in message
         assert len(message) < LONGEST_MESSAGE
         return False
