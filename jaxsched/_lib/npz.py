@@ -24,6 +24,7 @@ _WORDS = {BOOLS: "truth values", INTEGERS: "integers", FLOATS: "floats", NUMBERS
 _KIND = "jaxsched_kind"
 _SUFFIX = ".npy"
 _READ = 2**20  # bytes
+_LAST_LETTER, _SURROGATES = 0x10FFFF, 0xD800  # of Unicode
 
 # What expands more is a bomb: numbers shrink several times, but a file of equal ones without end.
 _MOST_EXPANSION = 200
@@ -184,5 +185,7 @@ def _data(file: Any, member: _Member) -> np.ndarray:
     if member.dtype.kind == "b" and held.max(initial=0) > 1:
         raise ValueError("a truth value is neither 0 nor 1")
     if member.dtype.kind == "U":
-        array.tolist()  # raises where it is no text
+        letters = held.view(np.dtype(np.uint32).newbyteorder(member.dtype.byteorder))
+        if (letters > _LAST_LETTER).any() or (letters >> 11 == _SURROGATES >> 11).any():
+            raise ValueError("a text holds what is no letter")
     return array.astype(member.dtype.newbyteorder("="), copy=False)

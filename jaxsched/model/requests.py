@@ -328,7 +328,13 @@ def _prediction(field: str, values: Any, shape: tuple[int, ...]) -> jax.Array | 
         return None
     array = predictions(field, values)
     require_shape(field, array, shape, like="arrival_s")
-    return jnp.asarray(array, jnp.float32)
+    return _float32(array)
+
+
+def _float32(array: np.ndarray) -> jax.Array:
+    """Put numbers on the device, those above the largest float32 as infinity."""
+    with np.errstate(over="ignore"):
+        return jnp.asarray(array.astype(np.float32))
 
 
 def _priority(field: str, values: Any, shape: tuple[int, ...]) -> jax.Array | None:
@@ -357,7 +363,7 @@ def _target(field: str, values: Any, shape: tuple[int, ...]) -> jax.Array | None
     if array.shape not in ((), shape):
         raise wrong_shape(field, array.shape, f"expected one number, or one a request {shape}")
     reject(field, array, ~(array > 0), "expected seconds > 0, or infinity for no target")
-    return jnp.asarray(np.broadcast_to(array, shape), jnp.float32)
+    return _float32(np.broadcast_to(array, shape))
 
 
 def _flag(field: str, values: Any, shape: tuple[int, ...]) -> jax.Array | None:

@@ -112,3 +112,11 @@ def test_text_says_what_there_is():
     assert repr(THREE).startswith("Requests(n=3, arrival_s=0..2e+09, predicted_output_tokens,")
     assert "3 requests over" in THREE._repr_html_()
     assert "n=3" in str(jax.eval_shape(lambda reqs: reqs, THREE))
+
+
+def test_numbers_above_float32_are_infinite():
+    reqs = js.Requests.from_arrays(
+        [0.0], [3], [2], predicted_output_tokens=[1e308], ttft_slo_s=1e308, tpot_slo_s=0.5
+    )
+    assert reqs.predicted_output_tokens.tolist() == reqs.ttft_slo_s.tolist() == [np.inf]
+    assert reqs.predicted_output_tokens.dtype == np.float32
