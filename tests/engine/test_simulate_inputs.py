@@ -56,7 +56,15 @@ def test_priorities_are_compared_in_their_own_dtype(dtype):
         assert jax.jit(js.simulate)(inst, jnp.asarray(priority)).start.tolist() == expected
 
 
-@pytest.mark.parametrize("dtype", [np.float16, jnp.bfloat16, np.float32, np.float64])
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        np.float32,
+        np.float64,
+        pytest.param(np.float16, marks=pytest.mark.slow),
+        pytest.param(jnp.bfloat16, marks=pytest.mark.slow),
+    ],
+)
 def test_the_smallest_numbers_are_in_one_order_everywhere(dtype):
     """Subnormal numbers, which some instructions take for zero."""
     smallest = float(jnp.finfo(dtype).smallest_subnormal)
