@@ -74,6 +74,26 @@ def test_a_missing_shard_comes_back_as_it_was(finished, tmp_path):
         js.run_sweep({**GRID, "rates": [20]}, finished)
 
 
+def test_processes_with_options_are_an_axis(tmp_path):
+    bursty = {"name": "gamma", "burstiness": 0.25}
+    grid = {**GRID, "arrivals": ["poisson", bursty], "rates": [20], "max_num_seqs": [4]}
+    table = js.load_sweep(js.run_sweep(grid, tmp_path / "bursty"))
+    assert table.arrivals.unique().tolist() == ["poisson", "gamma(burstiness=0.25)"]
+    streams = [
+        js.workloads.arrivals.gamma(
+            jax.random.fold_in(key, 1),
+            js.workloads.chat(key, 24, kv_capacity=10**6),
+            20.0,
+            burstiness=0.25,
+        )
+        for key in keys(24)
+    ]
+    server = js.servers.get(NAME).replace(max_num_seqs=4)
+    expected = js.metrics.service_summary(js.stack(streams), js.serve(js.stack(streams), server))
+    rows = table[table.arrivals != "poisson"]
+    np.testing.assert_array_equal(rows["mean_ttft_s"], expected["mean_ttft_s"])
+
+
 def test_the_load_axis_is_one_of_an_array_and_is_drawn(finished):
     cube = js.load_sweep(finished, "xarray")
     assert cube["attainment"].dims == (*AXES, "rule", "instance")
@@ -127,6 +147,9 @@ def test_a_trace_is_swept_by_backlogs_and_by_its_own_arrivals(trace, tmp_path):
         ({"bound": "volume"}, "bound is 'volume'; leave it out, or the rates"),
         ({"arrivals": ["recorded"]}, "arrivals is 'recorded'; expected it for traces alone"),
         ({"arrivals": ["poison"]}, "no arrival process is called 'poison'; did you mean"),
+        ({"arrivals": ["gamma"]}, r"arrivals\[0\], gamma: burstiness is missing, and so is cv"),
+        ({"arrivals": [{"name": "ramp", "stop": 1}]}, r"arrivals\[0\], ramp: .*'stop'"),
+        ({"arrivals": [{"cv": 2.0}]}, r"arrivals\[0\] is .*; expected a name, or a table"),
         ({"workloads": ["uniform"]}, r"workloads\[0\] is 'uniform'; expected a workload whose"),
         ({"workloads": [{"name": "trace"}]}, "expected the path of a trace too"),
         ({"max_num_batched_tokens": [0]}, r"max_num_batched_tokens\[0\] is 0"),

@@ -99,5 +99,5 @@ def test_wrong_clients_are_named(change, message):
 def test_shares_that_cannot_be_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         zipf_exponent(*arguments)
-    with pytest.raises(ValueError, match="exponent is -1.0; expected a number from 0"):
+    with pytest.raises(ValueError, match=r"exponent is -1.0; expected a number from 0"):
         zipf(20, -1.0)

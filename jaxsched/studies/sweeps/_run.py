@@ -48,10 +48,10 @@ def run_sweep(
         instead, on ``servers`` of :mod:`jaxsched.servers`; then there may be the lists
         ``arrivals`` (processes of :data:`jaxsched.workloads.arrivals.ARRIVALS`, each a name or a
         dict of ``name`` and its options; of traces also ``recorded``) and
-        ``max_num_batched_tokens``, the numbers ``ttft_slo_s`` and ``tpot_slo_s``, and no ``bound`` or ``discipline``;
-        ``kv_capacity`` is "server" unless given. ``worst_case``, which
-        needs the option ``rule``, settles its requests itself and is one instance; ``uniform``
-        draws requests and capacity.
+        ``max_num_batched_tokens``, the numbers ``ttft_slo_s`` and ``tpot_slo_s``, and no
+        ``bound`` or ``discipline``; ``kv_capacity`` is "server" unless given. ``worst_case``,
+        which needs the option ``rule``, settles its requests itself and is one instance;
+        ``uniform`` draws requests and capacity.
       out_dir: folder for the shards and their ``manifest.json``; made where there is none.
       progress: True or False to show a progress bar or not; None shows it on a terminal.
 

@@ -37,7 +37,7 @@ class Profile:
         raise NotImplementedError
 
     def drawn(self, key: jax.Array) -> Profile:
-        """The profile of one stream, where profiles are random.
+        """Draw the profile of one stream, where profiles are random.
 
         Args:
           key: a jax random key of the stream.
@@ -218,7 +218,7 @@ class Bursts(Profile):
     num_windows: int = static(default=1440)
 
     def drawn(self, key: jax.Array) -> Steps:
-        """The levels of one stream.
+        """Draw the levels of one stream.
 
         Args:
           key: a jax random key of the stream.
@@ -269,7 +269,7 @@ class Product(Profile):
         return self.first.peak * self.second.peak
 
     def drawn(self, key: jax.Array) -> Product:
-        """The profiles of one stream.
+        """Draw the profiles of one stream.
 
         Args:
           key: a jax random key of the stream.

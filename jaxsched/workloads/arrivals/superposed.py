@@ -220,7 +220,7 @@ def _merged(
     leading: tuple[int, ...],
     n: int,
 ) -> tuple[jax.Array, jax.Array]:
-    """Times at rate 1 and clients of the first n arrivals, each ``[.., n]``."""
+    """Draw times at rate 1, and clients, of the first n arrivals, each ``[.., n]``."""
     num_clients = share.shape[0]
     place = jnp.arange(num_clients, dtype=jnp.int32)
 
