@@ -17,7 +17,7 @@ from rich.table import Table
 import jaxsched as js
 
 SERVERS = ("llama3.1_8b_h100", "llama3.1_70b_4xh100")
-RATES = (22.0, 10.0)  # requests a second of their streams, on average
+RATES = (11.0, 5.0)  # requests a second of their streams, on average
 COEFFICIENTS = (
     "iteration_ms",
     "prefill_ms_per_token",
@@ -25,7 +25,7 @@ COEFFICIENTS = (
     "kv_ms_per_token",
     "attention_ms_per_squared_token",
 )
-KV_CAPACITY = 200_000
+KV_CAPACITY = 300_000
 BLOCK = 16
 SEED = 0
 NOISES = (0.0, 0.01, 0.03)
