@@ -17,6 +17,7 @@ from rich.table import Table
 import jaxsched as js
 
 SERVERS = ("llama3.1_8b_h100", "llama3.1_70b_4xh100")
+RATES = (11.0, 5.0)  # requests a second of their streams, on average
 COEFFICIENTS = (
     "iteration_ms",
     "prefill_ms_per_token",
@@ -24,7 +25,7 @@ COEFFICIENTS = (
     "kv_ms_per_token",
     "attention_ms_per_squared_token",
 )
-KV_CAPACITY = 200_000
+KV_CAPACITY = 300_000
 BLOCK = 16
 SEED = 0
 NOISES = (0.0, 0.01, 0.03)
@@ -32,11 +33,11 @@ TABLE_NOISE = 0.02
 TARGET = 0.02
 #: Prompt and output tokens of tables, and of those that no fit sees.
 SHAPES = [
-    *((128, 128), (128, 1024), (512, 256), (512, 1024), (1024, 128), (1024, 512)),
-    *((1024, 1024), (2048, 256), (2048, 1024), (3000, 300), (256, 2048), (4096, 512)),
+    *((128, 128), (128, 640), (512, 128), (512, 512), (1024, 128), (1024, 512)),
+    *((1024, 640), (2048, 256), (2048, 640), (3000, 300), (96, 768), (4096, 512)),
 ]
-UNSEEN = [(200, 500), (700, 150), (1500, 800), (300, 1500), (3500, 400), (900, 300)]
-CONCURRENCIES = (1, 4, 16, 32, 64)
+UNSEEN = [(200, 500), (700, 150), (1500, 600), (300, 700), (3500, 400), (900, 300)]
+CONCURRENCIES = (1, 4, 16, 64)
 #: Other forms of clock to write steps by: name, free tokens, a, b, c, d, squared, root of B. The
 #: hinge is a fit to aisimulate 0.13 for Llama-3.1-8B on an H100; the concave one is made up.
 FORMS = {
@@ -99,9 +100,8 @@ def milliseconds(clock, p, b, kv, q):
     return a + sum(rate * each for rate, each in zip(rates, (p, b, kv, q), strict=True))
 
 
-def from_logs(name, n, rate, folder):
+def from_logs(name, server, log, folder):
     """Refit the clock of a server from its log; a row a noise."""
-    server, log = recorded(name, n, rate)
     *steps, _ = work(log)
     true_ms = milliseconds(server.clock, *steps)
     np.testing.assert_allclose(true_ms, 1e3 * (log["step_end"] - log["step_clock"]), rtol=1e-6)
@@ -128,9 +128,8 @@ def from_logs(name, n, rate, folder):
         }
 
 
-def of_forms(name, n, rate, folder):
+def of_forms(log, folder):
     """Fit all forms to steps that each of them timed; a row a form of the truth."""
-    _, log = recorded(name, n, rate)
     p, b, kv, q, _ = work(log)
     for form, (free, a, per_token, c, d, e, root) in FORMS.items():
         tokens = p if free is None else np.maximum(p + b - free, 0)
@@ -155,7 +154,7 @@ def of_forms(name, n, rate, folder):
         }
 
 
-def closed_loops(name, shapes, concurrencies, rounds):
+def closed_loops(shapes, concurrencies, rounds):
     """Measure TPOT and TTFT of closed loops: a queue of which so many run at once."""
     cases = [(*shape, clients) for shape, clients in itertools.product(shapes, concurrencies)]
     s, o, clients = np.array(cases).T
@@ -164,17 +163,23 @@ def closed_loops(name, shapes, concurrencies, rounds):
     reqs = js.Requests.from_arrays(
         np.zeros((s.size, n)), s[:, None] * wide, o[:, None] * wide
     ).replace(is_real=np.arange(n) < rounds * clients[:, None])
-    server = js.servers.get(name).replace(kv_capacity=2**30, max_num_seqs=clients)
-    out = js.serve(reqs, server)
+    clocks = [js.servers.get(name).clock for name in SERVERS]
+    clock = js.clock.LinearClock(
+        *(np.array([[float(getattr(each, name))] for each in clocks]) for name in COEFFICIENTS)
+    )
+    out = js.serve(reqs, js.Server(kv_capacity=2**30, max_num_seqs=clients, clock=clock))
     tpot = np.nanmean((out.completion - out.first_token) / (o[:, None] - 1), axis=-1)
     ttft = np.nanmedian(out.first_token - out.first_scheduled, axis=-1)
     return {
-        "prompt_tokens": s,
-        "output_tokens": o,
-        "concurrency": clients,
-        "num_prompts": rounds * clients,
-        "tpot_ms": 1e3 * tpot,
-        "ttft_ms": 1e3 * ttft,
+        name: {
+            "prompt_tokens": s,
+            "output_tokens": o,
+            "concurrency": clients,
+            "num_prompts": rounds * clients,
+            "tpot_ms": 1e3 * tpot[place],
+            "ttft_ms": 1e3 * ttft[place],
+        }
+        for place, name in enumerate(SERVERS)
     }
 
 
@@ -185,15 +190,15 @@ def taken(table, shapes):
     return {key: values[rows] for key, values in table.items()}
 
 
-def from_tables(name, table, counts, draws):
+def from_tables(name, table, known, counts, draws):
     """Fit to some shapes of a table and judge by others; a row a number of shapes."""
     rng = np.random.default_rng(SEED)
     measured = {**table, "tpot_ms": noisy(table["tpot_ms"], TABLE_NOISE, rng)}
     unseen = {key: values for key, values in taken(table, UNSEEN).items() if key != "ttft_ms"}
     for count in counts:
         errors = []
-        for _ in range(draws if count < len(SHAPES) else 1):
-            chosen = [SHAPES[place] for place in rng.permutation(len(SHAPES))[:count]]
+        for _ in range(draws if count < len(known) else 1):
+            chosen = [known[place] for place in rng.permutation(len(known))[:count]]
             found = js.calibrate.fit_bench(taken(measured, chosen))
             predicted = tpot_ms(found.clock, unseen)
             errors.append(np.abs(predicted / unseen["tpot_ms"] - 1))
@@ -246,31 +251,29 @@ def show(title, rows):
 
 def main():
     arguments = _common.parser(__doc__)
-    arguments.add_argument("--draws", type=int, default=40, help="choices of shapes each")
+    arguments.add_argument("--draws", type=int, default=20, help="choices of shapes each")
     options = arguments.parse_args()
     is_smoke = options.smoke
-    n, draws, rounds = (400, 2, 2) if is_smoke else (3000, options.draws, 8)
-    counts = (2, 12) if is_smoke else range(2, len(SHAPES) + 1)
+    n, draws, rounds = (200, 2, 2) if is_smoke else (2000, options.draws, 6)
+    counts = (2, 3) if is_smoke else range(2, len(SHAPES) + 1)
     concurrencies = (1, 4) if is_smoke else CONCURRENCIES
-    rates = dict(zip(SERVERS, (22.0, 10.0), strict=True))
+    names = SERVERS[: 1 if is_smoke else 2]
+    runs = {name: recorded(name, n, rate) for name, rate in zip(names, RATES, strict=False)}
     with tempfile.TemporaryDirectory() as folder:
-        logs = [
-            row
-            for name in SERVERS[: 1 if is_smoke else 2]
-            for row in from_logs(name, n, rates[name], folder)
-        ]
-        forms = list(of_forms(SERVERS[0], n, rates[SERVERS[0]], folder))
-    tables = {
-        name: closed_loops(name, [*SHAPES, *UNSEEN], concurrencies, rounds) for name in SERVERS
-    }
+        logs = [row for name, run in runs.items() for row in from_logs(name, *run, folder)]
+        forms = list(of_forms(runs[SERVERS[0]][1], folder))
+    few = [shape for shape in SHAPES if sum(shape) < 800] if is_smoke else SHAPES
+    tables = closed_loops([*few, *UNSEEN], concurrencies, rounds)
     shapes = [
-        row for name, table in tables.items() for row in from_tables(name, table, counts, draws)
+        row
+        for name, table in tables.items()
+        for row in from_tables(name, table, few, counts, draws)
     ]
     show("From logs", logs)
     show("Other forms of clocks", forms)
     show("From tables", shapes)
     settings = {"workload": "mixed", "requests": n, "draws": draws, "rounds": rounds}
-    table = taken(tables[SERVERS[0]], SHAPES)
+    table = taken(tables[SERVERS[0]], few)
     measured = [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
     parts = {"forms": forms, "shapes": shapes, "table": measured}
     path = _common.write_results("calibration", logs, SEED, parts, **settings)

@@ -109,7 +109,7 @@ class NamedServer:
     server: Annotated[
         str,
         options.server(
-            *("--server", "Its clock and memory, by name or file.", "NAME|FILE"),
+            *("--server", "Its name, or FILE.json.", "NAME"),
             complete=names.one_of(*names.SERVERS),
         ),
     ]

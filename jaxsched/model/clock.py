@@ -76,7 +76,7 @@ class LinearClock:
     decode_ms_per_request: ArrayLike
     kv_ms_per_token: ArrayLike
     attention_ms_per_squared_token: ArrayLike
-    box: FittedBox | None = static(default=None, repr=False)
+    box: FittedBox | None = static(default=None, repr=False, kw_only=True)
 
     def seconds(self, inst: Instance, sched: Schedule, round: Any) -> Any:
         """Seconds from the start of round 1 to the end of the given rounds.

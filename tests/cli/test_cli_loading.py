@@ -18,6 +18,7 @@ COMMANDS = [
     "serve",
     "bound",
     "improve",
+    "calibrate",
     "capacity",
     "sweep",
     "tune",

@@ -106,6 +106,13 @@ class TestLog:
             js.calibrate.fit_log(path)
         assert str(path) in str(caught.value)
 
+    def test_a_damaged_file_is_named(self, log):
+        whole = gzip.compress(log.read_bytes())
+        for damaged in (whole[: len(whole) // 2], whole[:400] + bytes(300) + whole[700:]):
+            log.write_bytes(damaged)
+            with pytest.raises(ValueError, match=f"{log}: is a damaged gzip file"):
+                js.calibrate.fit_log(log, kv_capacity=1)
+
     def test_a_capacity_can_be_given(self, engine, tmp_path):
         path = tmp_path / "engine.log"
         path.write_text("\n".join(list(log_lines(engine))[1:]))

@@ -327,3 +327,18 @@ def test_ten_lines_have_colors_markers_and_dashes_of_their_own(batch, schedules)
     assert len({line.get_marker() for line in ax.lines}) == 10
     assert [line.get_linestyle() for line in ax.lines] == ["-"] * 5 + ["--"] * 5
     matplotlib.pyplot.close(ax.figure)
+
+
+@pytest.mark.parametrize("width", [WIDE, COLUMN])
+@pytest.mark.parametrize("num_rows", [7, 5000])
+def test_calibration(width, num_rows):
+    rng = np.random.default_rng(0)
+    measured = rng.uniform(5.0, 50.0, num_rows)
+    found = SimpleNamespace(
+        measured_ms=measured,
+        predicted_ms=measured * rng.uniform(0.9, 1.1, num_rows),
+        left_out_ms=measured * rng.uniform(0.5, 2.0, num_rows),
+    )
+    ax = js.plots.calibration(found, title=TITLE, ax=axes(width, 4.0))
+    assert_readable(ax)
+    assert max(len(line.get_xdata()) for line in ax.get_lines()) <= 2000

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import os
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -14,12 +16,21 @@ import numpy as np
 from jaxsched._lib.errors import InputError, shown
 
 
-def opened(path: str | os.PathLike[str]) -> TextIO:
-    """Open text, also of a gzip file; bytes that are none become question marks."""
+@contextlib.contextmanager
+def opened(path: str | os.PathLike[str]) -> Iterator[TextIO]:
+    """Open text, also of a gzip file; bytes that are none become question marks.
+
+    Raises:
+      ValueError: the gzip file is damaged.
+    """
     with Path(path).open("rb") as file:
         is_gzip = file.read(2) == b"\x1f\x8b"
     kind: Any = gzip.open if is_gzip else open
-    return kind(path, "rt", encoding="utf-8-sig", errors="replace", newline="")
+    with kind(path, "rt", encoding="utf-8-sig", errors="replace", newline="") as text:
+        try:
+            yield text
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise ValueError(f"is a damaged gzip file: {error}") from error
 
 
 def read_csv(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -31,7 +42,7 @@ def read_csv(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     with opened(path) as file:
         try:
             rows = [row for row in csv.reader(file) if any(map(str.strip, row))]
-        except (csv.Error, EOFError, OSError) as error:
+        except csv.Error as error:
             raise ValueError(f"is no CSV: {error}") from error
     if len(rows) < 2:
         raise ValueError("has no rows below a header")

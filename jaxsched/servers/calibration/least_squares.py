@@ -21,7 +21,15 @@ class Error(NamedTuple):
 
     @classmethod
     def of(cls, predicted: np.ndarray, measured: np.ndarray) -> Error:
-        """Compare times."""
+        """Compare times.
+
+        Args:
+          predicted: ``[n]``.
+          measured: ``[n]``, above 0.
+
+        Returns:
+          The error of the first.
+        """
         relative = np.abs(predicted / measured - 1.0)
         return cls(float(relative.mean()), float(relative.max()))
 

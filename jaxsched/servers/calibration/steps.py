@@ -70,8 +70,10 @@ def read_steps(
             finding=f"is missing, and {path} does not say it",
         )
     with in_file(path):
-        columns, notes = read_vllm_log(path, kv_capacity, block_size)
-    return Steps(*columns, notes), kv_capacity
+        (prefill, decoding, cached, squares, ms), notes = read_vllm_log(
+            path, kv_capacity, block_size
+        )
+    return Steps(prefill, decoding, cached, squares, ms, notes), kv_capacity
 
 
 def _from_columns(columns: Mapping[str, np.ndarray]) -> Steps:

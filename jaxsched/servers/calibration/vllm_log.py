@@ -105,9 +105,13 @@ def _lines(path: str | os.PathLike[str]) -> dict[str, list[Line]]:
                 continue
             usage = found["usage"]
             line = Line(
-                *(int(found[name]) for name in Line._fields[:5]),
-                float(found["ms"]),
-                None if usage is None else float(usage) / 100.0,
+                index=int(found["index"]),
+                filling=int(found["filling"]),
+                prefill=int(found["prefill"]),
+                decoding=int(found["decoding"]),
+                generated=int(found["generated"]),
+                ms=float(found["ms"]),
+                usage=None if usage is None else float(usage) / 100.0,
                 is_plain=found["dummy"] is None and not int(found["encoded"] or 0),
             )
             by_engine.setdefault(found["engine"] or found["core"] or "", []).append(line)

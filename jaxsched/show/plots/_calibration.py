@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _ROWS = 8  # as tall as so many bars
 _MOST_POINTS = 2000
+_LEAST_MS = 1e-3
 
 
 def calibration(found: Calibration, *, title: str = "", ax: Axes | None = None) -> Axes:
@@ -50,24 +51,27 @@ def calibration(found: Calibration, *, title: str = "", ax: Axes | None = None) 
     order = np.argsort(found.measured_ms, kind="stable")
     drawn = order[np.linspace(0, order.size - 1, min(order.size, _MOST_POINTS)).astype(int)]
     measured = found.measured_ms[drawn]
-    names = {"seen by the fit": (found.predicted_ms, "o", COLORS[0])}
+    _points(ax, measured, found.predicted_ms[drawn], "seen by the fit", "o", COLORS[0])
     if found.left_out_ms is not None:
-        names["shape left out"] = (found.left_out_ms, "x", COLORS[1])
-    for name, (predicted, marker, color) in names.items():
-        fill = {"fillstyle": "none"} if marker == "o" else {}
-        ax.plot(
-            measured,
-            np.maximum(predicted[drawn], 1e-3),
-            marker,
-            color=color,
-            label=name,
-            markersize=4,
-            markeredgewidth=0.8,
-            **fill,
-        )
+        _points(ax, measured, found.left_out_ms[drawn], "shape left out", "x", COLORS[1])
     ends = [measured.min(), measured.max()]
     ax.plot(ends, ends, "--", color=TARGET, linewidth=1, label="equal")
     label_log_axis(ax, "x")
     label_log_axis(ax, "y")
     finish(ax, x_label="measured (ms)", y_label="predicted (ms)", title=title)
     return ax
+
+
+def _points(
+    ax: Axes, measured: np.ndarray, predicted: np.ndarray, name: str, marker: str, color: str
+) -> None:
+    ax.plot(
+        measured,
+        np.maximum(predicted, _LEAST_MS),
+        marker,
+        color=color,
+        label=name,
+        fillstyle="none",
+        markersize=4,
+        markeredgewidth=0.8,
+    )
