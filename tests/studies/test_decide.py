@@ -106,7 +106,7 @@ def test_choices_are_those_of_the_plan_on_the_runs_to_choose_by(decision):
     again = js.plan_rate(checking, decision.server, "fcfs", tolerance=0.02, **TARGETS)
     now = decision.choices["now"]
     assert now.rate == min(again.value[0, 0], again.limits[0].rate)
-    assert now.interval.low == again.interval.low[0, 0]
+    assert now.interval.low == min(again.interval.low[0, 0], again.limits[0].rate)
     assert now.server.max_num_seqs == 2
 
 
@@ -115,6 +115,8 @@ def test_seats_help_and_the_easiest_change_is_taken(decision):
     assert settings.setting == {"max_num_seqs": 8}
     assert settings.change["now"].low > 0
     assert decision.choices["now"].change["now"].mean == 0
+    if settings.is_limited:
+        assert settings.rate == settings.limit == settings.interval.high
     assert decision.best == "settings"
     assert repr(decision).endswith("best: settings)")
 

@@ -40,7 +40,7 @@ def number(value: float) -> str:
 
 def span(estimate: Estimate) -> str:
     """Write the limits of an interval, ``-`` for none."""
-    if math.isnan(estimate.low):
+    if not estimate.low < estimate.high:
         return "-"
     return f"{number(estimate.low)} to {number(estimate.high)}"
 
@@ -69,7 +69,7 @@ def verdict(decision: Decision) -> list[str]:
     if not now.rate:
         said = [f"As it is set now, the server misses the targets at every rate tried ({share})."]
     else:
-        interval = "" if math.isnan(now.interval.low) else f" ({span(now.interval)})"
+        interval = f" ({span(now.interval)})" if now.interval.low < now.interval.high else ""
         said = [
             f"As it is set now, the server takes {number(now.rate)} requests a second{interval} "
             f"with {share} of them within the targets."
@@ -165,7 +165,6 @@ def choices_layout(decision: Decision) -> Layout:
     caption = "on runs of the log that had no part in the choice; changes are paired by run"
     if any(choice.is_limited for choice in choices.values()):
         caption += (
-            "\n* a higher rate passed, only because runs end: no rule keeps up with more than this"
-            "\nchanges count the higher rate"
+            "\n* a higher rate passed, only because runs end: no order keeps up with more than this"
         )
     return Layout("", columns, caption, best_row=list(choices).index(decision.best))

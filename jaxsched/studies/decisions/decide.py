@@ -186,15 +186,15 @@ def _with_predictions(reqs: Requests) -> Requests:
     return dataclasses.replace(reqs, predicted_output_tokens=reqs.output_tokens.astype(np.float32))
 
 
-def _sustained(plan: ServicePlan) -> np.ndarray:
-    """Rates ``[R, S]`` found, at most those that no rule keeps up with."""
+def _limits(plan: ServicePlan) -> np.ndarray:
+    """Rates ``[S]`` that no rule keeps up with; infinite where requests are refused."""
     limits = np.array([each.rate.item() for each in plan.limits or ()])
-    return np.fmin(plan.value, limits)
+    return np.where(np.isnan(limits), np.inf, limits)
 
 
 def _best_pairs(search: ServicePlan) -> dict[str, tuple[int, int]]:
     """Find rule and setting of each choice; of equal ones the first, so that now is kept."""
-    rates = _sustained(search)
+    rates = np.minimum(search.value, _limits(search))
     rule, setting = np.unravel_index(rates.argmax(), rates.shape)
     return {
         "now": (0, 0),
@@ -211,16 +211,16 @@ def _choice(
     places: Mapping[str, tuple[int, int]],
 ) -> Choice:
     rule, setting = place
-    limit = check.limits[setting].rate.item() if check.limits else float("nan")
-    rate = check.value[place].item()
+    limits = _limits(check)
+    limit, rate = limits[setting].item(), check.value[place].item()
     return Choice(
         rule=check.rules[rule],
         setting=of[0],
         server=of[1],
-        rate=min(rate, limit) if limit == limit else rate,
-        interval=Estimate(*(each[place].item() for each in check.interval)),
+        rate=min(rate, limit),
+        interval=Estimate(*(np.minimum(each[place], limit).item() for each in check.interval)),
         change={
-            name: Estimate(*(each[place].item() for each in check.change_from(*other)))
+            name: Estimate(*(each[place].item() for each in check.change_from(*other, most=limits)))
             for name, other in places.items()
         },
         limit=limit,

@@ -38,9 +38,9 @@ class Choice(NamedTuple):
       setting: the settings that were varied, by name.
       server: the server with them.
       rate: highest rate within the targets on the runs to check on, at most ``limit``.
-      interval: where the mean attainment crosses the goal, with 95% limits.
+      interval: where the mean attainment crosses the goal, with 95% limits, likewise.
       change: by the name of each choice, ratio of crossings to its, minus 1, paired by run.
-      limit: rate that no rule keeps up with.
+      limit: rate that no rule keeps up with; infinite where requests are refused.
       is_limited: whether a higher rate passed, only because runs end.
     """
 

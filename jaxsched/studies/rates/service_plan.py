@@ -95,18 +95,19 @@ class ServicePlan(Tabled):
         """
         return self.change_from(0, 0)
 
-    def change_from(self, rule: int, setting: int) -> Estimate:
+    def change_from(self, rule: int, setting: int, *, most: Any = np.inf) -> Estimate:
         """Ratio to some rule and setting, minus 1, as :attr:`change` is to the first.
 
         Args:
           rule: the rule's row.
           setting: the setting's column.
+          most: crossings of each setting count as this at most, one number or ``[S]``.
         """
         if self.axis.is_whole:
             ratio = self.value / self.value[rule, setting] - 1
             nothing = np.full(ratio.shape, np.nan)
             return Estimate(ratio, nothing, nothing)
-        crossings = self._crossings()
+        crossings = np.minimum(self._crossings(), np.reshape(most, (-1, 1)))
         return jackknife(crossings / crossings[rule, setting] - 1, self.key)
 
     @property
