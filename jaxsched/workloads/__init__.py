@@ -1,4 +1,4 @@
-"""Synthetic backlogs, arrivals over time, and predictions of output lengths."""
+"""Backlogs, synthetic ones and solved ones; arrivals over time; predicted output lengths."""
 
 from collections.abc import Callable
 
@@ -6,6 +6,7 @@ from jaxsched._lib.registry import Registry
 from jaxsched.model.instance import Instance
 from jaxsched.workloads.arrivals import poisson
 from jaxsched.workloads.predictions import predict
+from jaxsched.workloads.solved import Benchmark, benchmark
 from jaxsched.workloads.synthetic import chat, mixed, summarization, uniform
 from jaxsched.workloads.worst_case import three_partition, worst_case
 
@@ -16,6 +17,8 @@ WORKLOADS: Registry[Callable[..., Instance]] = Registry(
 
 __all__ = [
     "WORKLOADS",
+    "Benchmark",
+    "benchmark",
     "chat",
     "mixed",
     "poisson",
