@@ -72,7 +72,7 @@ def drawn(sizes):
 
 
 def solved(name, inst):
-    """Prove the optimum; give it, a line of the data, what the linear program proves, and seconds."""
+    """Prove the optimum; give it, a line of the data, the linear program's bound and seconds."""
     begin = time.perf_counter()
     best = js.bounds.exact(inst, time_limit_s=TIME_LIMIT_S)
     seconds = time.perf_counter() - begin
