@@ -27,36 +27,36 @@ RULES = (
 
 
 def uniform(random, n):
-    return random.integers(1, 9, n), random.integers(1, 11, n), int(random.integers(20, 31))
+    return random.integers(1, 7, n), random.integers(1, 7, n), int(random.integers(16, 25))
 
 
 def long_outputs(random, n):
-    return random.integers(1, 5, n), random.integers(1, 19, n), int(random.integers(25, 36))
+    return random.integers(1, 4, n), random.integers(1, 10, n), int(random.integers(20, 29))
 
 
 def long_prompts(random, n):
-    return random.integers(5, 21, n), random.integers(1, 7, n), int(random.integers(30, 46))
+    return random.integers(4, 13, n), random.integers(1, 5, n), int(random.integers(24, 37))
 
 
 def two_kinds(random, n):
     """Draw summaries of long texts for a third, and short chats."""
     is_long = random.random(n) < 1 / 3
-    prompt = np.where(is_long, random.integers(10, 21, n), random.integers(1, 5, n))
-    output = np.where(is_long, random.integers(1, 5, n), random.integers(2, 13, n))
-    return prompt, output, 32
+    prompt = np.where(is_long, random.integers(8, 14, n), random.integers(1, 4, n))
+    output = np.where(is_long, random.integers(1, 4, n), random.integers(2, 9, n))
+    return prompt, output, 24
 
 
 def tight(random, n):
     """Draw requests of which the largest fills the cache, or nearly."""
-    prompt, output = random.integers(1, 9, n), random.integers(1, 9, n)
-    return prompt, output, int((prompt + output).max() + random.integers(0, 2))
+    prompt, output = random.integers(1, 6, n), random.integers(1, 5, n)
+    return prompt, output, int((prompt + output).max() + random.integers(1, 4))
 
 
 def equal_volumes(random, n):
     """Draw volumes that differ by little, so that an order by volume says little."""
-    output = random.integers(1, 9, n)
-    prompt = np.maximum(1, np.round(36 / output - output / 2 + random.normal(0, 1, n))).astype(int)
-    return prompt, output, 45
+    output = random.integers(1, 7, n)
+    prompt = np.maximum(1, np.round(20 / output - output / 2 + random.normal(0, 1, n))).astype(int)
+    return prompt, output, 28
 
 
 FAMILIES = (uniform, long_outputs, long_prompts, two_kinds, tight, equal_volumes)
@@ -72,7 +72,7 @@ def drawn(sizes):
 
 
 def solved(name, inst):
-    """Prove the optimum; give the line of the data, and the row of the table."""
+    """Prove the optimum; give it, a line of the data, the linear program's bound and seconds."""
     begin = time.perf_counter()
     best = js.bounds.exact(inst, time_limit_s=TIME_LIMIT_S)
     seconds = time.perf_counter() - begin
@@ -83,17 +83,24 @@ def solved(name, inst):
     fields = ("prompt_tokens", "output_tokens", "kv_capacity")
     line = {"name": name, **{field: np.asarray(getattr(inst, field)).tolist() for field in fields}}
     line |= {"start": best.schedule.start.tolist(), "total_latency": best.upper}
-    row = {"instance": name, "requests": inst.prompt_tokens.size, "optimum": best.upper}
+    return best.upper, line, float(js.bounds.linear_program(inst)), seconds
+
+
+def measured(names, instances, optimum, linear_program, seconds):
+    """Say how far rules are above the optimum, and what share of it bounds prove; a row each."""
+    inst = js.stack(instances)
+    columns = {"instance": names, "requests": inst.num_requests.tolist(), "optimum": optimum}
     for rule in RULES:
         sched = js.simulate(inst, js.prioritize(inst, rule))
-        row[rule] = float(sched.completion.sum()) / best.upper - 1
-    row["best_rule"] = min(row[rule] for rule in RULES)
-    row["volume"] = float(js.bounds.volume(inst)) / best.upper
-    row["mean_busy"] = float(js.bounds.mean_busy(inst)) / best.upper
-    row["price"] = float(js.bounds.price(inst, progress=False).value) / best.upper
-    row["linear_program"] = float(js.bounds.linear_program(inst)) / best.upper
-    row["seconds"] = seconds
-    return line, row
+        columns[rule] = js.metrics.summary(inst, sched)["total_latency_rounds"] / optimum - 1
+    columns["best_rule"] = np.min([columns[rule] for rule in RULES], axis=0)
+    columns["volume"] = js.bounds.volume(inst) / optimum
+    columns["mean_busy"] = js.bounds.mean_busy(inst) / optimum
+    columns["price"] = js.bounds.price(inst, progress=False).value / optimum
+    columns["linear_program"] = np.asarray(linear_program) / optimum
+    columns["seconds"] = seconds
+    cells = (np.asarray(column).tolist() for column in columns.values())
+    return [dict(zip(columns, row, strict=True)) for row in zip(*cells, strict=True)]
 
 
 def summarized(rows):
@@ -114,8 +121,10 @@ def summarized(rows):
 def main():
     options = _common.parser(__doc__).parse_args()
     sizes = SIZES[:1] if options.smoke else SIZES
-    found = [solved(name, inst) for name, inst in drawn(sizes)]
-    lines, rows = zip(*found, strict=True)
+    names, instances = zip(*drawn(sizes), strict=True)
+    found = [solved(name, inst) for name, inst in zip(names, instances, strict=True)]
+    optimum, lines, linear_program, seconds = zip(*found, strict=True)
+    rows = measured(names, instances, np.array(optimum), linear_program, seconds)
     summary = list(summarized(rows))
     table = Table(*summary[0], title="Above the optimum, and share of it that bounds prove")
     for row in summary:

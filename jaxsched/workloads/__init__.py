@@ -1,4 +1,4 @@
-"""Synthetic backlogs, arrivals over time, and predictions of output lengths."""
+"""Backlogs, synthetic ones and solved ones; arrivals over time; predicted output lengths."""
 
 from collections.abc import Callable
 
@@ -7,6 +7,7 @@ from jaxsched.model.instance import Instance
 from jaxsched.workloads import arrivals
 from jaxsched.workloads.arrivals import poisson
 from jaxsched.workloads.predictions import predict
+from jaxsched.workloads.solved import Benchmark, benchmark
 from jaxsched.workloads.synthetic import chat, mixed, summarization, uniform
 from jaxsched.workloads.worst_case import three_partition, worst_case
 
@@ -17,7 +18,9 @@ WORKLOADS: Registry[Callable[..., Instance]] = Registry(
 
 __all__ = [
     "WORKLOADS",
+    "Benchmark",
     "arrivals",
+    "benchmark",
     "chat",
     "mixed",
     "poisson",

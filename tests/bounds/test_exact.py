@@ -128,3 +128,15 @@ def test_a_missing_solver_is_named_with_the_remedy(monkeypatch):
     inst = Instance.from_lengths([3, 1], [2, 4], kv_capacity=8)
     with pytest.raises(ImportError, match=r'pip install "jaxsched\[exact\]"'):
         bounds.exact(inst)
+
+
+@pytest.mark.slow
+def test_a_backlog_too_large_to_solve_is_no_worse_than_rules_that_search():
+    rng = np.random.default_rng(1)
+    prompt, output = rng.integers(1, 6, 20), rng.integers(1, 30, 20)
+    inst = Instance.from_lengths(prompt, output, kv_capacity=36)
+    found = bounds.exact(inst, time_limit_s=1e-3)
+    for rule in ("sorted_f", "geometric", "price_guided"):
+        for discipline in ("strict", "earliest_fit"):
+            sched = simulate(inst, prioritize(inst, rule), discipline=discipline)
+            assert found.upper <= sched.completion.sum()
