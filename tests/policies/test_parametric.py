@@ -22,9 +22,11 @@ def test_features_of_a_request_worked_out_by_hand():
     inst = js.Instance.from_lengths([6, 2], [3, 4], kv_capacity=20)
     found = features([*NAMES, "log_prompt*output_share"], inst)
     volume = 6 * 3 + 3 * 4 / 2
-    expected = [np.log(6), np.log(3), np.log(9), np.log(volume), 0.3, 0.15, 0.0, np.log(6) * 0.15]
+    expected = [np.log(6), np.log(3), np.log(9), np.log(volume), 0.3, 0.15, 0, 0, np.log(6) * 0.15]
     np.testing.assert_allclose(found[0], expected, rtol=1e-6)
     assert found[1, NAMES.index("row_share")] == 0.5
+    heavy = inst.replace(weight=jnp.array([1.0, 5.0]))
+    np.testing.assert_allclose(features(["log_weight"], heavy)[:, 0], [0, np.log(5)], rtol=1e-6)
 
 
 def test_log_volume_alone_is_smallest_volume():
