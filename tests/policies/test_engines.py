@@ -156,6 +156,23 @@ def test_a_server_decides_the_same(name, tmp_path):
     assert (js.serve(one, server, "fcfs").completion_s != named.completion_s).any()
 
 
+@pytest.mark.jax_defaults
+@pytest.mark.parametrize(
+    "rule",
+    ["weighted_volume", js.policies.linear_score(["log_volume", "log_weight"], [1.0, -1.0])],
+)
+def test_weights_that_only_a_gateway_knows(rule, tmp_path):
+    rng = np.random.default_rng(6)
+    prompt, output = rng.integers(1, 2000, (2, 500))
+    weight = rng.choice([0.5, 1.0, 8.0], 500)
+    inst = js.Instance.from_lengths(prompt, output, kv_capacity=4000, weight=weight)
+    function = written(rule, tmp_path / "p.py")
+    rows = zip(prompt.tolist(), output.tolist(), weight.tolist(), strict=True)
+    found = np.array([function(s, o, weight=w) for s, o, w in rows])
+    numbers = np.asarray(js.prioritize(inst, rule))
+    assert falls(numbers, np.argsort(found, kind="stable")) <= 4e-6 * np.abs(numbers).max()
+
+
 def test_huge_volumes_are_exact(tmp_path):
     function = written("smallest_volume", tmp_path / "p.py")
     half = 2**30

@@ -27,6 +27,8 @@ def test_features_of_a_request_worked_out_by_hand():
     expected = [*of_logs, 0.3, 0.15, row, weight, arrival, np.log(6) * 0.15]
     np.testing.assert_allclose(found[0], expected, rtol=1e-6)
     assert found[1, NAMES.index("row_share")] == 0.5
+    heavy = inst.replace(weight=jnp.array([1.0, 5.0]))
+    np.testing.assert_allclose(features(["log_weight"], heavy)[:, 0], [0, np.log(5)], rtol=1e-6)
 
 
 def test_log_volume_alone_is_smallest_volume():

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsched._lib.errors import InputError, integer
+from jaxsched._lib.pytree import pytree
 from jaxsched._lib.rowwise import is_rowwise
 from jaxsched._lib.scalar_python import NotScalar, scalar_python
 from jaxsched.engine.contract import Observation
@@ -34,6 +35,7 @@ _KNOWN = {
     "client": jnp.int32,
     "ttft_slo_s": jnp.float32,
     "tpot_slo_s": jnp.float32,
+    "weight": jnp.float32,
 }
 #: What is so of all requests that have just arrived.
 _ON_ARRIVAL = {
@@ -46,6 +48,17 @@ _ON_ARRIVAL = {
 }
 _SCALARS = ("kv_capacity", "now_s")
 _CALLED = {"priority": "request_class"}  # where the lines have another name for it
+
+
+@pytree
+class _Seen(Observation):
+    """What a gateway may know beside what servers show.
+
+    Attributes:
+      weight: float32 ``[n]``, as of an instance.
+    """
+
+    weight: jax.Array
 
 
 class Written(NamedTuple):
@@ -127,7 +140,7 @@ def _traced(rule: Callable[[Any], Any], name: str) -> tuple[Any, list[Any]]:
     fields = {**_KNOWN, **on_arrival, "kv_capacity": jnp.int32}
 
     def numbers(shown: dict[str, Any]) -> Any:
-        priority = rule(Observation(**shown))
+        priority = rule(_Seen(**shown))
         require_priorities(name, priority, _ROWS)
         return priority
 

@@ -33,6 +33,7 @@ go by arrival. Written by jaxsched; the file needs nothing but Python 3.11.
     client=0,
     ttft_slo_s=math.inf,
     tpot_slo_s=math.inf,
+    weight=1.0,
 ):
     """Return the priority, an integer: the {first} is served first.
 
@@ -45,6 +46,7 @@ go by arrival. Written by jaxsched; the file needs nothing but Python 3.11.
     request_class: the request's own priority, lower first.
     client: who sent it, numbered from 0.
     ttft_slo_s, tpot_slo_s: seconds that the first token and each later one should take at most.
+    weight: above 0, how much the request's latency counts.
     """
 {body}
 
@@ -74,6 +76,7 @@ _TAKEN = {
     "client": "client = int(client)",
     "ttft_slo_s": "ttft_slo_s = _f32(ttft_slo_s)",
     "tpot_slo_s": "tpot_slo_s = _f32(tpot_slo_s)",
+    "weight": "weight = _f32(weight)",
 }
 
 

@@ -42,8 +42,8 @@ def vllm_priority(
     r"""Write a rule as a Python file that computes the ``priority`` of a request for vLLM.
 
     The file defines ``priority(prompt_tokens, predicted_output_tokens, arrival_s=0.0,
-    request_class=0, client=0, ttft_slo_s=inf, tpot_slo_s=inf)``, an integer, lower first. It needs
-    neither jax nor this package. Its docstring says how to start the server.
+    request_class=0, client=0, ttft_slo_s=inf, tpot_slo_s=inf, weight=1.0)``, an integer, lower
+    first. It needs neither jax nor this package. Its docstring says how to start the server.
 
     Integers are those of the rule, and volumes are exact. A float32 becomes the integer of the
     same order: its bits, :math:`b` if it is positive and else :math:`-(b - 2^{31})`. Every
