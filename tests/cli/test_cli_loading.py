@@ -116,6 +116,7 @@ def test_completion_knows_the_names_of_the_library():
     assert {*names.BOUNDS} == {"volume", "mean_busy", "price"}
     assert set(names.TRACES) == set(js.traces.SOURCES)
     assert set(names.OBJECTIVES) == set(js.tuning.OBJECTIVES)
+    assert all(hasattr(js.tuning.objectives, name) for name in names.SERVICE_OBJECTIVES)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

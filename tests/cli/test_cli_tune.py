@@ -154,3 +154,85 @@ def test_bad_input_is_one_line_and_exit_code_2(run, tmp_path, arguments, message
     assert message in err
     assert err.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+ONLINE = ["--server", "llama3.1_8b_h100", "--capacity", "12000", "--rate", "60", "--instances", "2"]
+TARGETS = ["--objective", "attainment", "--ttft-slo-s", "0.3", "--tpot-slo-s", "0.05"]
+
+
+@pytest.mark.slow
+def test_tunes_rule_and_settings_of_a_server(run, tmp_path):
+    path, saved = tmp_path / "rule.json", tmp_path / "run.json"
+    vary = ["--vary", "max_num_batched_tokens=256,2048", "--json", saved]
+    flags = [*ONLINE, *TARGETS, "--requests", "40", "--steps", "2"]
+    code, out, err = run("tune", path, *flags, *vary)
+    assert code == 0, err
+    numbers = json.loads(saved.read_text())
+    budget = numbers["settings"]["max_num_batched_tokens"]
+    assert budget in (256, 2048)
+    assert f"for vLLM: --max-num-batched-tokens {budget}" in out
+    arguments = json.loads((tmp_path / "rule.vllm.json").read_text())
+    assert arguments == {"max-num-batched-tokens": budget}
+    server = js.servers.get("llama3.1_8b_h100").replace(kv_capacity=12000)
+    read = js.Server.from_vllm(tmp_path / "rule.vllm.json", clock=server.clock, kv_capacity=12000)
+    key = jax.random.key(0)
+    lengths = js.workloads.mixed(key, num_requests=40, batch=6, kv_capacity=2**31 - 1)
+    test = js.workloads.poisson(jax.random.fold_in(key, 1), lengths, 60.0)[4:]
+    objective = js.tuning.objectives.attainment(0.3, 0.05)
+    found = -js.tuning.evaluate(test, js.policies.load(path), objective, server=read).mean()
+    assert numbers["test"]["the rule when tuned"] == found
+    about = js.policies.tuned_on(path)
+    assert about["settings"] == numbers["settings"]
+    used = ["--policies", f"file:{path}", "--vllm", tmp_path / "rule.vllm.json"]
+    use = [*ONLINE[:6], "--streams", "2", "--requests", "40", *TARGETS[2:]]
+    assert run("serve", *use, *used)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--rate", "3"], "--rate is about requests at a server, and --objective mean_latency is"),
+        (TARGETS, "--server is missing; --objective attainment is of a server"),
+        ([*ONLINE, *TARGETS[:2]], "--ttft-slo-s is missing; --objective attainment needs a target"),
+        ([*ONLINE, *TARGETS[2:], "--objective", "p99_ttft"], "--ttft-slo-s is for goodput and att"),
+        ([*ONLINE[:2], *TARGETS], "--rate is missing; without a --trace, say how many"),
+        ([*ONLINE, *TARGETS, "--vary", "block_size=8,16"], "no setting to tune is called 'block_s"),
+    ],
+)
+def test_says_what_a_server_needs(run, tmp_path, flags, message):
+    code, _, err = run("tune", tmp_path / "rule.json", *flags, "--requests", "8")
+    assert code == 2
+    assert message in " ".join(err.split())
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        js.policies.aged_prompt(3.5),
+        js.policies.gamma_boost(0.02),
+        js.policies.highest_response_ratio(0.3, 1.5),
+        js.policies.uniboost(evicts=True),
+    ],
+    ids=js.policies.rule_name,
+)
+def test_rules_of_constants_go_into_files(rule, tmp_path):
+    js.policies.save(rule, tmp_path / "rule.json", tuned_on={"server": "one"})
+    again = js.policies.make(f"file:{tmp_path / 'rule.json'}")
+    assert js.policies.rule_name(again) == js.policies.rule_name(rule)
+    jax.tree.map(np.testing.assert_array_equal, again, rule)
+    assert getattr(again, "evicts", None) == getattr(rule, "evicts", None)
+    assert js.policies.tuned_on(tmp_path / "rule.json") == {"server": "one"}
+    with pytest.raises(ValueError, match=r"are kept in a file that ends in \.json"):
+        js.policies.save(rule, tmp_path / "rule.npz")
+
+
+def test_a_file_with_other_constants_is_refused(tmp_path):
+    path = tmp_path / "rule.json"
+    for parameters, message in (
+        ({"tokens": 1.0}, "aged_prompt has no parameter 'tokens'"),
+        ({}, "aged_prompt lacks the parameter 'tokens_per_s'"),
+        ({"tokens_per_s": "fast"}, "tokens_per_s is 'fast'; expected a finite number"),
+    ):
+        path.write_text(json.dumps({"rule": "aged_prompt", "parameters": parameters}))
+        with pytest.raises(ValueError, match=message):
+            js.policies.load(path)
