@@ -27,7 +27,7 @@ RULES = (
 
 
 def uniform(random, n):
-    return random.integers(1, 7, n), random.integers(1, 7, n), int(random.integers(16, 25))
+    return random.integers(1, 7, n), random.integers(1, 7, n), int(random.integers(20, 29))
 
 
 def long_outputs(random, n):
