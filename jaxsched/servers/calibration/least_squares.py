@@ -67,7 +67,7 @@ def fit(columns: np.ndarray, ms: np.ndarray, shape: np.ndarray) -> Fit:
     # Of each shape the triangle of its rows is all that a fit needs.
     order = np.argsort(shape, kind="stable")
     pieces = np.split(relative[order], np.flatnonzero(np.diff(shape[order])) + 1)
-    triangles = [np.linalg.qr(piece, mode="r") for piece in pieces]
+    triangles = [_triangle(piece) for piece in pieces]
     coefficients = _solved(triangles) / scale
     predicted = columns @ coefficients
     left_out = unseen = None
@@ -86,12 +86,12 @@ def squares(columns: np.ndarray, ms: np.ndarray) -> float:
     relative = columns / ms[:, None]
     scale = np.linalg.norm(relative, axis=0)
     relative = relative / np.where(scale == 0.0, 1.0, scale)
-    return nnls(*_triangle(relative, np.ones_like(ms)))[1] ** 2
+    triangle = _triangle(np.column_stack([relative, np.ones_like(ms)]))
+    return nnls(triangle[:, :-1], triangle[:, -1])[1] ** 2
 
 
-def _triangle(columns: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    stacked = np.linalg.qr(np.column_stack([columns, target]), mode="r")
-    return stacked[:, :-1], stacked[:, -1]
+def _triangle(rows: np.ndarray) -> np.ndarray:
+    return np.asarray(np.linalg.qr(rows, mode="r"))
 
 
 def _solved(triangles: list[np.ndarray]) -> np.ndarray:
