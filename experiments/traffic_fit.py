@@ -86,7 +86,7 @@ def spreads(shares, median, high):
     level = np.empty(shares.size)
     level[order] = up_to - shares[order] / 2
     sigma = np.log(high / median) / stats.norm.ppf(0.9)
-    return np.maximum(median * np.exp(sigma * stats.norm.ppf(level)), 0.1)
+    return np.clip(median * np.exp(sigma * stats.norm.ppf(level)), 0.1, 100.0)
 
 
 def services(num_requests, num_streams):
@@ -140,7 +140,7 @@ def picture(rows):
 
 def main():
     arguments = _common.parser(__doc__)
-    arguments.add_argument("--streams", type=int, default=4, help="streams of each process")
+    arguments.add_argument("--streams", type=int, default=2, help="streams of each process")
     options = arguments.parse_args()
     num_streams, num_requests = (2, 600) if options.smoke else (options.streams, 20_000)
     rows, folder = [], _common.data_dir()

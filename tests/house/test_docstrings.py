@@ -18,6 +18,7 @@ MODULES += [
         "tuning.estimators",
         "tuning.objectives",
         "tuning.relaxations",
+        "workloads.arrivals",
     )
 ]
 HELPERS = {"plots.new_axes", "plots.stacked_axes"}  # of the pictures, which the examples show

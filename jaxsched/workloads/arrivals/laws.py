@@ -27,7 +27,7 @@ class LengthLaw:
     def at_normal(self, normal: jax.Array) -> jax.Array:
         r"""Length that is exceeded as seldom as a standard normal number is.
 
-        .. math:: F^{-1}(\\Phi(z))
+        .. math:: F^{-1}(\Phi(z))
 
         Args:
           normal: :math:`z`, any shape.
