@@ -24,8 +24,8 @@ SEED = 0
 FILE = "azure2023_conv.csv.gz"
 SERVER = "llama3.1_8b_h100"
 TARGETS = {"ttft_slo_s": 0.5, "tpot_slo_s": 0.05}
-PAGE_SIZE = (820, 5300)  # pixels, which hold the whole page
-PAGE_COLORS = 32
+PAGE_SIZE = (820, 5600)  # pixels, which hold the whole page
+PAGE_COLORS = 160
 METRICS = ("attainment", "p99_ttft_s", "p99_tpot_s", "p99_e2e_s", "num_preemptions")
 
 
