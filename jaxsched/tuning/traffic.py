@@ -16,7 +16,7 @@ from jaxsched.model.outcome import Outcome
 from jaxsched.model.requests import Requests
 from jaxsched.model.server import Server, require_numbers
 from jaxsched.policies import DynamicRule, serve
-from jaxsched.policies._serve import on_arrival
+from jaxsched.policies.on_arrival import on_arrival
 
 
 @pytree

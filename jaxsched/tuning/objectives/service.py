@@ -113,7 +113,7 @@ def weight_of_each(xp: Any, weights: Weights, reqs: Requests, counts: Any) -> An
                 "weights",
                 weights,
                 f"expected one a request, {counts.shape}",
-                finding=f"have shape {np.shape(weights)}",
+                finding=f"have shape {np.asarray(weights).shape}",
             ) from None
     return xp.where(counts, each, 0.0)
 
