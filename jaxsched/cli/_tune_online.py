@@ -110,11 +110,14 @@ def _objective(name: str, server: js.Server, online: Any) -> Any:
 def _traffic(backlog: Backlog, rate: float | None) -> tuple[js.Requests, ...]:
     """Draw three times as many streams as asked for, or cut a trace into windows."""
     streams = backlog.batch or _DEFAULT_STREAMS
-    given = {field.name: getattr(backlog, field.name) for field in dataclasses.fields(backlog)}
+    given: dict[str, Any] = {
+        field.name: getattr(backlog, field.name) for field in dataclasses.fields(backlog)
+    }
+    given["rate"] = rate
     if backlog.trace is None:
-        reqs = make_requests(Streams(**given | {"batch": _PARTS * streams}, rate=rate))
+        reqs = make_requests(Streams(**given | {"batch": _PARTS * streams}))
         return tuple(reqs[k * streams : (k + 1) * streams] for k in range(_PARTS))
-    whole = make_requests(Streams(**given | {"batch": None, "num_requests": None}, rate=rate))
+    whole = make_requests(Streams(**given | {"batch": None, "num_requests": None}))
     most = int(whole.num_requests) // (_PARTS * streams)
     num_requests = backlog.num_requests or max(2, min(DEFAULT_REQUESTS, most))
     return js.tuning.parts(whole, num_requests, (streams,) * _PARTS, rate=rate)

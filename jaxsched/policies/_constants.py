@@ -47,7 +47,7 @@ def constants_of(rule: Any) -> tuple[str, dict[str, Any]] | None:
     """Return the name of a rule and what makes it anew, or None for a rule of another kind."""
     name = getattr(rule, "__name__", None)
     inner = rule.rule if isinstance(rule, DynamicRule) else rule
-    if name not in FACTORIES or not dataclasses.is_dataclass(inner):
+    if not isinstance(name, str) or name not in FACTORIES or not dataclasses.is_dataclass(inner):
         return None
     options = {
         field.name: float(np.float32(getattr(inner, field.name)))

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import Any, Literal, overload
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxsched._lib.errors import InputError
-from jaxsched.engine.contract import Observation, Rule
+from jaxsched.engine.contract import Rule
 from jaxsched.engine.online.beyond import warn_beyond_the_box
-from jaxsched.engine.online.serve import numbered_clients, predicted_tokens, record_on, serve_on
+from jaxsched.engine.online.serve import record_on, serve_on
 from jaxsched.model.outcome import Outcome
 from jaxsched.model.requests import Requests
 from jaxsched.model.server import Server
 from jaxsched.policies._dynamic import DynamicRule
 from jaxsched.policies._prioritize import prioritize
+from jaxsched.policies.on_arrival import on_arrival, own_priority
 from jaxsched.policies.registry import resolve
 from jaxsched.policies.scores.index import fcfs
 
@@ -151,7 +150,7 @@ def _require_room_can_be_made(rule: DynamicRule, server: Server) -> None:
 def _numbers(reqs: Requests, server: Server, rule: Rule | str) -> Any:
     """Numbers ``[.., n]`` that a static rule gives requests when they arrive."""
     if isinstance(rule, str) and rule == "priority":
-        return _own_priority(reqs)
+        return own_priority(reqs)
     if isinstance(rule := resolve(rule), DynamicRule):
         raise InputError(
             "victim_rule",
@@ -160,34 +159,3 @@ def _numbers(reqs: Requests, server: Server, rule: Rule | str) -> Any:
             finding=f"is the dynamic {rule.name!r}",
         )
     return prioritize(on_arrival(reqs, server), resolve(rule))  # pyright: ignore[reportArgumentType]
-
-
-def _own_priority(reqs: Requests) -> Any:
-    return jnp.zeros_like(reqs.prompt_tokens) if reqs.priority is None else reqs.priority
-
-
-def on_arrival(reqs: Requests, server: Server) -> Observation:
-    """Show a static rule what is known of the requests when they arrive."""
-    leading = np.broadcast_shapes(reqs.is_real.shape[:-1], np.shape(server.kv_capacity))
-    shape = (*leading, reqs.is_real.shape[-1])
-    none, real = jnp.zeros(shape, jnp.int32), jnp.float32
-
-    def of_requests(values: Any, dtype: Any) -> jax.Array:
-        return jnp.broadcast_to(jnp.asarray(values).astype(dtype), shape)
-
-    return Observation(
-        prompt_tokens=of_requests(reqs.prompt_tokens, jnp.int32),
-        output_tokens=of_requests(predicted_tokens(reqs), jnp.int32),
-        is_real=of_requests(reqs.is_real, bool),
-        kv_capacity=jnp.broadcast_to(jnp.asarray(server.kv_capacity, jnp.int32), leading),
-        arrival_s=of_requests(reqs.arrival_s, jnp.float32),
-        priority=of_requests(_own_priority(reqs), jnp.float32),
-        client=of_requests(numbered_clients(reqs), jnp.int32),
-        ttft_slo_s=of_requests(jnp.inf if reqs.ttft_slo_s is None else reqs.ttft_slo_s, real),
-        tpot_slo_s=of_requests(jnp.inf if reqs.tpot_slo_s is None else reqs.tpot_slo_s, real),
-        now_s=jnp.zeros(leading, jnp.float32),
-        waited_s=jnp.zeros(shape, jnp.float32),
-        generated_tokens=none,
-        computed_tokens=none,
-        is_running=jnp.zeros(shape, bool),
-    )

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxsched._lib.errors import InputError, UnknownName, shown
 from jaxsched._lib.registry import Registry
 from jaxsched.model.instance import Instance, weight_of
-from jaxsched.policies.online._arrivals import arrival_s
+from jaxsched.policies.online.arrivals import arrival_s
 
 
 def _prompt(inst: Instance) -> jax.Array:

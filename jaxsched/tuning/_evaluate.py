@@ -10,7 +10,6 @@ import numpy as np
 from jaxsched._lib.arrays import on_host
 from jaxsched._lib.errors import InputError
 from jaxsched.engine.simulate import simulate
-from jaxsched.model.instance import Instance
 from jaxsched.model.outcome import Outcome
 from jaxsched.model.requests import Requests
 from jaxsched.model.schedule import Status, require_ok
@@ -21,7 +20,7 @@ from jaxsched.tuning.objectives import Objective, mean_e2e, mean_latency
 
 
 def evaluate(
-    inst: Instance | Requests,
+    inst: Any,
     rule: Any,
     objective: Objective | None = None,
     *,

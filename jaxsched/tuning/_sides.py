@@ -67,16 +67,16 @@ def checked_sides(
     objective: Objective,
 ) -> Sides:
     """Check what belongs together, or raise."""
-    kind = Requests if isinstance(train, Requests) else Instance
+    is_online = isinstance(train, Requests)
     for name, side in (("validation", validation), ("test", test)):
-        if side is not None and isinstance(side, Requests) != (kind is Requests):
+        if side is not None and isinstance(side, Requests) != is_online:
             raise InputError(
                 name,
                 side,
-                f"expected {kind.__name__}, as train is",
+                f"expected {type(train).__name__}, as train is",
                 finding=f"is {type(side).__name__}",
             )
-    if kind is Instance:
+    if not is_online:
         for name, value in (("server", server), ("settings", settings)):
             if value is not None:
                 raise InputError(

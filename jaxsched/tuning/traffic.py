@@ -16,7 +16,7 @@ from jaxsched.model.outcome import Outcome
 from jaxsched.model.requests import Requests
 from jaxsched.model.server import Server, require_numbers
 from jaxsched.policies import DynamicRule, serve
-from jaxsched.policies._serve import on_arrival
+from jaxsched.policies.on_arrival import on_arrival
 
 
 @pytree
@@ -49,11 +49,26 @@ class Traffic:
         return self.reqs.is_real
 
     def outcome(self, rule: Any, server: Server | None = None) -> Outcome:
-        """Serve all streams by a rule, on this server or on others whose numbers broadcast."""
+        """Serve all streams by a rule.
+
+        Args:
+          rule: static or dynamic, or the name of one.
+          server: another one, whose numbers broadcast; None for the traffic's own.
+
+        Returns:
+          The outcome, with the leading axes of both.
+        """
         return serve(self.reqs, self.server if server is None else server, rule)
 
     def sampled(self, number: jax.Array) -> tuple[Requests, Outcome]:
-        """Serve all streams in order of numbers ``[S, B, n]``; return requests of that shape."""
+        """Serve all streams in order of numbers, several times over.
+
+        Args:
+          number: ``[S, B, n]``, lower first.
+
+        Returns:
+          The requests of that shape, and their outcome.
+        """
         xp = np if not is_resident(self.reqs) else jax.numpy
         with jax.enable_x64(True):
             reqs = jax.tree.map(lambda leaf: xp.broadcast_to(leaf, number.shape), self.reqs)

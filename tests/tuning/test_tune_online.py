@@ -186,8 +186,9 @@ class TestErrors:
     @pytest.mark.jax_defaults
     def test_scores_of_a_dynamic_rule(self):
         noise = js.tuning.ScoreNoise(noise=0.1, objective=MEAN)
-        with pytest.raises(TypeError, match="'highest_response_ratio' is dynamic: it has no scores"):
-            noise(js.policies.highest_response_ratio(), js.tuning.traffic(TRAIN, SERVER), KEY)
+        rule = js.policies.highest_response_ratio()
+        with pytest.raises(TypeError, match="is dynamic: it has no scores of requests once"):
+            noise(rule, js.tuning.traffic(TRAIN, SERVER), KEY)
 
     def test_windows_of_one_recording(self):
         """Seconds differ, since each stream begins at 0, but 16 requests in a row do not."""

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxsched._lib.pytree import pytree
 from jaxsched.engine.contract import Observation
 from jaxsched.policies._dynamic import DynamicRule, dynamic
-from jaxsched.policies.online._arrivals import arrival_s, real
+from jaxsched.policies.online.arrivals import arrival_s, real
 
 
 @pytree

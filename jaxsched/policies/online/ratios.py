@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxsched._lib.pytree import pytree
 from jaxsched.engine.contract import Events, Observation
 from jaxsched.policies._dynamic import DynamicRule, dynamic
-from jaxsched.policies.online._arrivals import real
+from jaxsched.policies.online.arrivals import real
 
 
 @pytree

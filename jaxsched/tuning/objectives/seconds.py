@@ -29,6 +29,7 @@ class Seconds(ServiceObjective):
     requests out. A stream in which none completes has NaN.
 
     Attributes:
+      weights: how much requests count: one number each, a mapping from clients, or None.
       quantity: ``"ttft"``, ``"tpot"``, ``"e2e"`` or ``"slowdown"``, the latter over what the
         request would take alone.
       statistic: ``"mean"`` or ``"p99"``.
@@ -49,7 +50,7 @@ class Seconds(ServiceObjective):
         """What it is shown in."""
         return "" if self.quantity == "slowdown" else "s"
 
-    def of_streams(self, reqs: Requests, out: Outcome) -> Any:
+    def _of_streams(self, reqs: Requests, out: Outcome) -> Any:
         """Return the statistic of each stream."""
         xp = namespace(out.completion)
         counts = is_served(out)

@@ -25,7 +25,7 @@ class ServiceObjective:
     """A function of requests ``[.., n]`` and their outcome in seconds; smaller is better.
 
     Attributes:
-      weights: how much requests count, see :data:`Weights`; None for all alike.
+      weights: how much requests count: one number each, a mapping from clients, or None.
     """
 
     weights: Weights = None
@@ -45,12 +45,12 @@ class ServiceObjective:
         if in_jax(reqs, out):
             promotes = jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow")
             with jax.enable_x64(True), promotes[0], promotes[1]:
-                return self.of_streams(reqs, out)
+                return self._of_streams(reqs, out)
         reqs, out = on_host((reqs, out))
         with np.errstate(invalid="ignore", divide="ignore"):
-            return self.of_streams(reqs, out)
+            return self._of_streams(reqs, out)
 
-    def of_streams(self, reqs: Requests, out: Outcome) -> Any:
+    def _of_streams(self, reqs: Requests, out: Outcome) -> Any:
         """Return the same, of numpy's arrays or of jax's in 64 bits."""
         raise NotImplementedError
 
@@ -113,7 +113,7 @@ def weight_of_each(xp: Any, weights: Weights, reqs: Requests, counts: Any) -> An
                 "weights",
                 weights,
                 f"expected one a request, {counts.shape}",
-                finding=f"have shape {np.shape(weights)}",
+                finding=f"have shape {np.asarray(weights).shape}",
             ) from None
     return xp.where(counts, each, 0.0)
 

@@ -17,6 +17,7 @@ class WeightedSum(ServiceObjective):
     """Objectives added up.
 
     Attributes:
+      weights: None; each term has its own.
       terms: factors and objectives.
     """
 
@@ -29,9 +30,9 @@ class WeightedSum(ServiceObjective):
             f"{factor * term.sign:+g} {term.name}" for factor, term in self.terms
         ).removeprefix("+")
 
-    def of_streams(self, reqs: Requests, out: Outcome) -> Any:
+    def _of_streams(self, reqs: Requests, out: Outcome) -> Any:
         """Return the sum for each stream."""
-        return sum(factor * term.of_streams(reqs, out) for factor, term in self.terms)
+        return sum(factor * term._of_streams(reqs, out) for factor, term in self.terms)
 
 
 def weighted_sum(*terms: tuple[float, ServiceObjective]) -> WeightedSum:

@@ -25,6 +25,7 @@ class WithinTargets(ServiceObjective):
     """Requests that meet every target: their share, or their number a second.
 
     Attributes:
+      weights: how much requests count: one number each, a mapping from clients, or None.
       ttft_slo_s: target for the time to first token; None for the requests' own, if any.
       tpot_slo_s: target for the time per output token, likewise.
       e2e_slo_s: target for the end-to-end latency; None for no target.
@@ -48,7 +49,7 @@ class WithinTargets(ServiceObjective):
         """What it is shown in."""
         return "req/s" if self.is_rate else ""
 
-    def of_streams(self, reqs: Requests, out: Outcome) -> Any:
+    def _of_streams(self, reqs: Requests, out: Outcome) -> Any:
         """Return the negative of the share or rate."""
         xp = namespace(out.completion)
         served = is_served(out)
