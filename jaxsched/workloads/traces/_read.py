@@ -70,8 +70,8 @@ def read(
 
     What the file holds says how it is laid out: text with commas, semicolons, tabs or bars and a
     header, where lines that begin with ``#`` are comments; JSON, a record a line, indented or an
-    array; Parquet. Text is UTF-8, UTF-16 or UTF-32, plain, gzip, bzip2, xz, zstd or the one file of a
-    zip.
+    array; Parquet. Text is UTF-8, UTF-16 or UTF-32, plain, gzip, bzip2, xz, zstd or the one file
+    of a zip.
 
     Args:
       path: the file.
