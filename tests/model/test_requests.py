@@ -15,6 +15,7 @@ THREE = js.Requests.from_arrays(
     client=[0, 1, 0],
     ttft_slo_s=0.5,
     tpot_slo_s=[0.05, np.inf, 0.1],
+    is_counted=[True, False, True],
 )
 
 

@@ -85,8 +85,8 @@ def gamma(
       >>> inst = js.workloads.chat(jax.random.key(0), num_requests=20_000)
       >>> reqs = js.workloads.arrivals.gamma(jax.random.key(1), inst, rate=5.0, cv=2.0)
       >>> gaps_s = np.diff(reqs.arrival_s)
-      >>> round(gaps_s.std() / gaps_s.mean(), 1)
-      2.0
+      >>> bool(1.8 < gaps_s.std() / gaps_s.mean() < 2.2)
+      True
 
     Source:
       ``vllm bench serve``, vLLM 0.33, 2026, which also stretches each stream so that n requests
@@ -125,8 +125,8 @@ def weibull(
       >>> inst = js.workloads.chat(jax.random.key(0), num_requests=20_000)
       >>> reqs = js.workloads.arrivals.weibull(jax.random.key(1), inst, rate=5.0, cv=2.0)
       >>> gaps_s = np.diff(reqs.arrival_s)
-      >>> round(gaps_s.std() / gaps_s.mean(), 1)
-      2.0
+      >>> bool(1.8 < gaps_s.std() / gaps_s.mean() < 2.2)
+      True
     """
     return _renewal("weibull", key, inst, rate, burstiness, cv)
 

@@ -43,7 +43,8 @@ def zipf(num_clients: int, exponent: Any) -> jax.Array:
 
     Example:
       >>> import jaxsched as js
-      >>> js.workloads.arrivals.zipf(3, exponent=1.0).round(3).tolist()
+      >>> shares = js.workloads.arrivals.zipf(3, exponent=1.0)
+      >>> [round(float(share), 3) for share in shares]
       [0.545, 0.273, 0.182]
     """
     integer("num_clients", num_clients)
