@@ -298,3 +298,25 @@ def test_fidelity_is_reported_as_of_backlogs():
         assert found.simulations == 4
         assert -1 <= found.cosine.mean <= 1
         assert found.cosine.mean > 0
+
+
+def test_parts_of_a_recording_share_nothing_and_keep_bursts():
+    rng = np.random.default_rng(7)
+    whole = js.Requests.from_arrays(
+        np.cumsum(rng.exponential(0.3, 500)), rng.integers(1, 900, 500), rng.integers(1, 90, 500)
+    )
+    sides = js.tuning.parts(whole, 40, (3, 2, 4), rate=2.0)
+    assert [side.is_real.shape for side in sides] == [(3, 40), (2, 40), (4, 40)]
+    rows = np.concatenate([np.asarray(side.prompt_tokens) for side in sides])
+    begins = np.linspace(0, 460, 9).astype(int)
+    expected = np.asarray(whole.prompt_tokens)[begins[:, None] + np.arange(40)]
+    np.testing.assert_array_equal(rows, expected)
+    for side in sides:
+        arrival = np.asarray(side.arrival_s)
+        np.testing.assert_allclose(arrival[:, 0], 0.0)
+        np.testing.assert_allclose(arrival[:, -1], 39 / 2.0)
+    gaps = np.diff(np.asarray(whole.arrival_s)[:40])
+    found = np.diff(np.asarray(sides[0].arrival_s)[0])
+    np.testing.assert_allclose(found / found.sum(), gaps / gaps.sum())
+    with pytest.raises(ValueError, match="num_requests is 60 in 9 windows, of 500 requests"):
+        js.tuning.parts(whole, 60, (3, 2, 4))
