@@ -120,4 +120,4 @@ def _counts(arrival_s: np.ndarray, window_s: float) -> np.ndarray:
 def _rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return np.nan
-    return float(stats.spearmanr(first, second).statistic)
+    return float(stats.spearmanr(first, second)[0])

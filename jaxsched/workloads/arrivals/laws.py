@@ -86,7 +86,7 @@ class LogNormal(LengthLaw):
         Args:
           normal: any shape.
         """
-        return self.median * jnp.exp(self.sigma * normal)
+        return jnp.asarray(self.median) * jnp.exp(self.sigma * normal)
 
     def survival(self, tokens: jax.Array) -> jax.Array:
         """Share of lengths above each number of tokens.
@@ -129,7 +129,7 @@ class Exponential(LengthLaw):
         Args:
           normal: any shape.
         """
-        return -self.mean * log_ndtr(-normal)
+        return -jnp.asarray(self.mean) * log_ndtr(-normal)
 
     def survival(self, tokens: jax.Array) -> jax.Array:
         """Share of lengths above each number of tokens.
@@ -173,7 +173,7 @@ class Pareto(LengthLaw):
         Args:
           normal: any shape.
         """
-        return self.least * jnp.exp(-log_ndtr(-normal) / self.tail)
+        return jnp.asarray(self.least) * jnp.exp(-log_ndtr(-normal) / self.tail)
 
     def survival(self, tokens: jax.Array) -> jax.Array:
         """Share of lengths above each number of tokens.

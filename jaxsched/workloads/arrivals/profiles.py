@@ -81,7 +81,8 @@ class Diurnal(Profile):
         Args:
           time_s: float64 seconds since the start, any shape.
         """
-        return 1 + self.swing * jnp.cos(2 * jnp.pi * (time_s - self.peak_at_s) / self.period_s)
+        wave = jnp.cos(2 * jnp.pi * (time_s - self.peak_at_s) / self.period_s)
+        return 1 + jnp.asarray(self.swing) * wave
 
     @property
     def peak(self) -> jax.Array:

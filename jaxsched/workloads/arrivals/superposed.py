@@ -76,7 +76,7 @@ def zipf_exponent(num_clients: int, top: int, share: float) -> float:
       >>> exponent = js.workloads.arrivals.zipf_exponent(162, top=10, share=0.63)
       >>> shares = js.workloads.arrivals.zipf(162, exponent)
       >>> round(exponent, 2), round(float(shares[:10].sum()), 2)
-      (1.11, 0.63)
+      (1.17, 0.63)
     """
     integer("num_clients", num_clients, least=2)
     integer("top", top, 1, num_clients - 1)
