@@ -115,9 +115,11 @@ def _traffic(backlog: Backlog, rate: float | None) -> tuple[js.Requests, ...]:
     }
     given["rate"] = rate
     if backlog.trace is None:
-        reqs = make_requests(Streams(**given | {"batch": _PARTS * streams}))
+        given["batch"] = _PARTS * streams
+        reqs = make_requests(Streams(**given))
         return tuple(reqs[k * streams : (k + 1) * streams] for k in range(_PARTS))
-    whole = make_requests(Streams(**given | {"batch": None, "num_requests": None}))
+    given |= {"batch": None, "num_requests": None}
+    whole = make_requests(Streams(**given))
     most = int(whole.num_requests) // (_PARTS * streams)
     num_requests = backlog.num_requests or max(2, min(DEFAULT_REQUESTS, most))
     return js.tuning.parts(whole, num_requests, (streams,) * _PARTS, rate=rate)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 from collections.abc import Iterator
 from typing import Any
@@ -109,7 +110,8 @@ def _backlogs(number: int) -> Instance:
     inst = uniform(jax.random.key(number), _REQUESTS, _INSTANCES)
     is_real = np.ones(inst.is_real.shape, bool)
     is_real[::2, -_PADDING:] = False
-    return inst.replace(
+    return dataclasses.replace(
+        inst,
         prompt_tokens=jnp.where(is_real, inst.prompt_tokens, 1),
         output_tokens=jnp.where(is_real, inst.output_tokens, 1),
         is_real=jnp.asarray(is_real),
@@ -167,7 +169,8 @@ def _require_no_compilation(estimator: Any, arguments: tuple[Any, Instance, jax.
 def _programs_made() -> Iterator[list[str]]:
     made: list[str] = []
 
-    def count(event: str, _: float, **__: Any) -> None:
+    def count(event: str, duration_secs: float, **kwargs: str | int) -> None:
+        del duration_secs, kwargs
         if event == _LOWERING:
             made.append(event)
 
