@@ -18,7 +18,7 @@ import numpy as np
 import jaxsched as js
 from jaxsched.metrics.statistics import estimate_means
 
-LOADS = np.array([0.5, 0.8, 1.0, 1.2])
+LOADS = np.array([0.8, 1.0, 1.2])
 KV_CAPACITY, LONG_CAPACITY = 16_492, 384_000
 #: Those that evict, and one whose predictions requests outlive, for which the bound does not hold.
 BEGINNING_ANEW = (

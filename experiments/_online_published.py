@@ -35,7 +35,7 @@ def published_rows(seed: int, is_smoke: bool) -> list[dict[str, Any]]:
         if case == "short":
             judges["optimum"] = _optima(reqs, server)
         else:
-            judges["best order found"] = _searched(reqs, server, seed, 3 if is_smoke else 150)
+            judges["best order found"] = _searched(reqs, server, seed, 3 if is_smoke else 100)
         for judge, value in judges.items():
             for rule, total in totals.items():
                 row = {"case": case, "rule": rule, "judge": judge, "published": PUBLISHED}
