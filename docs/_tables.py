@@ -7,16 +7,25 @@ import fnmatch
 import json
 from pathlib import Path
 
+import _online_tables
 from _cells import Row, code, interval, number, percent, pivot, stored, table
 
 RESULTS = Path(__file__).resolve().parent.parent / "experiments" / "results"
+
+#: Of tables that do not go by the name of their experiment.
+_EXPERIMENT = {
+    "serve_speed_peers": "serve_speed",
+    "sorted_f_paper_engine": "sorted_f_paper",
+    "online_rules_hindsight": "online_rules",
+    "online_rules_published": "online_rules",
+}
 
 
 def write(folder: Path) -> None:
     """Write every table as ``folder/NAME.md``, for the page to include."""
     folder.mkdir(exist_ok=True)
     for name, lines in tables().items():
-        experiment = name.removesuffix("_peers")
+        experiment = _EXPERIMENT.get(name, name)
         text = "\n".join([*lines, "", source(experiment), ""])
         (folder / f"{name}.md").write_text(text)
 
@@ -26,7 +35,8 @@ def tables() -> dict[str, list[str]]:
     return {
         "demo": demo(),
         "certificates": certificates(),
-        "sorted_f_paper": sorted_f_paper(),
+        "sorted_f_paper": sorted_f_paper("rounds"),
+        "sorted_f_paper_engine": sorted_f_paper("engine_s"),
         "worst_cases": worst_cases(),
         "compare_traces": compare_traces(),
         "capacity": capacity(),
@@ -41,6 +51,10 @@ def tables() -> dict[str, list[str]]:
         "schedulers_speed": schedulers_speed(),
         "selector_quality": selector_quality(),
         "workload_fit": workload_fit(),
+        "online_rules": _online_tables.loads_at_goal(read),
+        "online_rules_hindsight": _online_tables.over_hindsight(read),
+        "online_rules_published": _online_tables.published(read),
+        "prediction_error": _online_tables.prediction_error(read),
     }
 
 
@@ -105,12 +119,14 @@ def certificates() -> list[str]:
     )
 
 
-def sorted_f_paper() -> list[str]:
+def sorted_f_paper(unit: str) -> list[str]:
     """Change of mean latency against Sorted-F, for the rules that tell most."""
     shown = ("fcfs", "shortest_output", "total_size", "smallest_volume")
     shown += ("receding_horizon", "sorted_lp")
     rows = [row for row in read("sorted_f_paper.csv") if row["rule"] in shown]
-    return pivot(rows, ["case"], "rule", percent("change_rounds_vs_sorted_f", sign="+"))
+    return pivot(
+        rows, ["case"], "rule", percent(f"change_{unit}_vs_sorted_f", sign="+")
+    )
 
 
 def worst_cases() -> list[str]:

@@ -120,4 +120,5 @@ def _counts(arrival_s: np.ndarray, window_s: float) -> np.ndarray:
 def _rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return np.nan
-    return float(stats.spearmanr(first, second)[0])
+    ranks = (stats.rankdata(each) for each in (first, second))
+    return float(np.corrcoef(*ranks)[0, 1])
