@@ -39,7 +39,8 @@ def require_targets(**paths: str | Path | None) -> None:
         name = option if option.isupper() else f"--{option}"
         if path.is_dir():
             raise ValueError(f"{name} {path}: is a folder; expected a file")
-        folder = Path(os.path.realpath(path)).parent  # where a symbolic link leads
+        # Where a symbolic link leads.
+        folder = Path(os.path.realpath(path)).parent if path.is_symlink() else path.parent
         if not is_stream(path) and not folder.is_dir():
             raise ValueError(f"{name} {path}: there is no folder {folder}; make it first")
         if option == "plot":

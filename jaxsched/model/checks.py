@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxsched._lib.errors import MAX_INT32, InputError, reject, wrong_dtype, wrong_shape
@@ -41,9 +40,7 @@ def compact(integers: np.ndarray) -> np.ndarray:
 
 def tokens_on_device(tokens: np.ndarray) -> jax.Array:
     """Put counts that were checked on the device, as int32 of its own: callers change theirs."""
-    if tokens.dtype == np.int32:
-        return jax.device_put(tokens, may_alias=False)
-    return jnp.asarray(tokens.astype(np.int32))
+    return jax.device_put(tokens.astype(np.int32, copy=False), may_alias=False)
 
 
 def real_numbers(field: str, values: Any) -> np.ndarray:

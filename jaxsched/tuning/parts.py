@@ -44,7 +44,7 @@ def parts(
       >>> reqs = js.Requests.from_arrays(np.arange(100.0), [64] * 100, [8] * 100)
       >>> train, validation, test = js.tuning.parts(reqs, 20, (2, 1, 1), rate=4.0)
       >>> train, float(test.arrival_s[0, -1])
-      (Requests(B=2, n=20, arrival_s=0..4.75), 4.75)
+      (Requests(leading=(2,), n=20, arrival_s=0..4.75), 4.75)
     """
     refuse_traced("parts looks at values", "call it outside", reqs)
     if np.ndim(reqs.is_real) != 1:

@@ -159,7 +159,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ("compare --policies fcfs,smalest_volume", "did you mean 'smallest_volume'?"),
+            ("compare --policies fcfs,smalest_volume", "did you mean 'smallest_volume' or"),
             ("compare --policies fcfs,fcfs", "--policies names 'fcfs' twice"),
             ("compare --policies ,", "no rules"),
             ("compare --baseline svf", "baseline 'svf' is not among the rules"),

@@ -99,7 +99,10 @@ def completed(text):
         ("jaxsched serve --policies fcfs,smallest", ["fcfs,smallest_volume"]),
         ("jaxsched compare --bound no", ["none"]),
         ("jaxsched bound --bounds price,volume,", ["price,volume,mean_busy"]),
-        ("jaxsched tune --objective p", ["p_norm", "p99_latency"]),
+        (
+            "jaxsched tune --objective p",
+            ["p_norm", "p99_latency", "p99_ttft", "p99_tpot", "p99_e2e", "p99_slowdown"],
+        ),
         ("jaxsched capacity --vary s", ["servers"]),
         ("jaxsched trace --download moon", ["mooncake_conversation"]),
     ],

@@ -229,8 +229,8 @@ def test_rules_of_constants_go_into_files(rule, tmp_path):
 def test_a_file_with_other_constants_is_refused(tmp_path):
     path = tmp_path / "rule.json"
     for parameters, message in (
-        ({"tokens": 1.0}, "aged_prompt has no parameter 'tokens'"),
-        ({}, "aged_prompt lacks the parameter 'tokens_per_s'"),
+        ({"tokens": 1.0}, "parameters lacks 'tokens_per_s'"),
+        ({}, "parameters lacks 'tokens_per_s'"),
         ({"tokens_per_s": "fast"}, "tokens_per_s is 'fast'; expected a finite number"),
     ):
         path.write_text(json.dumps({"rule": "aged_prompt", "parameters": parameters}))

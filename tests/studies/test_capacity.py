@@ -1,6 +1,5 @@
 """The least memory that meets a target, beside every capacity tried one by one."""
 
-import dataclasses
 import functools
 
 import jax
@@ -169,7 +168,7 @@ class TestServers:
         s, o = (lengths[0] for lengths in backlogs(4, count=1, n=7, most=5))
         capacity = 10
         inst = js.Instance.from_lengths(s, o, kv_capacity=capacity)
-        coefficients = clock and tuple(map(float, dataclasses.astuple(clock)))
+        coefficients = clock and tuple(map(float, jax.tree.leaves(clock)))
         values = {}
         for count in range(1, 8):
             latency = []

@@ -77,7 +77,7 @@ def message_of(call, *arguments):
         ({"rates": [10**400], "servers": ["llama3.1_8b_h100"]}, "rates[0] is 1000"),
         ({"rates": [True], "servers": ["llama3.1_8b_h100"]}, "rates[0] is True; expected requ"),
         ({"rates": [1], "servers": ["llama3.1_8b_h100"], "ttft_slo_s": True}, "ttft_slo_s is Tr"),
-        ({"rates": [1], "servers": ["llama3.1_8b_h100"], "arrivals": [{}]}, "is called {}"),
+        ({"rates": [1], "servers": ["llama3.1_8b_h100"], "arrivals": [{}]}, "expected a name"),
         ({"x" * 10**6: 3}, "no setting of a sweep is called 'xxx"),
     ],
 )

@@ -31,6 +31,9 @@ def figure_width(inches: float) -> Iterator[None]:
     Args:
       inches: the width, at least 2.
 
+    Returns:
+      A context manager; outside its block figures are as wide as before.
+
     Raises:
       ValueError: it is less.
 

@@ -100,7 +100,7 @@ class RuleMetrics(Tabled):
           ...                                 [[1, 2, 2], [3, 1, 2], [4, 1, 1]], kv_capacity=10)
           >>> found = js.compare(inst, ["fcfs", "smallest_volume"], baseline="fcfs")
           >>> round(found.test("mean_latency_rounds")["smallest_volume"].p_holm, 3)
-          0.184
+          0.478
         """
         differences = self._differences(self._values(metric))
         others = [place for place, rule in enumerate(self.rules) if rule != self.baseline]

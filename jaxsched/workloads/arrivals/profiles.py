@@ -207,9 +207,10 @@ class Bursts(Profile):
 
     Example:
       >>> import jax
+      >>> import numpy as np
       >>> import jaxsched as js
       >>> bursts = js.workloads.arrivals.Bursts(cv=0.5, num_windows=1000)
-      >>> levels = bursts.drawn(jax.random.key(0)).levels
+      >>> levels = np.asarray(bursts.drawn(jax.random.key(0)).levels)
       >>> round(float(levels.mean()), 1), round(float(levels.std()), 1)
       (1.0, 0.5)
     """
