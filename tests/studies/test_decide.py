@@ -20,6 +20,9 @@ RULES = ["fcfs", "shortest_prompt"]
 TARGETS = {"ttft_slo_s": 0.05, "tpot_slo_s": 0.05}
 VARY = {"max_num_seqs": [2, 8]}
 
+# One decision serves a log many times over: dear, and the notebook makes another.
+pytestmark = pytest.mark.slow
+
 
 def log(count=160):
     generator = np.random.default_rng(0)
@@ -197,7 +200,6 @@ def test_the_command_line_says_and_saves_the_same(written, decision):
     assert numbers == json.loads(json.dumps(decision.to_dict()))
 
 
-@pytest.mark.slow  # draws another page
 def test_a_server_that_is_none_of_vllms_has_no_flags(decision, tmp_path):
     now = decision.choices["now"]
     other = now._replace(server=now.server.replace(admission="look_ahead"))

@@ -53,6 +53,7 @@ def assert_equal(found, expected):
     jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
+@pytest.mark.slow
 def test_turns_a_bad_order_round():
     found = tune(optimizer=optax.adam(0.15), test=TEST)
     history = found.history

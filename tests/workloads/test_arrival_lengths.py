@@ -94,6 +94,7 @@ def test_clients_have_lengths_of_their_own():
         assert found == pytest.approx(expected, rel=0.05)
 
 
+@pytest.mark.slow
 def test_jit_vmap_and_traced_numbers():
     def draw(key, median, rank):
         law = LogNormal(median, 0.8)
