@@ -20,8 +20,8 @@ from jaxsched.metrics.statistics import estimate_means
 
 LOADS = np.array([0.8, 1.0])
 KV_CAPACITY, LONG_CAPACITY = 16_492, 384_000
-#: Static rules and one that is not. Those that evict, or have a state, need minutes a case here, and
-#: without a prefill that takes time `uniboost` is `fcfs`.
+#: Static rules and one that is not. Those that evict, or have a state, need minutes a case here;
+#: and without a prefill that takes time `uniboost` is `fcfs`.
 RULES = (
     "fcfs",
     "shortest_prompt",
