@@ -109,7 +109,8 @@ def test_a_wrong_estimator_is_rejected(wrong):
     + ["scheduled"],
 )
 def test_shipped_estimators_pass(name):
-    js.testing.check_estimator(SHIPPED[name])
+    repeats = {"repeats": 400} if name == "another objective" else {}  # a p99 is a noisy number
+    js.testing.check_estimator(SHIPPED[name], **repeats)
 
 
 @pytest.mark.slow
