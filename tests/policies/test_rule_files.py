@@ -118,10 +118,11 @@ def test_the_command_line_says_it_in_one_line(run, path):
         assert (code, out, err) == (2, "", f"jaxsched: error: {path}: rule is [1]; expected text\n")
 
 
-def test_a_saved_rule_is_taken_wherever_a_rule_is(run, path):
-    js.policies.save(js.policies.linear_score(["log_output"], jnp.ones(1)), path)
-    small = "--requests", 20, "--instances", 2, "--policy", f"file:{path}"
+def test_a_saved_rule_is_taken_wherever_a_rule_is(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # a table folds a long path, so that its text varies
+    js.policies.save(js.policies.linear_score(["log_output"], jnp.ones(1)), "rule.json")
+    small = "--requests", 20, "--instances", 2, "--policy", "file:rule.json"
     for command in (["simulate"], ["bound", "--bounds", "volume"]):
         code, out, err = run(*command, *small)
         assert (code, err) == (0, "")
-        assert "rule.json" in "".join(out.split())
+        assert "file:rule.json" in out
