@@ -10,6 +10,7 @@ cosine to a gradient of many samples, and by what they reach at equal simulation
 
 from __future__ import annotations
 
+import functools
 import time
 
 import _common
@@ -17,23 +18,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from _online_cases import BURSTY, STAMP_S, TARGETS, TRACES, USUAL_TARGETS, bursty, one_a_second
 from rich.console import Console
 from rich.table import Table
 
 import jaxsched as js
 from jaxsched.studies.rates.intervals import crossing, jackknife, means_without_one
-from jaxsched.studies.rates.streams import at_rates
 from jaxsched.tuning.settings import Field
 
 SEED = 0
 SERVER = "llama3.1_8b_h100"
 ATTAINMENT = 0.9
-TARGETS = {"ttft_slo_s": 0.5, "tpot_slo_s": 0.05}
-#: A tenth of these prompts takes longer than half a second alone.
-LONGER = {"mooncake_conversation": {"ttft_slo_s": 2.0, "tpot_slo_s": 0.05}}
-TRACES = ("azure2023_conv", "azure2023_code", "mooncake_conversation")
-STAMP_S = 3.0  # between the arrivals that mooncake_conversation records
-FIXED = ("fcfs", "shortest_prompt", "smallest_volume", "aged_prompt", "gamma_boost")
+FIXED = ("fcfs", "shortest_prompt", "smallest_volume", "aged_prompt", "uniboost")
+BESIDE = ("smallest_volume", "uniboost")  # published rules, whichever is best here
 FEATURES = ("log_prompt", "log_output", "prompt_share", "arrival_s")
 START = (1.0, 0.0, 0.0, 0.1)
 SETTINGS = {
@@ -45,33 +42,16 @@ OTHERS = {"vLLM's defaults": "above_defaults", "best fixed rule": "above_fixed"}
 ABOVE = 1.1  # of the best fixed rule's rate: where tuning looks, since below it all rules are alike
 
 
-def recorded(name, key):
-    """One long stream of a trace; stamps of whole seconds are spread out evenly at random."""
-    path = _common.data_dir() / f"{name}.csv.gz"
-    reqs = js.traces.load_requests(path, sort=True, drop_invalid=True)
-    arrival_s = np.asarray(reqs.arrival_s)
-    if name == "mooncake_conversation":
-        arrival_s = arrival_s + STAMP_S * np.asarray(jax.random.uniform(key, arrival_s.shape))
-    order = np.argsort(arrival_s, kind="stable")
-    return js.Requests.from_arrays(
-        arrival_s[order] - arrival_s.min(),
-        np.asarray(reqs.prompt_tokens)[order],
-        np.asarray(reqs.output_tokens)[order],
-    )
-
-
-def bursty(key, num_requests):
-    """Chats and summaries in one stream; in bursts three times as many arrive a second."""
-    lengths, switch, gaps = jax.random.split(key, 3)
-    inst = js.workloads.mixed(lengths, num_requests)
-    is_burst = np.repeat(
-        np.asarray(jax.random.bernoulli(switch, 0.3, (num_requests // 20 + 1,))), 20
-    )
-    rate = np.where(is_burst[:num_requests], 3.0, 1.0)
-    gap = np.asarray(jax.random.exponential(gaps, (num_requests,))) / rate
-    return js.Requests.from_arrays(
-        np.cumsum(gap), np.asarray(inst.prompt_tokens), np.asarray(inst.output_tokens)
-    )
+def whole(key, requests_a_workload):
+    """One long stream of each workload, at one request a second in the mean."""
+    drawn = {BURSTY: bursty(key, requests_a_workload, streams=1)}
+    for number, name in enumerate(TRACES if _common.data_dir() else (), start=1):
+        path = _common.data_dir() / f"{name}.csv.gz"
+        reqs = js.traces.load_requests(path, sort=True, drop_invalid=True)
+        jitter_s = STAMP_S if name == "mooncake_conversation" else 0.0
+        one = jax.tree.map(lambda leaf: np.asarray(leaf)[None], reqs)
+        drawn[name] = one_a_second(one, jitter_s, jax.random.fold_in(key, number))
+    return {name: jax.tree.map(lambda leaf: leaf[0], reqs) for name, reqs in drawn.items()}
 
 
 def rates(reqs, server, rules, targets):
@@ -86,11 +66,6 @@ def rates(reqs, server, rules, targets):
         at = [crossing(np.asarray(curve.at), each, ATTAINMENT, is_falling=True) for each in means]
         crossings[name] = np.array(at)
     return dict(zip(plan.rules, plan.value[:, 0].tolist(), strict=True)), crossings
-
-
-def at_rate(parts, rate):
-    """Set every window of every part to a rate."""
-    return [jax.tree.map(lambda leaf: leaf[0], at_rates(part, [rate])) for part in parts]
 
 
 def tuned(rule, train, validation, server, objective, steps, **options):
@@ -108,14 +83,17 @@ def tuned(rule, train, validation, server, objective, steps, **options):
     )
 
 
-def workload(name, sides, steps, settings):
+def targets_of(name):
+    return TARGETS[SERVER].get(name, USUAL_TARGETS[SERVER])._asdict()
+
+
+def workload(name, cut, steps, settings):
     """Rates on test traffic: settings and order, alone and together; a row a pair."""
-    server = js.servers.get(SERVER)
-    targets = LONGER.get(name, TARGETS)
+    server, targets, test = js.servers.get(SERVER), targets_of(name), cut()[2]
     objective = js.tuning.objectives.attainment(**targets)
-    value, _ = rates(sides[1], server, FIXED, targets)
+    value, _ = rates(cut()[1], server, FIXED, targets)
     fixed = max(value, key=value.get)
-    train, validation = at_rate(sides[:2], ABOVE * value[fixed])
+    train, validation, _ = cut(rate=ABOVE * value[fixed])
     field = Field(server, settings)
     traffic = js.tuning.traffic(train, server)
     start = js.policies.linear_score(FEATURES, START)
@@ -127,6 +105,7 @@ def workload(name, sides, steps, settings):
     pairs = {
         "vLLM's defaults": ("fcfs", server),
         "best fixed rule": (fixed, server),
+        **{each.replace("_", " "): (each, server) for each in BESIDE},
         "fcfs, settings tuned": ("fcfs", fcfs_set),
         "best fixed rule, settings tuned": (fixed, fixed_set),
         "order tuned": (order.rule, server),
@@ -134,7 +113,7 @@ def workload(name, sides, steps, settings):
     }
     found = {}
     for pair, (rule, machine) in pairs.items():
-        rate, crossings = rates(sides[2], machine, {"rule": rule}, targets)
+        rate, crossings = rates(test, machine, {"rule": rule}, targets)
         found[pair] = rate["rule"], crossings["rule"]
     for pair, (rule, machine) in pairs.items():
         rate, crossings = found[pair]
@@ -153,12 +132,11 @@ def _weights(rule):
     return zip(FEATURES, weights, strict=True)
 
 
-def estimators(name, sides, rate, steps, simulations, repeats):
+def estimators(name, parts, steps, simulations, repeats):
     """Cosine and cost of each estimator, and what it reaches at equal simulations; a row each."""
     server = js.servers.get(SERVER)
-    targets = LONGER.get(name, TARGETS)
-    objective = js.tuning.objectives.attainment(**targets)
-    train, validation, test = at_rate(sides, rate)
+    objective = js.tuning.objectives.attainment(**targets_of(name))
+    train, validation, test = parts
     rule = js.policies.linear_score(FEATURES, START)
     tested = {
         "tangent_noise": js.tuning.TangentNoise(jnp.float32(0.3), pairs=2, objective=objective),
@@ -210,22 +188,19 @@ def estimators(name, sides, rate, steps, simulations, repeats):
 
 def main() -> None:
     is_smoke = _common.parser(__doc__).parse_args().smoke
-    n, streams, steps = (40, (2, 2, 2), 2) if is_smoke else (400, (6, 6, 8), 60)
+    n, streams, steps = (40, (2, 2, 2), 2) if is_smoke else (600, (4, 4, 6), 60)
     simulations, repeats = (64, 2) if is_smoke else (2048, 16)
     settings = {"max_num_batched_tokens": (1024, 4096)} if is_smoke else SETTINGS
-    keys = jax.random.split(jax.random.key(SEED), len(TRACES) + 1)
-    whole = {"bursty": bursty(keys[-1], n * sum(streams))}
-    if _common.data_dir() is not None:
-        names = TRACES[:1] if is_smoke else TRACES
-        whole |= {name: recorded(name, key) for name, key in zip(names, keys, strict=False)}
     rows, about_estimators = [], []
-    for name, reqs in whole.items():
-        sides = js.tuning.parts(reqs, n, streams)
-        rows += workload(name, sides, steps, settings)
+    for name, reqs in whole(jax.random.key(SEED), n * sum(streams)).items():
+        if is_smoke and name in TRACES[1:]:
+            continue
+        cut = functools.partial(js.tuning.parts, reqs, n, streams)
+        rows += workload(name, cut, steps, settings)
         print(name, flush=True)
-        if name in ("bursty", "azure2023_conv"):
+        if name in (BURSTY, TRACES[0]):
             rate = ABOVE * max(row["rate"] for row in rows if row["workload"] == name)
-            about_estimators += estimators(name, sides, rate, steps, simulations, repeats)
+            about_estimators += estimators(name, cut(rate=rate), steps, simulations, repeats)
     path = _common.write_results(
         "online_tuning",
         rows,
@@ -236,8 +211,7 @@ def main() -> None:
         streams=streams,
         steps=steps,
         attainment=ATTAINMENT,
-        targets=TARGETS,
-        longer=LONGER,
+        targets={name: targets_of(name) for name in (BURSTY, *TRACES)},
         settings=settings,
     )
     table = Table("workload", "pair", "req/s", "above defaults (%)", "above best fixed (%)")
