@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from _cells import Row, number, percent, pivot, table
+from _cells import Row, code, number, percent, pivot, table
 
 Read = Callable[..., list[Row]]
 
@@ -40,6 +40,24 @@ def published(read: Read) -> list[str]:
             for row in read("online_rules.published.csv")
         ),
         3,
+    )
+
+
+def uniboost(read: Read) -> list[str]:
+    """Show what UniBoost changes against the shortest remaining output, by case."""
+    metrics = "mean_ttft_s", "p99_ttft_s", "mean_e2e_s", "p99_e2e_s"
+    cells = [percent(f"{metric}_change", sign="+") for metric in metrics]
+    return table(
+        ["workload", "server", "mean TTFT", "p99 TTFT", "mean E2E", "p99 E2E"],
+        (
+            [
+                code(row["workload"]),
+                _SERVERS[row["server"]],
+                *(cell(row) for cell in cells),
+            ]
+            for row in read("online_rules.uniboost.csv")
+        ),
+        2,
     )
 
 

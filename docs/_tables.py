@@ -17,6 +17,7 @@ _EXPERIMENT = {
     "serve_speed_peers": "serve_speed",
     "online_rules_hindsight": "online_rules",
     "online_rules_published": "online_rules",
+    "online_rules_uniboost": "online_rules",
 }
 
 
@@ -52,6 +53,7 @@ def tables() -> dict[str, list[str]]:
         "online_rules": _online_tables.loads_at_goal(read),
         "online_rules_hindsight": _online_tables.over_hindsight(read),
         "online_rules_published": _online_tables.published(read),
+        "online_rules_uniboost": _online_tables.uniboost(read),
         "prediction_error": _online_tables.prediction_error(read),
     }
 

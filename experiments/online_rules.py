@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from _online_hindsight import hindsight_rows
 from _online_picture import picture
-from _online_published import published_rows
+from _online_published import published_rows, uniboost_rows
 
 import jaxsched as js
 from jaxsched.metrics.statistics import estimate_means
@@ -81,6 +81,7 @@ def main() -> None:
         "rates": rates,
         "hindsight": hindsight_rows(folder, key, is_smoke),
         "published": published_rows(SEED, is_smoke),
+        "uniboost": [] if is_smoke else uniboost_rows(table, load=1.0),
     }
     path = _common.write_results(
         "online_rules",
