@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from _online_cases import BURSTY, STAMP_S, TARGETS, TRACES, USUAL_TARGETS, bursty, one_a_second
+from _tuning_picture import picture
 from rich.console import Console
 from rich.table import Table
 
@@ -224,6 +225,7 @@ def main() -> None:
         targets={name: targets_of(name) for name in (BURSTY, *TRACES)},
         settings=settings,
     )
+    picture(rows).savefig(path.with_suffix(".png"), dpi=110)
     table = Table("workload", "pair", "req/s", *(f"above {other} (%)" for other in OTHERS))
     for row in rows:
         cells = [
