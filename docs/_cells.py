@@ -76,8 +76,10 @@ def percent(
     )
 
 
-def interval(column: str) -> Cell:
-    """Cell with a change in per cent and the limits of its 95% interval."""
-    return lambda row: "{:+.2f}% [{:+.2f}, {:+.2f}]".format(
-        *(float(row[column + end]) for end in ("", "_low", "_high"))
+def interval(column: str, digits: int = 2, unit: str = "%") -> Cell:
+    """Cell with a change, in per cent, and the limits of its 95% interval."""
+    return lambda row: "{:+.{d}f}{unit} [{:+.{d}f}, {:+.{d}f}]".format(
+        *(float(row[column + end]) for end in ("", "_low", "_high")),
+        d=digits,
+        unit=unit,
     )

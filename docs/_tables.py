@@ -16,8 +16,10 @@ RESULTS = Path(__file__).resolve().parent.parent / "experiments" / "results"
 _EXPERIMENT = {
     "serve_speed_peers": "serve_speed",
     "online_rules_hindsight": "online_rules",
-    "online_rules_published": "online_rules",
-    "online_rules_uniboost": "online_rules",
+    "online_published_uniboost": "online_published",
+    "online_tuning_chosen": "online_tuning",
+    "online_tuning_estimators": "online_tuning",
+    "sorted_f_paper_engine": "sorted_f_paper",
 }
 
 
@@ -35,7 +37,8 @@ def tables() -> dict[str, list[str]]:
     return {
         "demo": demo(),
         "certificates": certificates(),
-        "sorted_f_paper": sorted_f_paper(),
+        "sorted_f_paper": sorted_f_paper("rounds"),
+        "sorted_f_paper_engine": sorted_f_paper("engine_s"),
         "worst_cases": worst_cases(),
         "compare_traces": compare_traces(),
         "capacity": capacity(),
@@ -52,8 +55,11 @@ def tables() -> dict[str, list[str]]:
         "workload_fit": workload_fit(),
         "online_rules": _online_tables.loads_at_goal(read),
         "online_rules_hindsight": _online_tables.over_hindsight(read),
-        "online_rules_published": _online_tables.published(read),
-        "online_rules_uniboost": _online_tables.uniboost(read),
+        "online_published": _online_tables.published(read),
+        "online_published_uniboost": _online_tables.uniboost(read),
+        "online_tuning": _online_tables.tuned(read),
+        "online_tuning_chosen": _online_tables.chosen(read),
+        "online_tuning_estimators": _online_tables.estimators(read),
         "prediction_error": _online_tables.prediction_error(read),
     }
 
@@ -119,12 +125,14 @@ def certificates() -> list[str]:
     )
 
 
-def sorted_f_paper() -> list[str]:
-    """Change of mean latency against Sorted-F, for the rules that tell most."""
+def sorted_f_paper(unit: str) -> list[str]:
+    """Change of mean latency in a unit against Sorted-F, for the rules that tell most."""
     shown = ("fcfs", "shortest_output", "total_size", "smallest_volume")
     shown += ("receding_horizon", "sorted_lp")
     rows = [row for row in read("sorted_f_paper.csv") if row["rule"] in shown]
-    return pivot(rows, ["case"], "rule", percent("change_rounds_vs_sorted_f", sign="+"))
+    return pivot(
+        rows, ["case"], "rule", percent(f"change_{unit}_vs_sorted_f", sign="+")
+    )
 
 
 def worst_cases() -> list[str]:

@@ -17,14 +17,13 @@ import jax
 import numpy as np
 from _online_hindsight import hindsight_rows
 from _online_picture import picture
-from _online_published import published_rows, uniboost_rows
 
 import jaxsched as js
 from jaxsched.metrics.statistics import estimate_means
 from jaxsched.studies.rates.intervals import crossing, jackknife, means_without_one
 
 SEED = 0
-LOADS = np.array([0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0, 1.1, 1.2])
+LOADS = np.array([0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.5])
 ATTAINMENT = 0.9
 BASELINE = "fcfs"
 #: These ask every request in every step. Streams of long prompts take so many that a rule needs up
@@ -80,8 +79,6 @@ def main() -> None:
     parts = {
         "rates": rates,
         "hindsight": hindsight_rows(folder, key, is_smoke),
-        "published": published_rows(SEED, is_smoke),
-        "uniboost": [] if is_smoke else uniboost_rows(table, load=1.0),
     }
     path = _common.write_results(
         "online_rules",

@@ -1,4 +1,4 @@
-"""What papers say of MC-SF and of UniBoost, checked: part of `online_rules.py`.
+"""Check what papers say of MC-SF and of UniBoost.
 
 arXiv:2502.07115 reports 1.047 of the optimum in hindsight on streams like these: a cache of 30 to
 50 tokens, prompts of 1 to 5, outputs up to the rest, and 0.5 to 1.5 requests a round for 40 to 60
@@ -11,20 +11,26 @@ to 50% off the p99 of latency and 34% to 97% off the p95 of TTFT. Its workloads 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import _common
+import _online_cases as online
 import jax
 import numpy as np
 
 import jaxsched as js
 from jaxsched.metrics.statistics import estimate_means
+from jaxsched.studies.rates.intervals import jackknife, means_without_one
 
+SEED = 0
+LOADS = (0.8, 1.0, 1.2)
+METRICS = ("mean_ttft_s", "p95_ttft_s", "p99_ttft_s", "mean_e2e_s", "p99_e2e_s")
 PUBLISHED = 1.047
 MOST_REQUESTS, MOST_SOLVED = 128, 6  # of a stream; of one whose optimum is proven
 
 
-def published_rows(seed: int, is_smoke: bool) -> list[dict[str, Any]]:
+def mc_sf_rows(seed: int, is_smoke: bool) -> list[dict[str, Any]]:
     """Mean ratios of MC-SF's total latency, and of smallest volume's, to what each judge says."""
     long = _streams(np.random.default_rng(seed), 2 if is_smoke else 24, (40, 60), MOST_REQUESTS)
     short = _streams(np.random.default_rng(seed + 1), 2 if is_smoke else 24, (3, 6), MOST_SOLVED)
@@ -49,19 +55,24 @@ def published_rows(seed: int, is_smoke: bool) -> list[dict[str, Any]]:
     return rows
 
 
-def uniboost_rows(table: list[dict[str, Any]], load: float) -> list[dict[str, Any]]:
-    """Find what our form of UniBoost changes against `shortest_remaining`, at a load, by case."""
-    at = {
-        (row["workload"], row["server"], row["rule"]): row for row in table if row["load"] == load
-    }
+def uniboost_rows(folder: Path | None, is_smoke: bool) -> list[dict[str, Any]]:
+    """Find what our form of UniBoost changes against `shortest_remaining`, by case and load."""
+    num_requests, streams = (40, 2) if is_smoke else (500, 20)
     rows = []
-    for (workload, server, rule), known in at.items():
-        if rule == "shortest_remaining":
-            boosted = at[workload, server, "uniboost"]
-            row = {"workload": workload, "server": server, "load": load}
-            for metric in ("mean_ttft_s", "p99_ttft_s", "mean_e2e_s", "p99_e2e_s"):
-                row[f"{metric}_change"] = boosted[metric] / known[metric] - 1
+    for case in online.cases(folder, num_requests, streams, jax.random.key(SEED)):
+        rules = online.rules(case.server.clock)
+        for load in LOADS[:1] if is_smoke else LOADS:
+            reqs = online.at_loads(case, np.array([load]))
+            known, boosted = (
+                js.metrics.service_summary(reqs, js.serve(reqs, case.server, rules[name]))
+                for name in ("shortest_remaining", "uniboost")
+            )
+            row = {"workload": case.workload, "server": case.server_name, "load": load}
+            for metric in METRICS:
+                old, new = (means_without_one(each[metric])[:, 0] for each in (known, boosted))
+                row |= _common.interval(f"{metric}_change", jackknife(new / old - 1, None))
             rows.append(row)
+        print(f"{case.workload} on {case.server_name}", flush=True)
     return rows
 
 
@@ -128,3 +139,19 @@ def _searched(reqs: js.Requests, server: js.Server, seed: int, steps: int) -> np
         number = np.where((value < best)[:, None], chosen, number)
         best = np.minimum(best, value)
     return best
+
+
+def main() -> None:
+    is_smoke = _common.parser(__doc__).parse_args().smoke
+    folder = _common.data_dir()
+    if folder is None:
+        print("no traces: set JAXSCHED_DATA to a folder of them to have them served")
+    rows = mc_sf_rows(SEED, is_smoke)
+    parts = {"uniboost": uniboost_rows(folder, is_smoke)}
+    _common.write_results("online_published", rows, SEED, parts)
+    for row in rows:
+        print(f"{row['case']}, {row['rule']} over the {row['judge']}: {row['ratio']:.3f}")
+
+
+if __name__ == "__main__":
+    main()
