@@ -36,7 +36,7 @@ def loads_at_goal(read: Read) -> list[str]:
 
 def over_hindsight(read: Read) -> list[str]:
     """Total latency over the price bound at a load of 1, by rule and workload."""
-    rows = read("online_rules.hindsight.csv", load="1")
+    rows = read("online_hindsight.csv", load="1")
     return pivot(rows, ["rule"], "workload", number("over_bound", 3))
 
 

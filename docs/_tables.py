@@ -15,7 +15,6 @@ RESULTS = Path(__file__).resolve().parent.parent / "experiments" / "results"
 #: Of tables that do not go by the name of their experiment.
 _EXPERIMENT = {
     "serve_speed_peers": "serve_speed",
-    "online_rules_hindsight": "online_rules",
     "online_published_uniboost": "online_published",
     "online_tuning_chosen": "online_tuning",
     "online_tuning_estimators": "online_tuning",
@@ -54,7 +53,7 @@ def tables() -> dict[str, list[str]]:
         "selector_quality": selector_quality(),
         "workload_fit": workload_fit(),
         "online_rules": _online_tables.loads_at_goal(read),
-        "online_rules_hindsight": _online_tables.over_hindsight(read),
+        "online_hindsight": _online_tables.over_hindsight(read),
         "online_published": _online_tables.published(read),
         "online_published_uniboost": _online_tables.uniboost(read),
         "online_tuning": _online_tables.tuned(read),

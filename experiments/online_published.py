@@ -115,7 +115,7 @@ def _optima(reqs: js.Requests, server: js.Server) -> np.ndarray:
             kv_capacity=int(server.kv_capacity[row]),
         )
         release = np.asarray(reqs.arrival_s[row])[real].astype(int)
-        found = js.bounds.exact(inst, release_rounds=release, time_limit_s=60.0)
+        found = js.bounds.exact(inst, release_rounds=release, time_limit_s=300.0)
         optima.append(found.upper if found.status == "optimal" else np.nan)
     return np.array(optima)
 

@@ -2,8 +2,7 @@
 
 Four workloads on two servers, from 40% to 120% of the rate that no rule keeps up with, by every
 rule that decides without knowing the requests to come. Rules that read output lengths see the true
-ones, `a_max` and `a_min` the two ends of an interval. Then the same rules in rounds, where the
-price bound says how far from the best order in hindsight each is.
+ones, `a_max` and `a_min` the two ends of an interval.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import _common
 import _online_cases as online
 import jax
 import numpy as np
-from _online_hindsight import hindsight_rows
 from _online_picture import picture
 
 import jaxsched as js
@@ -76,10 +74,7 @@ def main() -> None:
         seconds = time.perf_counter() - begin
         print(f"{case.workload} on {case.server_name}: {seconds:.0f} s", flush=True)
 
-    parts = {
-        "rates": rates,
-        "hindsight": hindsight_rows(folder, key, is_smoke),
-    }
+    parts = {"rates": rates}
     path = _common.write_results(
         "online_rules",
         table,

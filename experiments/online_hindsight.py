@@ -1,7 +1,8 @@
-"""Rules in rounds beside what any rule needs with foresight: part of `online_rules.py`.
+"""Compare rules in rounds with what any rule needs that knows all requests to come.
 
 A step takes one round, and memory is all that limits it. The server looks ahead, as MC-SF does, so
-that nobody is evicted.
+that nobody is evicted. Two rules evict by design; what they evict starts again from nothing. Rules
+that pause requests are left out, since the bound lets nobody pause.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ import numpy as np
 import jaxsched as js
 from jaxsched.metrics.statistics import estimate_means
 
+SEED = 0
 LOADS = np.array([0.8, 1.0])
 KV_CAPACITY, LONG_CAPACITY = 16_492, 384_000
-#: Static rules and one that is not. Those that evict, or have a state, need minutes a case here;
-#: and without a prefill that takes time `uniboost` is `fcfs`.
+#: Without a prefill that takes time `uniboost` is `fcfs`, and without targets so is `least_slack`.
 RULES = (
     "fcfs",
     "shortest_prompt",
@@ -33,14 +34,20 @@ RULES = (
     "aged_size",
     "gamma_boost",
     "highest_response_ratio",
+    "token_response_ratio",
+    "virtual_token_counter",
+    "least_attained_service",
     "a_max",
 )
+RESTARTING = ("a_min", "geometric_slicing")
 ROUNDS = js.Server(kv_capacity=KV_CAPACITY, block_size=1, max_num_seqs=256)
 
 
-def hindsight_rows(folder: Path | None, key: jax.Array, is_smoke: bool) -> list[dict[str, Any]]:
+def hindsight_rows(
+    folder: Path | None, num_requests: int, streams: int, is_smoke: bool
+) -> list[dict[str, Any]]:
     """Total latency of every rule over the price bound, for each workload and load."""
-    num_requests, streams = (30, 2) if is_smoke else (200, 20)
+    key = jax.random.key(SEED)
     rows = []
     for workload, reqs in online.workloads(folder, num_requests, streams, key):
         is_long = workload == "mooncake_conversation"
@@ -70,12 +77,35 @@ def _beside_bound(
 ) -> list[dict[str, Any]]:
     """Each rule's total latency over the bound of its server, by stream, averaged."""
     # Outputs of an interval's upper end are never outlived, so that nobody is evicted.
-    server = dataclasses.replace(server, admission="look_ahead")
-    bound = js.bounds.hindsight(reqs, server)
+    ahead = dataclasses.replace(server, admission="look_ahead")
+    again = dataclasses.replace(server, admission="prompt", preemption="restart")
+    bounds = {own: js.bounds.hindsight(reqs, own) for own in (ahead, again)}
     named = online.rules(None)
     rows = []
-    for name in RULES[:1] if is_smoke else RULES:
-        out = js.serve(online.predicted_for(name, reqs, key), server, named[name])
-        over_bound = np.asarray(out.latency).sum(axis=-1) / bound
+    for name in RULES[:1] if is_smoke else RULES + RESTARTING:
+        own = again if name in RESTARTING else ahead
+        out = js.serve(online.predicted_for(name, reqs, key), own, named[name])
+        over_bound = np.asarray(out.latency).sum(axis=-1) / bounds[own]
         rows.append({"rule": name} | _common.interval("over_bound", estimate_means(over_bound)))
     return rows
+
+
+def main() -> None:
+    is_smoke = _common.parser(__doc__).parse_args().smoke
+    num_requests, streams = (30, 2) if is_smoke else (200, 20)
+    folder = _common.data_dir()
+    if folder is None:
+        print("no traces: set JAXSCHED_DATA to a folder of them to have them served")
+    rows = hindsight_rows(folder, num_requests, streams, is_smoke)
+    _common.write_results(
+        "online_hindsight",
+        rows,
+        SEED,
+        requests=num_requests,
+        streams=streams,
+        kv_capacity=KV_CAPACITY,
+    )
+
+
+if __name__ == "__main__":
+    main()
