@@ -17,7 +17,9 @@ from rich.table import Table
 import jaxsched as js
 
 SERVERS = ("llama3.1_8b_h100", "llama3.1_70b_4xh100")
-RATES = (11.0, 5.0)  # requests a second of their streams, on average
+#: Requests a second of their streams, on average, by the share of requests with long prompts.
+RATES = {0.0: (11.0, 5.0), 0.1: (3.5, 1.6)}
+LONG = (8_192, 32_768)  # tokens of a long prompt, log-uniform
 COEFFICIENTS = (
     "iteration_ms",
     "prefill_ms_per_token",
@@ -47,12 +49,16 @@ FORMS = {
 }
 
 
-def recorded(name, n, rate):
+def recorded(name, n, rate, long_share):
     """Serve one stream whose load swings, and return its server and log."""
     inst = js.workloads.mixed(jax.random.key(SEED), n, batch=1, kv_capacity=2**31 - 1)
-    gaps = np.random.default_rng(SEED).exponential(1.0 / rate, n)
+    rng = np.random.default_rng(SEED)
+    gaps = rng.exponential(1.0 / rate, n)
     gaps *= np.where(np.arange(n) // (n // 4) % 2, 0.4, 1.6)  # busy and quiet quarters
-    reqs = js.Requests.from_arrays(np.cumsum(gaps), inst.prompt_tokens[0], inst.output_tokens[0])
+    is_long = rng.random(n) < long_share
+    long = np.exp(rng.uniform(*np.log(LONG), n)).astype(np.int64)
+    prompt = np.where(is_long, long, inst.prompt_tokens[0])
+    reqs = js.Requests.from_arrays(np.cumsum(gaps), prompt, inst.output_tokens[0])
     server = js.servers.get(name).replace(kv_capacity=KV_CAPACITY, max_num_seqs=256)
     out, log = js.serve(reqs, server, record=True)
     assert not out.num_preemptions.any()

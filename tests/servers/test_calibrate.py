@@ -86,6 +86,32 @@ class TestLog:
         fewer = js.calibrate.fit_log(path).measured_ms.size
         assert fewer < js.calibrate.fit_log(clean).measured_ms.size
 
+    @pytest.mark.parametrize("num_pairs", [20, 90])
+    def test_prompts_that_begin_together_do_not_bias_squares(self, tmp_path, num_pairs):
+        """A line says only their sum; here one prompt of each pair is nine times the other."""
+        alone = [(p,) for p in np.random.default_rng(0).integers(8, 400, 80)]
+        together = [(p, 9 * p) for p in np.random.default_rng(1).integers(2, 40, num_pairs)]
+        rows = [
+            (
+                sum(each),
+                0,
+                0,
+                0,
+                len(each),
+                0.0,
+                6 + 0.02 * sum(each) + 1e-4 * sum(p**2 for p in each),
+            )
+            for each in [(500,), (8,), *alone, *together]
+        ]
+        path = tmp_path / "engine.log"
+        path.write_text("\n".join(log_lines(rows)))
+        found = js.calibrate.fit_log(path)
+        is_guess = "taken as equal parts" in " ".join(found.notes)
+        assert is_guess == (num_pairs > 80)
+        assert found.measured_ms.size == (80 + num_pairs if is_guess else 80)  # not the first two
+        error = coefficients(found.clock)[4] / 1e-4 - 1
+        assert abs(error) > 0.02 if is_guess else abs(error) < 0.002
+
     @pytest.mark.parametrize(
         ("change", "message"),
         [
