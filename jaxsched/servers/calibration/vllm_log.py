@@ -97,8 +97,8 @@ def read_vllm_log(
     notes = []
     if 2 * is_shared.sum() > (filling > 0).sum():
         notes.append(
-            "most steps with prompts have several, taken as equal parts; the cost of squared prompt "
-            "tokens is a guess"
+            "most steps with prompts have several, taken as equal parts; the cost of squared "
+            "prompt tokens is a guess"
         )
     else:
         columns = [column[~is_shared] for column in columns]
