@@ -166,6 +166,27 @@ class TestSteps:
         assert coefficients(found.clock)[4] == 0.0
         assert coefficients(found.clock)[0] == pytest.approx(6.0, rel=0.02)
 
+    def test_standard_errors_are_those_of_least_squares(self, engine, tmp_path):
+        rng = np.random.default_rng(0)
+        work = np.array([step[:4] for step in engine], np.float64)
+        ms = np.array([step[-1] for step in engine]) * rng.normal(1, 0.02, len(engine))
+        found = js.calibrate.fit_log(csv_of(np.column_stack([work, ms]), tmp_path / "steps.csv"))
+        relative = np.column_stack([np.ones(len(ms)), work]) / ms[:, None]
+        residual = relative @ coefficients(found.clock) - 1
+        variance = residual @ residual / (len(ms) - 5) * np.linalg.inv(relative.T @ relative)
+        errors = [found.standard_errors[name] for name in NAMES]
+        np.testing.assert_allclose(errors, np.sqrt(np.diag(variance)), rtol=1e-6)
+        off = np.array(coefficients(found.clock)) - list(CLOCK.values())
+        assert (np.abs(off) < 3 * np.array(errors)).all()
+
+    def test_what_rows_do_not_tell_has_no_standard_error(self, engine, tmp_path):
+        rows = [(p, b, 300 * b, 0, 6 + 0.02 * p + 0.01 * b) for p, b, *_ in engine]
+        found = js.calibrate.fit_log(csv_of(rows, tmp_path / "steps.csv"))
+        assert np.isnan(found.standard_errors["attention_ms_per_squared_token"])
+        assert np.isnan(found.standard_errors["kv_ms_per_token"])  # held tokens are requests
+        assert found.to_dict()["standard_errors"]["kv_ms_per_token"] is None
+        assert re.search(r"squared token +0 +-$", str(found), re.MULTILINE)
+
     @pytest.mark.parametrize(
         ("text", "message"),
         [
