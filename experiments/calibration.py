@@ -1,7 +1,9 @@
 """How well a clock is found again, from an engine's log and from benchmark tables.
 
-The engine here is js.serve with a known clock. Its steps are written as vLLM writes its own, with
-noise on the times. Tables are of closed loops: as soon as a request ends, the next begins.
+The engine here is js.serve with a known clock. Its steps are written as vLLM writes its own, and as
+a table with the squared tokens that vLLM does not tell, both with noise on the times. It serves
+two streams: one of chats, and one in which a tenth of the prompts are long. Tables of benchmarks
+are of closed loops: as soon as a request ends, the next begins.
 """
 
 import itertools
@@ -17,7 +19,9 @@ from rich.table import Table
 import jaxsched as js
 
 SERVERS = ("llama3.1_8b_h100", "llama3.1_70b_4xh100")
-RATES = (11.0, 5.0)  # requests a second of their streams, on average
+#: Requests a second of their streams, on average, by the share of requests with long prompts.
+RATES = {0.0: (11.0, 5.0), 0.1: (3.5, 1.6)}
+LONG = (8_192, 32_768)  # tokens of a long prompt, log-uniform
 COEFFICIENTS = (
     "iteration_ms",
     "prefill_ms_per_token",
@@ -47,12 +51,16 @@ FORMS = {
 }
 
 
-def recorded(name, n, rate):
+def recorded(name, n, rate, long_share):
     """Serve one stream whose load swings, and return its server and log."""
     inst = js.workloads.mixed(jax.random.key(SEED), n, batch=1, kv_capacity=2**31 - 1)
-    gaps = np.random.default_rng(SEED).exponential(1.0 / rate, n)
+    rng = np.random.default_rng(SEED)
+    gaps = rng.exponential(1.0 / rate, n)
     gaps *= np.where(np.arange(n) // (n // 4) % 2, 0.4, 1.6)  # busy and quiet quarters
-    reqs = js.Requests.from_arrays(np.cumsum(gaps), inst.prompt_tokens[0], inst.output_tokens[0])
+    is_long = rng.random(n) < long_share
+    long = np.exp(rng.uniform(*np.log(LONG), n)).astype(np.int64)
+    prompt = np.where(is_long, long, inst.prompt_tokens[0])
+    reqs = js.Requests.from_arrays(np.cumsum(gaps), prompt, inst.output_tokens[0])
     server = js.servers.get(name).replace(kv_capacity=KV_CAPACITY, max_num_seqs=256)
     out, log = js.serve(reqs, server, record=True)
     assert not out.num_preemptions.any()
@@ -91,6 +99,12 @@ def write_log(path, log, ms):
     path.write_text("\n".join(lines))
 
 
+def write_steps(path, steps, ms):
+    """Write a table of steps, with squared tokens."""
+    rows = np.column_stack([*steps, ms])
+    np.savetxt(path, rows, delimiter=",", header="P,B,KV,Q,ms", comments="")
+
+
 def noisy(ms, noise, rng):
     return ms * rng.lognormal(-(noise**2) / 2, noise, ms.size)
 
@@ -100,32 +114,51 @@ def milliseconds(clock, p, b, kv, q):
     return a + sum(rate * each for rate, each in zip(rates, (p, b, kv, q), strict=True))
 
 
-def from_logs(name, server, log, folder):
-    """Refit the clock of a server from its log; a row a noise."""
-    *steps, _ = work(log)
+def from_logs(name, long_share, server, log, folder):
+    """Refit the clock of a server from its log; a row a form of the log and a noise."""
+    *steps, filling = work(log)
     true_ms = milliseconds(server.clock, *steps)
     np.testing.assert_allclose(true_ms, 1e3 * (log["step_end"] - log["step_clock"]), rtol=1e-6)
-    for noise in NOISES:
-        path = Path(folder, "engine.log")
-        write_log(path, log, noisy(true_ms, noise, np.random.default_rng(SEED)))
+    for form, noise in itertools.product(("lines", "table"), NOISES):
+        path = Path(folder, f"engine.{form}")
+        ms = noisy(true_ms, noise, np.random.default_rng(SEED))
+        if form == "lines":
+            write_log(path, log, ms)
+        else:
+            write_steps(path, steps, ms)
         found = js.calibrate.fit_log(path)
         error = np.abs(milliseconds(found.clock, *steps) / true_ms - 1)
         yield {
             "server": name,
+            "long_prompts": long_share,
+            "form": form,
             "noise": noise,
             "steps": true_ms.size,
             "steps_used": found.measured_ms.size,
+            "steps_with_prompts": int((filling > 0).sum()),
             "most_decoding": int(log["step_B"].max()),
+            "hours": true_ms.sum() / 3.6e6,
             **{
                 f"{each}_error": float(getattr(found.clock, each))
                 / float(getattr(server.clock, each))
                 - 1
                 for each in COEFFICIENTS
             },
+            **least_errors(server.clock, steps, true_ms, noise),
             "mean_time_error": error.mean(),
             "largest_time_error": error.max(),
             "target": TARGET,
         }
+
+
+def least_errors(clock, steps, ms, noise):
+    """Give relative standard errors of the least squares that know all of the work."""
+    relative = np.column_stack([np.ones_like(ms), *steps]) / ms[:, None]
+    deviation = noise * np.sqrt(np.diag(np.linalg.inv(relative.T @ relative)))
+    return {
+        f"{name}_standard_error": each / float(getattr(clock, name))
+        for name, each in zip(COEFFICIENTS, deviation, strict=True)
+    }
 
 
 def of_forms(log, folder):
@@ -136,8 +169,7 @@ def of_forms(log, folder):
         ms = a + per_token * tokens + c * b + d * kv + e * q + root * np.sqrt(b)
         ms = noisy(ms, TABLE_NOISE, np.random.default_rng(SEED))
         path = Path(folder, "steps.csv")
-        rows = np.column_stack([p, b, kv, q, ms])
-        np.savetxt(path, rows, delimiter=",", header="P,B,KV,Q,ms", comments="")
+        write_steps(path, (p, b, kv, q), ms)
         found = js.calibrate.fit_log(path)
         yield {
             "timed_by": form,
@@ -258,10 +290,14 @@ def main():
     counts = (2, 3) if is_smoke else range(2, len(SHAPES) + 1)
     concurrencies = (1, 4) if is_smoke else CONCURRENCIES
     names = SERVERS[: 1 if is_smoke else 2]
-    runs = {name: recorded(name, n, rate) for name, rate in zip(names, RATES, strict=False)}
+    runs = {
+        (name, share): recorded(name, n, rate, share)
+        for share, rates in RATES.items()
+        for name, rate in zip(names, rates, strict=False)
+    }
     with tempfile.TemporaryDirectory() as folder:
-        logs = [row for name, run in runs.items() for row in from_logs(name, *run, folder)]
-        forms = list(of_forms(runs[SERVERS[0]][1], folder))
+        logs = [row for case, run in runs.items() for row in from_logs(*case, *run, folder)]
+        forms = list(of_forms(runs[SERVERS[0], 0.0][1], folder))
     few = [shape for shape in SHAPES if sum(shape) < 800] if is_smoke else SHAPES
     tables = closed_loops([*few, *UNSEEN], concurrencies, rounds)
     shapes = [

@@ -39,7 +39,7 @@ def capacity(
     vary: Annotated[
         str,
         options.rules(
-            *("--vary", "kv_capacity (default), servers or preset.", "NAME"),
+            *("--vary", "kv_capacity (default), servers, preset.", "NAME"),
             complete=names.one_of("kv_capacity", "servers", "preset"),
         ),
     ] = "kv_capacity",
@@ -62,21 +62,23 @@ def capacity(
     console = console_beside(json_target, plot_path)
     require_targets(json=json_target, plot=plot_path)
     rules = policy_list(policy_names)
-    clock = make_clock(server.server)
-    if vary == "preset" and clock is not None:
-        raise ValueError("--vary preset tries every server; leave --server out")
+    one, presets = server.server, None
+    if vary == "preset" and one is not None:
+        one, presets = None, [each.strip() for each in one.split(",")]
+    clock = make_clock(one)
     if vary != "servers":
         if backlog.kv_capacity is not None:
             raise ValueError("--capacity is what is looked for; leave it out, or --vary servers")
         # Requests may be of any length; only what is tried later has to hold them.
         backlog = dataclasses.replace(backlog, kv_capacity=_ANY_CAPACITY)
-    inst = make_backlog(backlog, server.server, console)
+    inst = make_backlog(backlog, one, console)
     warn_of_other_backlogs(rules, backlog, inst, is_capacity_fixed=vary == "servers")
     plan = js.plan_capacity(
         inst,
         rules,
         _parsed(target),
         vary=vary,  # pyright: ignore[reportArgumentType]  # checked there
+        presets=presets,
         clock=clock,
         bound=bound_or_none(bound),
         tolerance=tolerance,

@@ -43,6 +43,15 @@ def test_servers_of_a_preset_in_seconds(run):
     assert "53248 KV tokens a server; makespan at most 30 seconds" in " ".join(out.split())
 
 
+def test_servers_in_files_are_tried(run, tmp_path):
+    path = tmp_path / "mine.json"
+    js.servers.save(path, js.clock.LinearClock(6.0, 0.02, 0.01, 4e-5, 0.0), 20_000)
+    flags = ["--target", "mean=60", "--vary", "preset", "--policies", "svf", "--json", "-"]
+    code, out, _ = run(*SMALL, *flags, "--server", f"llama3.1_8b_h100, {path}")
+    assert code == 0
+    assert json.loads(out)["rules"]["svf"]["capacity"] == str(path)
+
+
 def test_a_trace_may_hold_requests_of_any_length(run, tmp_path):
     path = tmp_path / "trace.csv"
     path.write_text("num_prefill_tokens,num_decode_tokens\n50000,2\n10,4\n")
@@ -58,8 +67,8 @@ def test_a_trace_may_hold_requests_of_any_length(run, tmp_path):
         (["--target", "mean=1"], "never meets the target: mean latency at most 1 rounds"),
         (["--target", "mean=400", "--capacity", "9"], "--capacity is what is looked for"),
         (
-            ["--target", "mean=4", "--vary", "preset", "--server", "llama3_8b_a100"],
-            "leave --server",
+            ["--target", "mean=4", "--vary", "preset", "--server", "llama3_8b_a100,qwen"],
+            "no server is called 'qwen'",
         ),
         (["--target", "mean=4", "--tolerance", "0"], "--tolerance is 0; expected"),
         (["--target", "mean=4", "--vary", "sever"], "--vary is 'sever'; did you mean"),

@@ -86,6 +86,32 @@ class TestLog:
         fewer = js.calibrate.fit_log(path).measured_ms.size
         assert fewer < js.calibrate.fit_log(clean).measured_ms.size
 
+    @pytest.mark.parametrize("num_pairs", [20, 90])
+    def test_prompts_that_begin_together_do_not_bias_squares(self, tmp_path, num_pairs):
+        """A line says only their sum; here one prompt of each pair is nine times the other."""
+        alone = [(p,) for p in np.random.default_rng(0).integers(8, 400, 80)]
+        together = [(p, 9 * p) for p in np.random.default_rng(1).integers(2, 40, num_pairs)]
+        rows = [
+            (
+                sum(each),
+                0,
+                0,
+                0,
+                len(each),
+                0.0,
+                6 + 0.02 * sum(each) + 1e-4 * sum(p**2 for p in each),
+            )
+            for each in [(500,), (8,), *alone, *together]
+        ]
+        path = tmp_path / "engine.log"
+        path.write_text("\n".join(log_lines(rows)))
+        found = js.calibrate.fit_log(path)
+        is_guess = "taken as equal parts" in " ".join(found.notes)
+        assert is_guess == (num_pairs > 80)
+        assert found.measured_ms.size == (80 + num_pairs if is_guess else 80)  # not the first two
+        error = coefficients(found.clock)[4] / 1e-4 - 1
+        assert abs(error) > 0.02 if is_guess else abs(error) < 0.002
+
     @pytest.mark.parametrize(
         ("change", "message"),
         [
@@ -139,6 +165,27 @@ class TestSteps:
         found = js.calibrate.fit_log(csv_of(rows, tmp_path / "steps.csv", header))
         assert coefficients(found.clock)[4] == 0.0
         assert coefficients(found.clock)[0] == pytest.approx(6.0, rel=0.02)
+
+    def test_standard_errors_are_those_of_least_squares(self, engine, tmp_path):
+        rng = np.random.default_rng(0)
+        work = np.array([step[:4] for step in engine], np.float64)
+        ms = np.array([step[-1] for step in engine]) * rng.normal(1, 0.02, len(engine))
+        found = js.calibrate.fit_log(csv_of(np.column_stack([work, ms]), tmp_path / "steps.csv"))
+        relative = np.column_stack([np.ones(len(ms)), work]) / ms[:, None]
+        residual = relative @ coefficients(found.clock) - 1
+        variance = residual @ residual / (len(ms) - 5) * np.linalg.inv(relative.T @ relative)
+        errors = [found.standard_errors[name] for name in NAMES]
+        np.testing.assert_allclose(errors, np.sqrt(np.diag(variance)), rtol=1e-6)
+        off = np.array(coefficients(found.clock)) - list(CLOCK.values())
+        assert (np.abs(off) < 3 * np.array(errors)).all()
+
+    def test_what_rows_do_not_tell_has_no_standard_error(self, engine, tmp_path):
+        rows = [(p, b, 300 * b, 0, 6 + 0.02 * p + 0.01 * b) for p, b, *_ in engine]
+        found = js.calibrate.fit_log(csv_of(rows, tmp_path / "steps.csv"))
+        assert np.isnan(found.standard_errors["attention_ms_per_squared_token"])
+        assert np.isnan(found.standard_errors["kv_ms_per_token"])  # held tokens are requests
+        assert found.to_dict()["standard_errors"]["kv_ms_per_token"] is None
+        assert re.search(r"squared token +0 +-$", str(found), re.MULTILINE)
 
     @pytest.mark.parametrize(
         ("text", "message"),

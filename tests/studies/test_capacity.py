@@ -1,5 +1,6 @@
 """The least memory that meets a target, beside every capacity tried one by one."""
 
+import dataclasses
 import functools
 
 import jax
@@ -230,6 +231,23 @@ class TestPresets:
         with pytest.raises(ValueError, match="presets have no size"):
             plan.saved()
 
+    def test_servers_in_files_are_tried_beside_named_ones(self, tmp_path):
+        inst = js.workloads.mixed(jax.random.key(0), 20, batch=3)
+        path = tmp_path / "mine.json"
+        clock = js.clock.LinearClock(6.0, 0.02, 0.01, 4e-5, 0.0)
+        js.servers.save(path, clock, 20_000)
+        tried = ["llama3.1_8b_h100", path]
+        plan = js.plan_capacity(inst, "fcfs", ("mean", 60), vary="preset", presets=tried)
+        held = dataclasses.replace(inst, kv_capacity=np.full(3, 20_000))
+        found = js.compare(held, ["fcfs"], clock=clock, bound=None)
+        assert plan.curve["fcfs"].at.tolist() == [str(path), "llama3.1_8b_h100"]
+        assert plan.curve["fcfs"].mean[0] == pytest.approx(
+            found.estimate("mean_latency_s")["fcfs"].mean
+        )
+        js.servers.save(path, clock)
+        with pytest.raises(ValueError, match=f"{path}: says no KV capacity; give --capacity"):
+            js.plan_capacity(inst, "fcfs", ("mean", 60), vary="preset", presets=tried)
+
     def test_presets_too_small_for_a_request_are_blank(self):
         inst = js.Instance.from_lengths([100_000, 10], [5, 5], kv_capacity=200_000)
         plan = js.plan_capacity(inst, "fcfs", ("mean", 1000), vary="preset")
@@ -258,6 +276,14 @@ class TestRefusals:
             ({"max_num_seqs": [1, 2]}, "max_num_seqs is an array"),
             ({"rules": "fcf"}, "did you mean 'fcfs'"),
             ({"vary": "preset", "clock": CLOCK}, "presets bring their own clocks"),
+            ({"presets": ["qwen3_8b_h100"]}, r"presets is .*; leave them out, or vary .preset"),
+            ({"vary": "preset", "presets": []}, r"presets is \[\]; expected a list of servers"),
+            ({"vary": "preset", "presets": "qwen3_8b_h100"}, "expected a list of servers"),
+            (
+                {"vary": "preset", "presets": ["qwen3_8b_h100"] * 2},
+                r"presets\[1\] has qwen3_8b_h100 twice; leave one out",
+            ),
+            ({"vary": "preset", "presets": ["qwen"]}, "no server is called 'qwen'"),
         ],
     )
     def test_messages_name_the_remedy(self, arguments, message):

@@ -274,6 +274,84 @@ def test_servers_add_seconds(tmp_path):
     assert (table["mean_latency_s"]["mean"] > 0).all()
 
 
+def test_a_server_in_a_file_is_swept_as_by_compare(tmp_path):
+    path = str(tmp_path / "mine.json")
+    clock = js.clock.LinearClock(6.0, 0.02, 0.01, 4e-5, 0.0)
+    js.servers.save(path, clock, 4200)
+    grid = {**GRID, "workloads": ["chat"], "servers": [path], "kv_capacity": ["server"]}
+    folder = js.run_sweep(grid, tmp_path / "out")
+    os.remove(path)  # what is finished needs no file
+    rows = js.load_sweep(folder)
+    assert (rows.server.unique().tolist(), rows.kv_capacity.unique().tolist()) == ([path], [4200])
+    keys = [jax.random.fold_in(jax.random.key(7), number) for number in range(3)]
+    inst = js.stack([js.workloads.chat(key, 12, kv_capacity=4200) for key in keys])
+    expected = js.compare(inst, ["fcfs"], clock=clock, bound=None).metrics["fcfs"]
+    found = rows[rows.rule == "fcfs"]["mean_latency_s"]
+    np.testing.assert_array_equal(found, expected["mean_latency_s"])
+
+
+@pytest.mark.parametrize(
+    "axis", ["servers", "rules", pytest.param("option", marks=pytest.mark.slow)]
+)
+def test_a_sweep_that_goes_on_refuses_a_file_that_changed(tmp_path, axis):
+    path = str(tmp_path / "mine.json")
+
+    def save(number):
+        if axis == "servers":
+            js.servers.save(path, js.clock.LinearClock(number, 0.02, 0.01, 4e-5, 0.0))
+        else:
+            js.policies.save(js.policies.linear_score(["log_output"], [number]), path)
+
+    entries = {
+        "servers": {"servers": [path]},
+        "rules": {"rules": [f"file:{path}"]},
+        "option": {"rules": [{"name": "improve", "start": f"file:{path}"}]},
+    }
+    grid = {**GRID, "workloads": ["chat"], "kv_capacity": [4200], **entries[axis]}
+    save(6.0)
+    folder = js.run_sweep(grid, tmp_path / "out")
+    before = js.load_sweep(folder)
+    (folder / "shard-000000.parquet").unlink()
+    save(7.0)
+    with pytest.raises(ValueError, match=f"out: {path} has changed since this sweep began"):
+        js.run_sweep(grid, folder)
+    save(6.0)
+    js.run_sweep(grid, folder)
+    pd.testing.assert_frame_equal(js.load_sweep(folder), before, check_exact=True)
+
+
+def test_a_file_that_changes_while_a_sweep_runs_is_not_mixed(tmp_path, monkeypatch):
+    path = tmp_path / "mine.json"
+    js.policies.save(js.policies.linear_score(["log_output"], [1.0]), path)
+    make, made = js.policies.make, []
+
+    def change(*names, **options):
+        made.append(names)
+        if len(made) == 2:  # the check has seen it, the first shard has not
+            js.policies.save(js.policies.linear_score(["log_output"], [2.0]), path)
+        return make(*names, **options)
+
+    monkeypatch.setattr(js.policies, "make", change)
+    grid = {**GRID, "workloads": ["chat"], "kv_capacity": [4200], "rules": [f"file:{path}"]}
+    with pytest.raises(ValueError, match=r"mine.json: changed while the sweep ran; restore it"):
+        js.run_sweep(grid, tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*.parquet"))
+
+
+def test_a_server_that_says_no_capacity_is_named(tmp_path):
+    path = str(tmp_path / "mine.json")
+    js.servers.save(path, js.clock.LinearClock(6.0, 0.02, 0.01, 4e-5, 0.0))
+    grid = {**GRID, "servers": [path], "kv_capacity": ["server"]}
+    with pytest.raises(ValueError, match=f"{path}: says no KV capacity; give numbers"):
+        js.run_sweep(grid, tmp_path / "out")
+    (tmp_path / "mine.json").write_text("{}")
+    with pytest.raises(ValueError, match=f"{path}: is no server"):
+        js.run_sweep(grid, tmp_path / "out")
+    os.remove(path)
+    with pytest.raises(FileNotFoundError):
+        js.run_sweep(grid, tmp_path / "out")
+
+
 def test_the_command_runs_the_same_sweep(tmp_path, finished, capsys):
     config = tmp_path / "small.toml"
     config.write_text(TOML)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import warnings
 from collections.abc import Mapping
@@ -41,6 +42,8 @@ class Calibration:
 
     Attributes:
       clock: the :class:`~jaxsched.clock.LinearClock`, with the box it was fitted in.
+      standard_errors: of its coefficients, by name, in their units; if rows err independently. NaN
+        where the rows do not tell.
       seen: mean and largest relative error on the rows that it was fitted to.
       unseen: the same of rows whose shape was left out of the fit; None for one shape.
       alternatives: by name, ``"hinge"`` and ``"concave"``: other forms and their errors.
@@ -67,6 +70,7 @@ class Calibration:
     """
 
     clock: LinearClock
+    standard_errors: Mapping[str, float]
     seen: Error
     unseen: Error | None
     alternatives: Mapping[str, Alternative]
@@ -95,6 +99,10 @@ class Calibration:
         return {
             "source": self.source,
             "clock": {name: float(getattr(self.clock, name)) for name in COEFFICIENTS},
+            "standard_errors": {
+                name: None if math.isnan(error) else error
+                for name, error in self.standard_errors.items()
+            },
             "box": None if box is None else box._asdict(),
             "seen": self.seen._asdict(),
             "unseen": None if self.unseen is None else self.unseen._asdict(),
@@ -119,11 +127,12 @@ class Calibration:
         box = self.clock.box
         lines = [f"clock fitted to {self.measured_ms.size} rows of {self.source}", ""]
         labels = "iteration", "prompt token", "decoding request", "held token", "squared token"
-        lines.append("what it takes              ms")
-        lines += [
-            f"{label:<22}{float(getattr(self.clock, name)):>10.4g}"
-            for label, name in zip(labels, COEFFICIENTS, strict=True)
-        ]
+        lines.append("what it takes              ms  standard error")
+        for label, name in zip(labels, COEFFICIENTS, strict=True):
+            value = float(getattr(self.clock, name))
+            share = self.standard_errors[name] / value if value else math.nan
+            known = "-" if math.isnan(share) else f"{share:.1%}"
+            lines.append(f"{label:<22}{value:>10.4g}{known:>16}")
         if self.host_ms is not None:
             lines.append(f"{'host, not served':<22}{self.host_ms:>10.4g}")
         lines += ["", _COLUMNS.format("relative error", "mean", "largest", "left out", "largest")]
@@ -165,10 +174,14 @@ def calibrated(
         warnings.warn(sentence, stacklevel=3)
         notes = (*notes, sentence)
     clock = LinearClock(*map(float, coefficients), box=box)
+    # Without squared tokens there is one column less.
+    errors = dict.fromkeys(COEFFICIENTS, math.nan)
+    errors.update(zip(COEFFICIENTS, map(float, fitted.standard_errors), strict=False))
     missing = [name for name in COEFFICIENTS[:1] if not float(getattr(clock, name)) > 0]
     notes += tuple(f"{name} is 0: a step without work would take no time" for name in missing)
     return Calibration(
         clock=clock,
+        standard_errors=errors,
         seen=fitted.seen,
         unseen=fitted.unseen,
         num_shapes=num_shapes,

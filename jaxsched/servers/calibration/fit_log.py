@@ -33,7 +33,9 @@ def fit_log(
       do the columns ``step_..`` that :func:`jaxsched.serve` records.
 
     vLLM's lines say how full the cache is to a thousandth, and not how prompts were cut. Steps
-    whose chunks are not known are left out, and a note counts them.
+    whose chunks are not known are left out, and a note counts them. Those in which several
+    prompts begin are among them, unless most steps with prompts are so. How well ``e`` is known
+    depends on prompts: those of 500 tokens hardly show it, those of 10,000 do.
 
     Args:
       path: the file.

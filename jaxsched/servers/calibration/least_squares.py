@@ -39,6 +39,8 @@ class Fit(NamedTuple):
 
     Attributes:
       coefficients: one for each column, >= 0.
+      standard_errors: of the coefficients, if rows err independently and alike; NaN where the rows
+        do not tell.
       predicted: times of all rows, ms.
       left_out: times of each row, ms, by the fit without the rows of its shape; None for one shape.
       seen: error of ``predicted``.
@@ -46,6 +48,7 @@ class Fit(NamedTuple):
     """
 
     coefficients: np.ndarray
+    standard_errors: np.ndarray
     predicted: np.ndarray
     left_out: np.ndarray | None
     seen: Error
@@ -78,7 +81,9 @@ def fit(columns: np.ndarray, ms: np.ndarray, shape: np.ndarray) -> Fit:
             rows = shape == number
             left_out[rows] = columns[rows] @ (_solved(others) / scale)
         unseen = Error.of(left_out, ms)
-    return Fit(coefficients, predicted, left_out, Error.of(predicted, ms), unseen)
+    deviation = np.sqrt(np.sum((predicted / ms - 1.0) ** 2) / max(ms.size - scale.size, 1))
+    errors = deviation * _inverse_norms(triangles, ms.size) / scale
+    return Fit(coefficients, errors, predicted, left_out, Error.of(predicted, ms), unseen)
 
 
 def squares(columns: np.ndarray, ms: np.ndarray) -> float:
@@ -92,6 +97,16 @@ def squares(columns: np.ndarray, ms: np.ndarray) -> float:
 
 def _triangle(rows: np.ndarray) -> np.ndarray:
     return np.asarray(np.linalg.qr(rows, mode="r"))
+
+
+def _inverse_norms(triangles: list[np.ndarray], num_rows: int) -> np.ndarray:
+    """Roots of the diagonal of the inverse of X'X; NaN for columns that the rows do not tell."""
+    columns = _triangle(np.concatenate(triangles)[:, :-1])
+    norms = np.full(columns.shape[1], np.nan)
+    told = np.flatnonzero(np.linalg.norm(columns, axis=0))
+    if num_rows > told.size == np.linalg.matrix_rank(columns[:, told]):
+        norms[told] = np.linalg.norm(np.linalg.pinv(columns[:, told]), axis=1)
+    return norms
 
 
 def _solved(triangles: list[np.ndarray]) -> np.ndarray:

@@ -6,8 +6,9 @@ have left. Older versions do not say the last. Three things follow:
 
 - tokens cached before a step are those in use after the one before it, less the part of a prompt
   that is computed so far and less half a block a request;
-- chunks of a prompt are known where one prompt is computed over several steps, or several begin
-  in one step; such steps are taken, and those of whose chunks nothing is known are left out;
+- chunks are known where one prompt is computed at a time, over one step or several. Where several
+  begin in one step only their sum is known. Equal parts would be too few squared tokens, so such
+  steps are left out, unless most steps with prompts are so;
 - a request that is computed again after an eviction counts as generation, with all its tokens:
   steps in which generation tokens and requests differ are left out.
 """
@@ -86,14 +87,26 @@ def read_vllm_log(
             f"{too_quick} of {total} steps took less than {_LEAST_MS} ms, as asynchronous "
             "scheduling logs them; serve with --no-async-scheduling"
         )
-    rows = [
+    known = [
         row for lines in by_engine.values() for row in _known_steps(lines, kv_capacity, block_size)
     ]
-    if not rows:
+    if not known:
         raise ValueError(f"{counted(total, 'step')}, and of none is the work known")
-    left_out = total - len(rows)
-    notes = (f"left out {counted(left_out, 'step')} of {total} whose chunks or time are not known",)
-    return list(np.array(rows, np.float64).T), notes if left_out else ()
+    *columns, filling = np.array(known, np.float64).T
+    is_shared = filling > 1
+    notes = []
+    if 2 * is_shared.sum() > (filling > 0).sum():
+        notes.append(
+            "most steps with prompts have several, taken as equal parts; the cost of squared "
+            "prompt tokens is a guess"
+        )
+    else:
+        columns = [column[~is_shared] for column in columns]
+    if left_out := total - columns[0].size:
+        notes.append(
+            f"left out {counted(left_out, 'step')} of {total} whose chunks or time are not known"
+        )
+    return columns, tuple(notes)
 
 
 def _lines(path: str | os.PathLike[str]) -> dict[str, list[Line]]:
@@ -120,8 +133,8 @@ def _lines(path: str | os.PathLike[str]) -> dict[str, list[Line]]:
 
 def _known_steps(
     lines: list[Line], kv_capacity: int, block_size: int
-) -> Iterator[tuple[float, float, float, float, float]]:
-    """Give P, B, KV, Q and ms of the steps whose work the log tells.
+) -> Iterator[tuple[float, float, float, float, float, int]]:
+    """Give P, B, KV, Q, ms and the number of prompts of the steps whose work the log tells.
 
     ``computed`` is how much of the one prompt is computed that is part done before a step: 0
     where there is none, None where that is not known.
@@ -145,7 +158,7 @@ def _known_steps(
                 # Of several prompts that begin in one step only the sum is known: equal parts.
                 squares = squares / line.filling if line.filling > 1 else squares
                 cached = cached if line.decoding else 0.0
-                yield line.prefill, line.decoding, cached, squares, line.ms
+                yield line.prefill, line.decoding, cached, squares, line.ms, line.filling
         # Where budget was left, every prompt is computed to its end.
         if line.prefill + line.generated < budget:
             computed = 0

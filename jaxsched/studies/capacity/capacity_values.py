@@ -14,7 +14,7 @@ from jaxsched._lib.registry import Registry
 from jaxsched.model.clock import LinearClock
 from jaxsched.model.instance import MAX_INT32, Instance
 from jaxsched.model.schedule import Schedule
-from jaxsched.servers.named import PRESET_KV_CAPACITY, PRESETS
+from jaxsched.model.server import Server
 from jaxsched.studies.capacity.capacity_plan import Target
 
 #: The metrics that a target may be set for, as statistics of latencies.
@@ -111,12 +111,12 @@ def _latency_alone(inst: Instance, clock: LinearClock | None) -> np.ndarray:
     return metrics.latency(each, sched, clock)[..., 0]
 
 
-def on_preset(inst: Instance, run: Run, goal: Target, preset: str) -> np.ndarray:
-    """Metric ``[B]`` on a named server, NaN if its cache is too small for a request."""
-    capacity = PRESET_KV_CAPACITY[preset]
+def on_preset(inst: Instance, run: Run, goal: Target, preset: Server) -> np.ndarray:
+    """Metric ``[B]`` on a server, NaN if its cache is too small for a request."""
+    capacity = int(preset.kv_capacity)
     if capacity < _sizes(inst).max():
         return np.full(inst.kv_capacity.shape, np.nan)
-    measure = functools.partial(_measure, goal=goal, clock=PRESETS[preset])
+    measure = functools.partial(_measure, goal=goal, clock=preset.clock)
     return run(with_capacities(inst, [capacity]), measure=measure)["value"][0]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
@@ -20,8 +21,9 @@ from jaxsched.engine.simulate import backlog_server
 from jaxsched.model.clock import LinearClock
 from jaxsched.model.instance import Instance
 from jaxsched.model.schedule import Schedule
+from jaxsched.model.server import Server
 from jaxsched.policies import Rule
-from jaxsched.servers.named import PRESET_KV_CAPACITY, PRESETS
+from jaxsched.servers.named import get, names
 from jaxsched.studies.capacity.capacity_plan import CapacityPlan, Target
 from jaxsched.studies.capacity.capacity_values import (
     TARGETS,
@@ -47,6 +49,7 @@ def plan_capacity(
     target: tuple[str, float],
     *,
     vary: Vary = "kv_capacity",
+    presets: Sequence[str | os.PathLike[str]] | None = None,
     clock: LinearClock | None = None,
     bound: str | None = "volume",
     tolerance: int = 1,
@@ -84,8 +87,10 @@ def plan_capacity(
         with a clock in seconds.
       vary: ``"kv_capacity"``; ``"servers"``, each with the capacity of ``inst``, to which the
         requests go in turn (one server and one for each request are tried, then what is between
-        is bisected by ratio); or ``"preset"``, the servers of ``js.clock.PRESETS`` with their
-        own clocks and capacities, the smallest first; NaN where a request does not fit.
+        is bisected by ratio); or ``"preset"``, servers with their own clocks and capacities,
+        the smallest first; NaN where a request does not fit.
+      presets: which servers ``vary="preset"`` tries: names, or files as
+        :func:`jaxsched.servers.get` takes them; None for all that have a name.
       clock: the length of each round, for a target in seconds; presets bring their own.
       bound: lower bound on mean latency in rounds, a name that ``compare`` knows, or None. It
         tells what no rule can do with less memory, where the target is one on that.
@@ -114,6 +119,7 @@ def plan_capacity(
     """
     refuse_traced("plan_capacity looks at values", "call it outside", inst)
     goal = _checked_target(target, vary, clock)
+    tried = _presets(presets, vary)
     _check_options(vary, bound, tolerance, max_num_seqs)
     inst = jax.tree.map(np.asarray, inst)
     by_name = _rules(rules)
@@ -130,7 +136,7 @@ def plan_capacity(
                 server=server,
                 on_done=lambda count: None,
             )
-            curves[name] = _curve(flat, run, goal, vary, server.clock, tolerance, key)
+            curves[name] = _curve(flat, run, goal, vary, tried, server.clock, tolerance, key)
             _require_met(name, curves[name], goal, vary)
             bar.update()
     bound_name, bound_curve, bound_capacity = None, None, None
@@ -163,15 +169,15 @@ def _curve(
     run: Run,
     goal: Target,
     vary: Vary,
+    tried: Mapping[str, Server],
     clock: LinearClock | None,
     tolerance: int,
     key: jax.Array | None,
 ) -> Curve:
     """Evaluate one rule at enough capacities to know where it meets the target."""
     if vary == "preset":
-        presets = sorted(PRESETS, key=lambda name: PRESET_KV_CAPACITY[name])
-        values = [on_preset(inst, run, goal, preset) for preset in presets]
-        return make_curve(presets, np.stack(values), key)
+        values = [on_preset(inst, run, goal, preset) for preset in tried.values()]
+        return make_curve(list(tried), np.stack(values), key)
     if vary == "servers":
         most = int(inst.num_requests.max())
         return search(
@@ -253,6 +259,25 @@ def _checked_target(target: tuple[str, float], vary: str, clock: LinearClock | N
     if vary == "preset" and clock is not None:
         raise ValueError("there is a clock, but presets bring their own clocks; leave it out")
     return Target(metric, value, "rounds" if clock is None and vary != "preset" else "s")
+
+
+def _presets(presets: Sequence[str | os.PathLike[str]] | None, vary: str) -> dict[str, Server]:
+    """Find the servers to try, by name or path, the smallest first."""
+    if vary != "preset":
+        if presets is not None:
+            raise InputError("presets", presets, 'leave them out, or vary "preset"')
+        return {}
+    given = names() if presets is None else presets
+    if isinstance(given, str) or not len(given):
+        raise InputError("presets", given, "expected a list of servers that is not empty")
+    found: dict[str, Server] = {}
+    for place, each in enumerate(given):
+        if (name := os.fspath(each)) in found:
+            raise InputError("presets", name, "leave one out", (place,), f"has {name} twice")
+        found[name] = get(name)
+        if found[name].kv_capacity is None:
+            raise ValueError(f"{name}: says no KV capacity; give --capacity N to calibrate")
+    return dict(sorted(found.items(), key=lambda each: int(each[1].kv_capacity)))
 
 
 def _check_options(vary: str, bound: str | None, tolerance: int, max_num_seqs: Any) -> None:

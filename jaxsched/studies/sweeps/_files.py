@@ -56,7 +56,11 @@ _SCHEMA = Fields(
                 "num_instances": _COUNT,
                 "keep": TEXT,
             },
-            optional={"max_num_seqs": Rows(_COUNT), "max_num_batched_tokens": Rows(_COUNT)},
+            optional={
+                "max_num_seqs": Rows(_COUNT),
+                "max_num_batched_tokens": Rows(_COUNT),
+                "files": Fields(others=Fields({"sha256": TEXT}, {"kv_capacity": _COUNT})),
+            },
             others=PLAIN,
         ),
     },
@@ -86,6 +90,7 @@ def open_folder(folder: Path, grid: dict[str, Any]) -> None:
     content = {**manifest("js.run_sweep", grid["seed"]), "grid": grid}
     _write(folder / _MANIFEST, write_once, lambda path: path.write_text(_as_json(content)))
     kept = read_manifest(folder)
+    _require_same_files(folder, kept["grid"], grid)
     if different := [name for name in grid if kept["grid"].get(name) != grid[name]]:
         name = different[0]
         raise ValueError(
@@ -101,6 +106,17 @@ def open_folder(folder: Path, grid: dict[str, Any]) -> None:
             f"{folder}: made with something else: {'; '.join(changes)}. Numbers may differ, and "
             "are not mixed: choose another folder, or go back to what it was made with"
         )
+
+
+def _require_same_files(folder: Path, kept: dict[str, Any], grid: dict[str, Any]) -> None:
+    """Raise where a file of the same path holds something else now."""
+    before = kept.get("files", {})
+    for path, about in grid.get("files", {}).items():
+        if path in before and before[path] != about:
+            raise ValueError(
+                f"{folder}: {path} has changed since this sweep began; restore the file, or choose "
+                "another folder"
+            )
 
 
 def _made_with(content: dict[str, Any]) -> dict[str, str]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import jax
@@ -20,11 +18,9 @@ from jaxsched._lib.errors import (
     UnknownName,
     bounded,
     choice,
-    in_file,
     integer,
     shown,
 )
-from jaxsched._lib.streams import require_regular
 from jaxsched.engine.contract import Discipline
 from jaxsched.servers.named import PRESETS
 from jaxsched.studies.comparing.compare import BOUNDS
@@ -40,6 +36,7 @@ from jaxsched.studies.sweeps._shards import (
     label,
     shards,
 )
+from jaxsched.studies.sweeps._sources import about_files, is_server_file, sha256
 from jaxsched.studies.sweeps._streams import RECORDED, draw_streams, named
 from jaxsched.workloads import chat
 from jaxsched.workloads.arrivals import ARRIVALS
@@ -76,6 +73,7 @@ def checked(grid: Mapping[str, Any]) -> dict[str, Any]:
     full["num_instances"] = integer("num_instances", full["num_instances"], 1, MAX_INT32)
     full["seed"] = integer("seed", full["seed"], 0, MAX_INT32)
     _require_names(full)
+    full["files"] = about_files(full)
     _require_streams(grid, full)
     for name in ("num_requests", "kv_capacity"):
         if name == "kv_capacity" and full["rates"]:
@@ -84,11 +82,18 @@ def checked(grid: Mapping[str, Any]) -> dict[str, Any]:
             _require_given(name, grid, full)
     if "server" in full["kv_capacity"] and not full["servers"]:
         raise ValueError('the kv_capacity "server" needs servers, to say whose; list some')
+    for server in filter(is_server_file, full["servers"]):
+        if "server" in full["kv_capacity"] and "kv_capacity" not in full["files"][server]:
+            raise ValueError(
+                f"{server}: says no KV capacity; give numbers in kv_capacity, or --capacity N to "
+                "calibrate"
+            )
     _require_size(full)
     _require_draws(full)
     shards(full)  # not too many
-    # An axis that is not there leaves no trace: folders of earlier grids stay what they were.
-    full = {name: value for name, value in full.items() if value or name not in MORE_AXES}
+    # What is not there leaves no trace: folders of earlier grids stay what they were.
+    optional = (*MORE_AXES, "files")
+    full = {name: value for name, value in full.items() if value or name not in optional}
     return json.loads(json.dumps(full))  # as it is read back
 
 
@@ -136,11 +141,7 @@ def _named_options(axis: str, place: int, value: Any) -> dict[str, Any]:
         if not isinstance(options.get("path"), str):
             raise InputError(axis, value, "expected the path of a trace too", (place,))
         # A sweep that goes on must not mix another file with what is there.
-        path = Path(options["path"])
-        with in_file(path):
-            require_regular(path)
-        with path.open("rb") as file:
-            return {**options, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+        return {**options, "sha256": sha256(options["path"])}
     return dict(options)
 
 
@@ -202,7 +203,8 @@ def _require_names(grid: dict[str, Any]) -> None:
         if options["name"] not in WORKLOAD_NAMES:
             raise UnknownName("workload", options["name"], WORKLOAD_NAMES)
     for server in grid["servers"]:
-        PRESETS.require(server)
+        if not is_server_file(server):
+            PRESETS.require(server)
     if grid["bound"] not in (*BOUNDS, "none"):
         raise UnknownName("bound", grid["bound"], (*BOUNDS, "none"))
     choice("discipline", grid["discipline"], get_args(Discipline))

@@ -11,14 +11,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxsched import policies
+from jaxsched import policies, servers
 from jaxsched._lib.progress import progress_bar
-from jaxsched.servers.named import PRESETS
 from jaxsched.studies.comparing.compare import compare
 from jaxsched.studies.sweeps import _files
 from jaxsched.studies.sweeps._grid import checked, rules
 from jaxsched.studies.sweeps._moments import moments
 from jaxsched.studies.sweeps._shards import Shard, draw, shards
+from jaxsched.studies.sweeps._sources import require_unchanged
 from jaxsched.studies.sweeps._streams import draw_streams, server_of
 
 
@@ -40,7 +40,8 @@ def run_sweep(
     Args:
       grid: a dict (or the content of a TOML file) with the lists ``workloads``, ``num_requests``,
         ``kv_capacity`` (tokens, or "server": what each of the servers holds) and ``rules``, and if
-        wanted ``servers`` (presets that add seconds), ``num_instances`` (100), ``seed`` (0),
+        wanted ``servers`` (which add seconds: names, or paths that end in ``.json`` as
+        :func:`jaxsched.servers.get` takes them), ``num_instances`` (100), ``seed`` (0),
         ``bound`` ("volume"), ``discipline`` ("strict") and ``keep`` ("instances", or "moments").
         A workload or rule is a name, or a dict of ``name`` and its options. The workload
         ``trace`` has the option ``path``, a file of recorded lengths. The list ``max_num_seqs``
@@ -51,7 +52,7 @@ def run_sweep(
         ``max_num_batched_tokens``, the numbers ``ttft_slo_s`` and ``tpot_slo_s``, and no
         ``bound`` or ``discipline``; ``kv_capacity`` is "server" unless given. ``worst_case``,
         which needs the option ``rule``, settles its requests itself and is one instance;
-        ``uniform`` draws requests and capacity.
+        ``uniform`` draws requests and capacity. Paths are relative to the working directory.
       out_dir: folder for the shards and their ``manifest.json``; made where there is none.
       progress: True or False to show a progress bar or not; None shows it on a terminal.
 
@@ -60,8 +61,9 @@ def run_sweep(
 
     Raises:
       ValueError: a setting is unknown, missing or wrong, or the folder holds a sweep of another
-        grid, other versions of jaxsched, jax or numpy, or another kind of device (the difference
-        is named).
+        grid, of other content of its files, other versions of jaxsched, jax or numpy, or another
+        kind of device (the difference is named).
+      OSError: a file that the grid names cannot be read.
       ImportError: pyarrow is not installed.
 
     Example:
@@ -87,6 +89,7 @@ def run_sweep(
             shard_begin = time.perf_counter()
             if _files.missing(folder, [shard]):
                 rows = compute(shard, grid)
+                require_unchanged(grid)  # each shard reads its files anew
                 _files.write_shard(folder, shard, rows, time.perf_counter() - shard_begin)
             num_done += (shard.end - shard.begin) * num_rules
             rate = num_done / (time.perf_counter() - begin)
@@ -117,7 +120,7 @@ def compute(shard: Shard, grid: dict[str, Any]) -> dict[str, Any]:
             draw(shard, grid["seed"]),
             named,
             bound=None if grid["bound"] == "none" else grid["bound"],
-            clock=None if cell.server is None else PRESETS[cell.server],
+            clock=None if cell.server is None else servers.get(cell.server).clock,
             discipline=grid["discipline"],
             max_num_seqs=cell.max_num_seqs,
             progress=False,

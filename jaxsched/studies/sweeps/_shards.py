@@ -14,7 +14,7 @@ from jaxsched._lib.chunks import REQUESTS_PER_SHARD
 from jaxsched._lib.errors import InputError
 from jaxsched.model.instance import Instance
 from jaxsched.model.stack import stack
-from jaxsched.servers.named import PRESET_KV_CAPACITY
+from jaxsched.studies.sweeps._sources import kv_capacity_of
 from jaxsched.workloads import traces
 
 #: Axes that a grid may have beside those of every backlog; the last two are of streams.
@@ -103,7 +103,7 @@ def cells(grid: dict[str, Any]) -> Iterator[Cell]:
             *(grid.get(name) or [None] for name in MORE_AXES),
         ]
         for n, kv_capacity, server, *more in itertools.product(*values):
-            tokens = PRESET_KV_CAPACITY[server] if kv_capacity == "server" else kv_capacity
+            tokens = kv_capacity_of(server, grid) if kv_capacity == "server" else kv_capacity
             place = _num_requests(workload, n, tokens), tokens, server, *more
             distinct[repr(place)] = place  # options have no hash
         for place in distinct.values():
