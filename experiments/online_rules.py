@@ -21,7 +21,7 @@ from jaxsched.metrics.statistics import estimate_means
 from jaxsched.studies.rates.intervals import crossing, jackknife, means_without_one
 
 SEED = 0
-LOADS = np.array([0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.5])
+LOADS = np.array([0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0, 1.1, 1.2])
 ATTAINMENT = 0.9
 BASELINE = "fcfs"
 #: These ask every request in every step. Streams of long prompts take so many that a rule needs up

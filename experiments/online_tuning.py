@@ -149,7 +149,7 @@ def workload(name, cut, steps, settings):
     }
     for pair, (rule, machine) in pairs.items():
         row = {"workload": name, "pair": pair, "windows": test.is_real.shape[0]}
-        row["rate"] = found[pair][0]
+        row |= {"limit": limit, "rate": found[pair][0]}
         for other in OTHERS:
             change = jackknife(100 * (found[pair] / found[other] - 1), None)
             row |= _common.interval(OTHERS[other], change)
