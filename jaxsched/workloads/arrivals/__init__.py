@@ -20,9 +20,10 @@ from jaxsched.workloads.arrivals.laws import (
     Sample,
 )
 from jaxsched.workloads.arrivals.lengths import requests, with_lengths
-from jaxsched.workloads.arrivals.profiles import Bursts, Diurnal, Product, Profile, Ramp, Steps
+from jaxsched.workloads.arrivals.profiles import Bursts, Product, Profile, Steps
 from jaxsched.workloads.arrivals.renewal import gamma, poisson, weibull
 from jaxsched.workloads.arrivals.shaping import at_rate, cut
+from jaxsched.workloads.arrivals.smooth import Diurnal, Ramp
 from jaxsched.workloads.arrivals.superposed import clients, superposed, zipf, zipf_exponent
 from jaxsched.workloads.arrivals.varying import bursts, diurnal, ramp, varying
 
