@@ -34,12 +34,12 @@ def rescaled(
     """Draw the times of n arrivals in each stream, ``[.., n]``, infinite for never."""
 
     def of_stream(key: jax.Array, rate: jax.Array, shape: jax.Array) -> jax.Array:
-        return renewals(key, rate, profile, law, shape, n)
+        return _renewals(key, rate, profile, law, shape, n)
 
     return per_stream(of_stream, key, leading, rate, _gaps.shape_of(law, cv))
 
 
-def renewals(
+def _renewals(
     key: jax.Array, rate: jax.Array, profile: Profile, law: GapLaw, shape: jax.Array, n: int
 ) -> jax.Array:
     """Draw the times of n arrivals of one stream, whose gaps have this shape."""
@@ -47,5 +47,6 @@ def renewals(
     first = _gaps.unit_residuals(law, jax.random.fold_in(key, _OF_FIRST), shape)
     gap_key = jax.random.fold_in(key, _OF_GAPS)
     gaps = _gaps.unit_gaps(law, gap_key, jnp.broadcast_to(shape, (n,)))
-    time_s = profile.time_at(jnp.cumsum(gaps.at[0].set(first)) / rate)
+    areas = jnp.cumsum(gaps.at[0].set(first)) / rate
+    time_s = jnp.where(jnp.isfinite(areas), profile.time_at(areas), jnp.inf)
     return lax.cummax(time_s)  # against the last bit of an inverse

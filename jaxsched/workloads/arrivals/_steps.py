@@ -40,8 +40,11 @@ def walked(
       Readings of the clock ``[n]``, infinite where a million windows bring no arrival.
     """
 
+    def ends_s(places: jax.Array) -> jax.Array:
+        return (places + 1).astype(areas.dtype) * windows_s
+
     def window(places: jax.Array, begin: jax.Array, area: jax.Array, num: jax.Array) -> _Window:
-        end_s = jnp.min((places + 1) * windows_s)
+        end_s = jnp.min(ends_s(places))
         level = jnp.ones((), areas.dtype)
         for number, own in enumerate(levels):
             level = level * own[places[number] % own.size]
@@ -55,7 +58,7 @@ def walked(
             return (area_at_end(now) < area) & (now.num_empty < _MOST_WINDOWS)
 
         def advanced(now: _Window) -> _Window:
-            is_over = (now.places + 1) * windows_s <= now.end_s
+            is_over = ends_s(now.places) <= now.end_s
             places = now.places + is_over.astype(jnp.int32)
             return window(places, now.end, area_at_end(now), now.num_empty + 1)
 

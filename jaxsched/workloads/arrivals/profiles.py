@@ -123,9 +123,10 @@ class Steps(Profile):
         cycle_s = window_s * (before.size - 1)
         cycle = jnp.floor(time_s / cycle_s)
         inside_s = time_s - cycle * cycle_s
-        window = jnp.clip(jnp.floor(inside_s / window_s), 0, before.size - 2).astype(jnp.int32)
+        window = jnp.clip(jnp.floor(inside_s / window_s), 0, before.size - 2)
         since_s = inside_s - window * window_s
-        return cycle * before[-1] + before[window] + since_s * jnp.asarray(self.levels)[window]
+        place = window.astype(jnp.int32)
+        return cycle * before[-1] + before[place] + since_s * jnp.asarray(self.levels)[place]
 
     def time_at(self, area: jax.Array) -> jax.Array:
         """Second at which the integral of the level reaches each area.
@@ -136,12 +137,13 @@ class Steps(Profile):
         before, window_s = self._areas()
         cycle = jnp.floor(area / before[-1])
         inside = area - cycle * before[-1]
-        window = jnp.searchsorted(before[1:], inside).astype(jnp.int32)
-        window = jnp.minimum(window, before.size - 2)
-        level = jnp.asarray(self.levels)[window]
-        since_s = jnp.where(level > 0, (inside - before[window]) / level, 0.0)
+        place = jnp.searchsorted(before[1:], inside).astype(jnp.int32)
+        place = jnp.minimum(place, before.size - 2)
+        level = jnp.asarray(self.levels)[place]
+        since_s = jnp.where(level > 0, (inside - before[place]) / level, 0.0)
         since_s = jnp.clip(since_s, 0.0, window_s)
-        time_s = (cycle * (before.size - 1) + window) * window_s + since_s
+        window = cycle * (before.size - 1) + place.astype(area.dtype)
+        time_s = window * window_s + since_s
         return jnp.where(before[-1] > 0, time_s, jnp.inf)
 
     def _areas(self) -> tuple[jax.Array, jax.Array]:

@@ -53,8 +53,8 @@ def superposed(
     With ``profiles`` the rate of each client changes over time as well,
     :math:`\lambda_c(t) = \text{rate} \cdot p_c\, \ell_c(t)`. Each client alone is a stream of
     :func:`varying` with gaps of its ``cv``. Then the clock starts at second 0 of the profiles, and
-    does not follow the rate. Each client draws n requests, of which few arrive: the memory is for
-    C n numbers a stream.
+    does not follow the rate. Equal keys at two rates give each client the same gaps on the clock
+    of its cumulated rate. A product of profiles is walked through anew for each request.
 
     Args:
       key: a jax random key; equal keys give equal arrivals.
