@@ -210,22 +210,36 @@ def test_a_rate_of_nothing_ends():
 
 
 class TestClients:
-    def test_each_has_a_rate_and_gaps_of_its_own(self):
-        shares, cv = np.array([0.6, 0.4]), np.array([0.5, 2.0])
-        profiles = [Steps([2.0, 0.0], 10.0), Steps([0.5, 1.5], 10.0)]
-        reqs = superposed(KEY, INST, RATE, shares=shares, cv=cv, profiles=profiles)
-        times, client = np.asarray(reqs.arrival_s), np.asarray(reqs.client)
+    SHARES, SPREADS = np.array([0.6, 0.4]), np.array([0.5, 2.0])
+    STEPS = (Steps([2.0, 0.0], 10.0), Steps([0.5, 1.5], 10.0))
+
+    def own_times(self, rate, client):
+        """Cumulated rates of a client at its arrivals, stream by stream."""
+        reqs = superposed(
+            KEY, INST, rate, shares=self.SHARES, cv=self.SPREADS, profiles=list(self.STEPS)
+        )
+        times = np.asarray(reqs.arrival_s)
         assert (np.diff(times) >= 0).all()
-        for number, profile in enumerate(profiles):
-            levels = np.asarray(profile.levels)
-            grid = np.append(0, np.cumsum(np.tile(levels, 100) * 10))
-            gaps = [
-                np.diff(RATE * shares[number] * np.interp(row[own], 10 * np.arange(201), grid))
-                for row, own in zip(times, client == number, strict=True)
-            ]
-            law = stats.gamma(cv[number] ** -2, scale=cv[number] ** 2)
-            assert stats.kstest(np.concatenate(gaps), law.cdf).pvalue > 0.01
-        assert not ((times[client == 0] // 10).astype(int) % 2 == 1).any()
+        ends = np.append(0, np.cumsum(np.tile(self.STEPS[client].levels, 100) * 10))
+        return [
+            rate * self.SHARES[client] * np.interp(row[own], 10 * np.arange(201), ends)
+            for row, own in zip(times, np.asarray(reqs.client) == client, strict=True)
+        ]
+
+    @pytest.mark.parametrize("client", [0, 1])
+    def test_each_has_a_rate_and_gaps_of_its_own(self, client):
+        spread = self.SPREADS[client]
+        gaps = np.concatenate([np.diff(row) for row in self.own_times(RATE, client)])
+        law = stats.gamma(spread**-2, scale=spread**2)
+        assert stats.kstest(gaps, law.cdf).pvalue > 0.01
+
+    @pytest.mark.parametrize("client", [0, 1])
+    def test_each_keeps_its_gaps_at_another_rate(self, client):
+        slow, fast = (self.own_times(rate, client) for rate in (RATE, 1.5 * RATE))
+        for one, other in zip(slow, fast, strict=True):
+            both = min(one.size, other.size)
+            assert both > 100
+            np.testing.assert_allclose(one[:both], other[:both], rtol=1e-9, atol=1e-9)
 
     def test_their_own_swings_make_the_total_swing(self):
         options = {"shares": np.ones(10), "profiles": Bursts(1.5, 10.0)}
