@@ -1,8 +1,10 @@
 """Put generated traffic beside recorded traffic: gaps, swings of the rate, joint lengths.
 
 Each trace is imitated by streams of its size, its rate and its lengths: a Poisson process, gamma
-and Weibull gaps of its CV, and a Poisson process whose rate bursts by the minute as the trace's
-does. Then clients are superposed to the figures published for four services.
+and Weibull gaps of its CV, a Poisson process whose rate bursts by the minute as the trace's does,
+and Weibull gaps of its CV at a rate that bursts. The last has bursts for that part of the trace's
+dispersion of minutes that the gaps alone leave open. Then clients are superposed to the figures
+published for four services, at constant rates and at rates that burst by ten minutes.
 """
 
 from __future__ import annotations
@@ -22,6 +24,9 @@ JITTER_S = {"mooncake_conversation": 3.0}  # its times stand on a grid of three 
 WINDOWS_S = (1.0, 3.0, 10.0, 30.0, 60.0, 180.0)
 LONG_WINDOW_S = 600.0  # of the published figures of clients
 CLIENT_RATE = 1.0
+CLIENT_STREAMS = 2
+CLIENT_SWINGS = (0.5, 1.0, 1.5)  # CV of a client's rate from one long window to the next
+LEAST_SWING = 0.01
 #: As published: clients, share of the top ten and of the largest, rate-weighted CV (median, 90%),
 #: share of the rate with a CV above 1.2, and most over mean in windows of ten minutes.
 SERVICES = {
@@ -59,12 +64,22 @@ def imitations(key, trace, found, num_streams):
         rank_correlation=found["length_correlation"],
     )
     rate, cv = found["rate_requests_per_s"], found["cv_of_gaps"]
-    swing = np.sqrt(max(found["dispersion_60s"] - 1, 0) / (60 * rate))
+    weibull = arrivals.weibull(key, reqs, rate, cv=cv)
+    of_gaps = arrivals.describe(weibull, [60.0])["dispersion_60s"]
+
+    def swing(explained):
+        """CV of the rate that adds what is not explained to the dispersion of a minute."""
+        left = (found["dispersion_60s"] - explained) / (60 * rate)
+        return np.sqrt(max(left, LEAST_SWING**2))
+
     return {
         "poisson": arrivals.poisson(key, reqs, rate),
         "gamma": arrivals.gamma(key, reqs, rate, cv=cv),
-        "weibull": arrivals.weibull(key, reqs, rate, cv=cv),
-        "bursts": arrivals.bursts(key, reqs, rate, cv=swing),
+        "weibull": weibull,
+        "bursts": arrivals.bursts(key, reqs, rate, cv=swing(1.0)),
+        "weibull bursts": arrivals.bursts(
+            key, reqs, rate, cv=swing(of_gaps), gap_cv=cv, law="weibull"
+        ),
     }
 
 
@@ -89,16 +104,20 @@ def spreads(shares, median, high):
     return np.clip(median * np.exp(sigma * stats.norm.ppf(level)), 0.1, 100.0)
 
 
-def services(num_requests, num_streams):
+def services(num_requests):
     """Superpose clients of each service; a row each, stated figures beside reached ones."""
     for name, (count, top_10, largest, median, high, above, peak) in SERVICES.items():
         shares = np.asarray(arrivals.zipf(count, arrivals.zipf_exponent(count, 10, top_10)))
         cv = spreads(shares, median, high)
-        inst = js.workloads.chat(jax.random.key(SEED), num_requests, batch=num_streams)
-        reqs = arrivals.superposed(
-            jax.random.key(SEED + 1), inst, CLIENT_RATE, shares=shares, cv=cv
-        )
-        found = arrivals.describe(reqs, [LONG_WINDOW_S])
+        inst = js.workloads.chat(jax.random.key(SEED), num_requests, batch=CLIENT_STREAMS)
+
+        def drawn(inst=inst, shares=shares, cv=cv, **options):
+            reqs = arrivals.superposed(
+                jax.random.key(SEED + 1), inst, CLIENT_RATE, shares=shares, cv=cv, **options
+            )
+            return arrivals.describe(reqs, [LONG_WINDOW_S])
+
+        found, peak_name = drawn(), f"peak_to_mean_{LONG_WINDOW_S:g}s"
         yield {
             "service": name,
             "clients": count,
@@ -116,8 +135,13 @@ def services(num_requests, num_streams):
             "share_above_1.2_stated": above,
             "share_above_1.2_set": shares[cv > 1.2].sum(),
             "peak_to_mean_stated": peak,
-            "peak_to_mean_drawn": found[f"peak_to_mean_{LONG_WINDOW_S:g}s"],
+            "peak_to_mean_drawn": found[peak_name],
             "cv_of_gaps": found["cv_of_gaps"],
+        } | {
+            f"peak_to_mean_swing_{swing:g}": drawn(profiles=arrivals.Bursts(swing, LONG_WINDOW_S))[
+                peak_name
+            ]
+            for swing in CLIENT_SWINGS
         }
 
 
@@ -134,13 +158,13 @@ def picture(rows):
         ax.set(xscale="log", yscale="log", title=name, xlabel="window (s)")
         ax.grid(alpha=0.3)
     figure.axes[0].set_ylabel("variance over mean of arrivals")
-    figure.axes[0].legend(frameon=False)
+    figure.axes[0].legend(frameon=False, fontsize=8)
     return figure
 
 
 def main():
     arguments = _common.parser(__doc__)
-    arguments.add_argument("--streams", type=int, default=2, help="streams of each process")
+    arguments.add_argument("--streams", type=int, default=4, help="streams of each process")
     options = arguments.parse_args()
     num_streams, num_requests = (2, 600) if options.smoke else (options.streams, 20_000)
     rows, folder = [], _common.data_dir()
@@ -159,8 +183,8 @@ def main():
             rows.append({"trace": name, "stream": process, "pearson": pearson(reqs)} | own)
     for row in rows:
         shown = ("cv_of_gaps", "peak_to_mean_60s", "dispersion_60s", "length_correlation")
-        print(f"{row['trace']:22} {row['stream']:9}", *(f"{row[each]:9.3g}" for each in shown))
-    of_services = list(services(num_requests, num_streams))
+        print(f"{row['trace']:22} {row['stream']:14}", *(f"{row[each]:9.3g}" for each in shown))
+    of_services = list(services(num_requests))
     for row in of_services:
         print(*(f"{k}={v:.3g}" if isinstance(v, float) else f"{v}" for k, v in row.items()))
     parts = {"clients": of_services}

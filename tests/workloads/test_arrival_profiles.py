@@ -92,10 +92,15 @@ def test_levels_of_bursts_are_gamma_numbers():
     assert stats.kstest(levels, stats.gamma(0.25, scale=4.0).cdf).pvalue > 0.01
 
 
-@pytest.mark.slow  # the most candidates that are drawn
 def test_a_rate_that_sinks_to_nothing_ends():
     draw = jax.jit(lambda level: varying(KEY, INST[0], RATE, Steps([level], 1.0)))
     assert np.isinf(draw(0.0).arrival_s).all()
+
+
+def test_candidates_that_never_stay_end():
+    never = Steps([1.0, 0.0], 1.0) * Steps([0.0, 1.0], 1.0)
+    few = js.workloads.chat(KEY, 2)
+    assert np.isinf(varying(KEY, few, RATE, never).arrival_s).all()
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,12 @@ from jaxsched.workloads.arrivals.laws import (
     Sample,
 )
 from jaxsched.workloads.arrivals.lengths import requests, with_lengths
-from jaxsched.workloads.arrivals.profiles import Bursts, Diurnal, Product, Profile, Ramp, Steps
+from jaxsched.workloads.arrivals.profiles import Bursts, Product, Profile, Steps
 from jaxsched.workloads.arrivals.renewal import gamma, poisson, weibull
 from jaxsched.workloads.arrivals.shaping import at_rate, cut
-from jaxsched.workloads.arrivals.superposed import clients, superposed, zipf, zipf_exponent
+from jaxsched.workloads.arrivals.shares import zipf, zipf_exponent
+from jaxsched.workloads.arrivals.smooth import Diurnal, Ramp
+from jaxsched.workloads.arrivals.superposed import clients, superposed
 from jaxsched.workloads.arrivals.varying import bursts, diurnal, ramp, varying
 
 #: The processes that share the call ``name(key, inst, rate, **options)``.

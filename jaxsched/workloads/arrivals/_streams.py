@@ -58,7 +58,14 @@ def rate_of(rate: Any, leading: tuple[int, ...]) -> jax.Array:
     return one_a_stream("rate", rate, leading, expectation, 0.0, np.inf)
 
 
-def cv_of(burstiness: Any, cv: Any, leading: tuple[int, ...]) -> jax.Array:
+def cv_of(value: Any, leading: tuple[int, ...], name: str = "cv") -> jax.Array:
+    """Check coefficients of variation of gaps, float64 ``[..]``."""
+    expectation = f"a number from {LEAST_CV} to {MOST_CV:g}"
+    least, most = LEAST_CV * (1 - 1e-12), MOST_CV * (1 + 1e-12)
+    return one_a_stream(name, value, leading, expectation, least, most)
+
+
+def spread_of(burstiness: Any, cv: Any, leading: tuple[int, ...]) -> jax.Array:
     """Take one of two names for the spread of gaps as a coefficient of variation ``[..]``."""
     if (burstiness is None) == (cv is None):
         raise InputError(
@@ -68,14 +75,26 @@ def cv_of(burstiness: Any, cv: Any, leading: tuple[int, ...]) -> jax.Array:
             finding="is missing, and so is cv" if burstiness is None else "is given, and so is cv",
         )
     if cv is not None:
-        expectation = f"a number from {LEAST_CV} to {MOST_CV:g}"
-        just_outside = 1 - 1e-12, 1 + 1e-12
-        return one_a_stream(
-            "cv", cv, leading, expectation, LEAST_CV * just_outside[0], MOST_CV * just_outside[1]
-        )
+        return cv_of(cv, leading)
     least, most = MOST_CV**-2 * (1 - 1e-12), LEAST_CV**-2 * (1 + 1e-12)
     expectation = f"1 / cv^2, from {MOST_CV**-2:g} to {LEAST_CV**-2:g}"
     return one_a_stream("burstiness", burstiness, leading, expectation, least, most) ** -0.5
+
+
+def require_numbers(
+    name: str,
+    value: Any,
+    expectation: str,
+    least: float = -np.inf,
+    most: float = np.inf,
+    above: float = -np.inf,
+) -> None:
+    """Raise a ValueError for numbers out of range; traced ones are not looked at."""
+    if is_traced(value):
+        return
+    numbers = np.asarray(value, np.float64)
+    is_good = np.isfinite(numbers) & (numbers >= least) & (numbers <= most) & (numbers > above)
+    reject(name, numbers, ~is_good, f"expected {expectation}")
 
 
 def numbers_of(tree: Any, dtype: Any) -> Any:

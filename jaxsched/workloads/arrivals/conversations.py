@@ -1,4 +1,4 @@
-"""Sessions: people who read the answer, think, and ask on."""
+"""Sessions: people who read the answer, think, and ask on; an open loop, drawn beforehand."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def sessions(
     max_prompt_tokens: int = MOST_TOKENS,
     max_output_tokens: int = MOST_TOKENS,
 ) -> Requests:
-    r"""Draw the turns of conversations whose prompts hold all that was said before.
+    r"""Draw the turns of conversations whose prompts hold all that was said, in an open loop.
 
     Sessions start as a Poisson process. The number :math:`K` of turns of each is geometric, and
     at most ``max_turns``. Turn :math:`k` adds :math:`u_k` new tokens to the prompt:
@@ -49,10 +49,10 @@ def sessions(
     and the first n are taken. A prompt above ``max_prompt_tokens`` is cut to it, as by a client
     that forgets the beginning.
 
-    This is an **open loop**: a turn comes when the one before would be answered at the assumed
-    speed, not when the server answers it. A slow server does not slow its users down, so that it
-    is judged too harshly once it is overloaded. The engine keeps no prefix cache either: it
-    computes the whole prompt of every turn.
+    This is an **open loop**: every arrival is drawn before anything is served. A turn comes when
+    the one before would be answered at the assumed speed, not when the server answers it. A slow
+    server does not slow its users down, so that it is judged too harshly once it is overloaded.
+    The engine keeps no prefix cache either: it computes the whole prompt of every turn.
 
     Nobody is there at second 0. The rate rises to ``rate`` within some times to think, and
     :func:`cut` leaves that part out of metrics.

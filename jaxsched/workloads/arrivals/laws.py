@@ -14,6 +14,7 @@ from jax.typing import ArrayLike
 from jaxsched._lib.arrays import is_traced
 from jaxsched._lib.errors import InputError, reject
 from jaxsched._lib.pytree import pytree
+from jaxsched.workloads.arrivals._streams import require_numbers
 
 _BISECTIONS = 40
 
@@ -102,8 +103,10 @@ class LogNormal(LengthLaw):
         Args:
           name: what the law is the law of.
         """
-        _require(f"median of {name}", self.median, "a finite number of tokens > 0", above=0.0)
-        _require(f"sigma of {name}", self.sigma, "a finite number > 0", above=0.0)
+        require_numbers(
+            f"median of {name}", self.median, "a finite number of tokens > 0", above=0.0
+        )
+        require_numbers(f"sigma of {name}", self.sigma, "a finite number > 0", above=0.0)
 
 
 @pytree
@@ -145,7 +148,7 @@ class Exponential(LengthLaw):
         Args:
           name: what the law is the law of.
         """
-        _require(f"mean of {name}", self.mean, "a finite number of tokens > 0", above=0.0)
+        require_numbers(f"mean of {name}", self.mean, "a finite number of tokens > 0", above=0.0)
 
 
 @pytree
@@ -189,8 +192,8 @@ class Pareto(LengthLaw):
         Args:
           name: what the law is the law of.
         """
-        _require(f"least of {name}", self.least, "a finite number of tokens > 0", above=0.0)
-        _require(f"tail of {name}", self.tail, "a finite number > 0", above=0.0)
+        require_numbers(f"least of {name}", self.least, "a finite number of tokens > 0", above=0.0)
+        require_numbers(f"tail of {name}", self.tail, "a finite number > 0", above=0.0)
 
 
 @pytree
@@ -265,7 +268,7 @@ class Mixture(LengthLaw):
         """
         self.first.require(name)
         self.second.require(name)
-        _require(
+        require_numbers(
             f"share_first of {name}", self.share_first, "a number from 0 to 1", least=0.0, most=1.0
         )
 
@@ -327,21 +330,6 @@ class Sample(LengthLaw):
         tokens = np.asarray(self.tokens)
         if tokens.ndim != 1 or not tokens.size:
             raise InputError(f"tokens of {name}", self.tokens, "expected a list of numbers")
-        _require(f"tokens of {name}", tokens, "a finite number > 0", above=0.0)
+        require_numbers(f"tokens of {name}", tokens, "a finite number > 0", above=0.0)
         falls = np.diff(tokens, prepend=tokens[0]) < 0
         reject(f"tokens of {name}", tokens, falls, "expected ascending numbers; sort them")
-
-
-def _require(
-    name: str,
-    value: Any,
-    expectation: str,
-    least: float = -np.inf,
-    most: float = np.inf,
-    above: float = -np.inf,
-) -> None:
-    if is_traced(value):
-        return
-    numbers = np.asarray(value, np.float64)
-    is_good = np.isfinite(numbers) & (numbers >= least) & (numbers <= most) & (numbers > above)
-    reject(name, numbers, ~is_good, f"expected {expectation}")

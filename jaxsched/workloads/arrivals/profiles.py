@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +10,11 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxsched._lib.arrays import is_traced
-from jaxsched._lib.errors import InputError, choice, reject
+from jaxsched._lib.errors import InputError
 from jaxsched._lib.pytree import pytree, static
 from jaxsched.workloads.arrivals import _gaps
-
-RampUp = Literal["linear", "exponential"]
+from jaxsched.workloads.arrivals._steps import walked
+from jaxsched.workloads.arrivals._streams import require_numbers
 
 
 class Profile:
@@ -30,6 +30,38 @@ class Profile:
           time_s: float64 seconds since the start, any shape.
         """
         raise NotImplementedError
+
+    def area(self, time_s: jax.Array) -> jax.Array:
+        """Integral of the level from second 0.
+
+        Args:
+          time_s: float64 seconds since the start, any shape.
+
+        Raises:
+          ValueError: it is not known, see :meth:`time_at`.
+        """
+        raise self._without("area")
+
+    def time_at(self, area: jax.Array) -> jax.Array:
+        """Second at which the integral of the level reaches each area, infinite for never.
+
+        Args:
+          area: float64 numbers >= 0, ``[n]``, in ascending order.
+
+        Raises:
+          ValueError: it is not known. Profiles of this package have it, but for a product of two
+            that change smoothly. Others define it beside ``area``.
+        """
+        raise self._without("time_at")
+
+    def _without(self, method: str) -> InputError:
+        return InputError(
+            "profile",
+            self,
+            "gap_cv needs steps, or a smooth profile, or steps times one smooth profile; give "
+            "one of these, or leave gap_cv out",
+            finding=f"is a {type(self).__name__} without {method}",
+        )
 
     @property
     def peak(self) -> jax.Array:
@@ -51,49 +83,6 @@ class Profile:
 
     def __mul__(self, other: Profile) -> Profile:
         return Product(self, other)
-
-
-@pytree
-class Diurnal(Profile):
-    r"""A day: the level swings around 1 as a cosine.
-
-    .. math:: 1 + a \cos\bigl(2 \pi (t - t_0) / T\bigr)
-
-    Attributes:
-      swing: :math:`a`, from 0 to 1.
-      peak_at_s: :math:`t_0`, second of the highest level.
-      period_s: :math:`T`, seconds from peak to peak.
-
-    Example:
-      >>> import jaxsched as js
-      >>> day = js.workloads.arrivals.Diurnal(swing=0.5)
-      >>> [round(float(day.level(3600.0 * hour)), 3) for hour in (0, 6, 12)]
-      [1.5, 1.0, 0.5]
-    """
-
-    swing: ArrayLike = 0.5
-    peak_at_s: ArrayLike = 0.0
-    period_s: ArrayLike = 86_400.0
-
-    def level(self, time_s: jax.Array) -> jax.Array:
-        """Level at each time.
-
-        Args:
-          time_s: float64 seconds since the start, any shape.
-        """
-        wave = jnp.cos(2 * jnp.pi * (time_s - self.peak_at_s) / self.period_s)
-        return 1 + jnp.asarray(self.swing) * wave
-
-    @property
-    def peak(self) -> jax.Array:
-        """The highest level."""
-        return 1 + jnp.asarray(self.swing)
-
-    def require(self) -> None:
-        """Raise a ValueError for numbers that make no day; traced ones are not looked at."""
-        _require("swing", self.swing, "a number from 0 to 1", least=0.0, most=1.0)
-        _require("peak_at_s", self.peak_at_s, "finite seconds")
-        _require("period_s", self.period_s, "seconds > 0", above=0.0)
 
 
 @pytree
@@ -124,6 +113,45 @@ class Steps(Profile):
         window = jnp.floor(jnp.asarray(time_s) / self.window_s)
         return levels[jnp.mod(window, levels.shape[0]).astype(jnp.int32)]
 
+    def area(self, time_s: jax.Array) -> jax.Array:
+        """Integral of the level from second 0.
+
+        Args:
+          time_s: float64 seconds since the start, any shape.
+        """
+        before, window_s = self._areas()
+        cycle_s = window_s * (before.size - 1)
+        cycle = jnp.floor(time_s / cycle_s)
+        inside_s = time_s - cycle * cycle_s
+        window = jnp.clip(jnp.floor(inside_s / window_s), 0, before.size - 2)
+        since_s = inside_s - window * window_s
+        place = window.astype(jnp.int32)
+        return cycle * before[-1] + before[place] + since_s * jnp.asarray(self.levels)[place]
+
+    def time_at(self, area: jax.Array) -> jax.Array:
+        """Second at which the integral of the level reaches each area.
+
+        Args:
+          area: float64 numbers >= 0, any shape.
+        """
+        before, window_s = self._areas()
+        cycle = jnp.floor(area / before[-1])
+        inside = area - cycle * before[-1]
+        place = jnp.searchsorted(before[1:], inside).astype(jnp.int32)
+        place = jnp.minimum(place, before.size - 2)
+        level = jnp.asarray(self.levels)[place]
+        since_s = jnp.where(level > 0, (inside - before[place]) / level, 0.0)
+        since_s = jnp.clip(since_s, 0.0, window_s)
+        window = cycle * (before.size - 1) + place.astype(area.dtype)
+        time_s = window * window_s + since_s
+        return jnp.where(before[-1] > 0, time_s, jnp.inf)
+
+    def _areas(self) -> tuple[jax.Array, jax.Array]:
+        """Areas up to the begin of each window and to the end of the last, and a window."""
+        window_s = jnp.asarray(self.window_s)
+        areas = jnp.asarray(self.levels) * window_s
+        return jnp.concatenate([jnp.zeros_like(areas[:1]), jnp.cumsum(areas)]), window_s
+
     @property
     def peak(self) -> jax.Array:
         """The highest level."""
@@ -134,61 +162,10 @@ class Steps(Profile):
         if not is_traced(self.levels):
             if np.ndim(self.levels) != 1 or not np.size(self.levels):
                 raise InputError("levels", self.levels, "expected a list of numbers >= 0")
-            _require("levels", self.levels, "finite numbers >= 0, not all 0", least=0.0)
+            require_numbers("levels", self.levels, "finite numbers >= 0, not all 0", least=0.0)
             if not np.any(self.levels):
                 raise InputError("levels", self.levels, "expected a level above 0")
-        _require("window_s", self.window_s, "seconds > 0", above=0.0)
-
-
-@pytree
-class Ramp(Profile):
-    r"""A level that goes from one value to another, and stays there.
-
-    With :math:`x = \min(t / T, 1)`, linear or exponential:
-
-    .. math:: a + (b - a)\, x, \qquad a\, (b / a)^x
-
-    Attributes:
-      start: :math:`a` > 0.
-      end: :math:`b` > 0.
-      ramp_s: :math:`T`, seconds that it takes.
-      strategy: "linear" or "exponential", as ``vllm bench serve --ramp-up-strategy``.
-
-    Example:
-      >>> import jaxsched as js
-      >>> ramp = js.workloads.arrivals.Ramp(start=0.25, end=1.0, ramp_s=60.0)
-      >>> [float(ramp.level(second)) for second in (0.0, 20.0, 90.0)]
-      [0.25, 0.5, 1.0]
-    """
-
-    start: ArrayLike = 0.1
-    end: ArrayLike = 1.0
-    ramp_s: ArrayLike = 600.0
-    strategy: RampUp = static(default="linear")
-
-    def level(self, time_s: jax.Array) -> jax.Array:
-        """Level at each time.
-
-        Args:
-          time_s: float64 seconds since the start, any shape.
-        """
-        share = jnp.clip(jnp.asarray(time_s) / self.ramp_s, 0.0, 1.0)
-        start, end = jnp.asarray(self.start), jnp.asarray(self.end)
-        if self.strategy == "linear":
-            return start + (end - start) * share
-        return start * (end / start) ** share
-
-    @property
-    def peak(self) -> jax.Array:
-        """The higher end, and what rounding may add to it."""
-        return jnp.maximum(jnp.asarray(self.start), jnp.asarray(self.end)) * (1 + 1e-6)
-
-    def require(self) -> None:
-        """Raise a ValueError for numbers that make no ramp; traced ones are not looked at."""
-        choice("strategy", self.strategy, ("linear", "exponential"))
-        for name in ("start", "end"):
-            _require(name, getattr(self, name), "a finite number > 0", above=0.0)
-        _require("ramp_s", self.ramp_s, "seconds > 0", above=0.0)
+        require_numbers("window_s", self.window_s, "seconds > 0", above=0.0)
 
 
 @pytree
@@ -232,8 +209,8 @@ class Bursts(Profile):
 
     def require(self) -> None:
         """Raise a ValueError for numbers that make no bursts; traced ones are not looked at."""
-        _require("cv", self.cv, "a number from 0.01 to 1000", least=0.01, most=1000.0)
-        _require("window_s", self.window_s, "seconds > 0", above=0.0)
+        require_numbers("cv", self.cv, "a number from 0.01 to 1000", least=0.01, most=1000.0)
+        require_numbers("window_s", self.window_s, "seconds > 0", above=0.0)
         if not isinstance(self.num_windows, int) or self.num_windows < 1:
             raise InputError("num_windows", self.num_windows, "expected an integer >= 1")
 
@@ -265,6 +242,37 @@ class Product(Profile):
         """
         return self.first.level(time_s) * self.second.level(time_s)
 
+    def time_at(self, area: jax.Array) -> jax.Array:
+        """Second at which the integral of the level reaches each area, infinite for never.
+
+        The steps are walked through, window by window.
+
+        Args:
+          area: float64 numbers >= 0, ``[n]``, in ascending order.
+
+        Raises:
+          ValueError: more than one factor is not :class:`Steps`.
+        """
+        factors = self._factors()
+        steps = [each for each in factors if isinstance(each, Steps)]
+        others = [each for each in factors if not isinstance(each, Steps)]
+        if len(others) > 1:
+            raise self._without("time_at")
+        levels = [jnp.asarray(each.levels) for each in steps]
+        windows_s = jnp.stack([jnp.asarray(each.window_s) for each in steps])
+        if not others:
+            return walked(levels, windows_s, lambda time_s: time_s, area)
+        # On the clock of the smooth factor the others still are steps.
+        return others[0].time_at(walked(levels, windows_s, others[0].area, area))
+
+    def _factors(self) -> list[Profile]:
+        both = self.first, self.second
+        return [
+            factor
+            for each in both
+            for factor in (each._factors() if isinstance(each, Product) else [each])
+        ]
+
     @property
     def peak(self) -> jax.Array:
         """The product of the peaks, which the product may never reach."""
@@ -283,18 +291,3 @@ class Product(Profile):
         """Raise a ValueError for numbers that make no profile; traced ones are not looked at."""
         self.first.require()
         self.second.require()
-
-
-def _require(
-    name: str,
-    value: Any,
-    expectation: str,
-    least: float = -np.inf,
-    most: float = np.inf,
-    above: float = -np.inf,
-) -> None:
-    if is_traced(value):
-        return
-    numbers = np.asarray(value, np.float64)
-    is_good = np.isfinite(numbers) & (numbers >= least) & (numbers <= most) & (numbers > above)
-    reject(name, numbers, ~is_good, f"expected {expectation}")

@@ -13,10 +13,10 @@ from jaxsched.workloads.arrivals._gaps import GapLaw
 from jaxsched.workloads.arrivals._streams import (
     Lengths,
     arriving,
-    cv_of,
     leading_of,
     per_stream,
     rate_of,
+    spread_of,
 )
 
 
@@ -136,7 +136,7 @@ def _renewal(
 ) -> Requests:
     leading, n = leading_of(inst), inst.is_real.shape[-1]
     with jax.enable_x64(True):
-        shape = _gaps.shape_of(law, cv_of(burstiness, cv, leading))
+        shape = _gaps.shape_of(law, spread_of(burstiness, cv, leading))
 
         def gaps_of(key: jax.Array, shape: jax.Array) -> jax.Array:
             return _gaps.unit_gaps(law, key, jnp.broadcast_to(shape, (n,)))

@@ -2,98 +2,30 @@
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Sequence
 from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from jaxsched._lib.arrays import is_traced
-from jaxsched._lib.errors import InputError, choice, integer, reject
+from jaxsched._lib.errors import InputError, choice, reject
 from jaxsched.model.requests import Requests
 from jaxsched.workloads.arrivals import _gaps
 from jaxsched.workloads.arrivals._gaps import GapLaw
+from jaxsched.workloads.arrivals._merging import merged, merged_over_time
 from jaxsched.workloads.arrivals._streams import (
     LEAST_CV,
     MOST_CV,
     Lengths,
     arriving,
     leading_of,
-    per_stream,
+    numbers_of,
     rate_of,
 )
-
-_STEEPEST = 20.0  # exponent of a Zipf law, at which one client has all
-
-
-def zipf(num_clients: int, exponent: Any) -> jax.Array:
-    r"""Share the rate among clients by a Zipf law, :math:`p_c \propto c^{-a}`.
-
-    Args:
-      num_clients: how many there are, C.
-      exponent: :math:`a \ge 0`; at 0 all are alike. It may be traced.
-
-    Returns:
-      Shares that add up to 1, the largest first, float32 ``[C]``.
-
-    Raises:
-      ValueError: a number is out of range.
-
-    Example:
-      >>> import jaxsched as js
-      >>> shares = js.workloads.arrivals.zipf(3, exponent=1.0)
-      >>> [round(float(share), 3) for share in shares]
-      [0.545, 0.273, 0.182]
-    """
-    integer("num_clients", num_clients)
-    if not is_traced(exponent):
-        exponent = np.asarray(exponent, np.float64)
-        is_bad = ~((exponent >= 0) & (exponent <= _STEEPEST))
-        reject("exponent", exponent, is_bad, f"expected a number from 0 to {_STEEPEST:g}")
-    exponent = jnp.asarray(exponent).astype(jnp.float32)
-    rank = jnp.arange(1, num_clients + 1, dtype=jnp.float32)
-    return jax.nn.softmax(-exponent * jnp.log(rank))
-
-
-def zipf_exponent(num_clients: int, top: int, share: float) -> float:
-    """Find the exponent at which the largest clients have a share of the rate together.
-
-    Args:
-      num_clients: how many there are.
-      top: how many of them are counted, fewer than there are.
-      share: what these have together, above ``top / num_clients`` and below 1.
-
-    Returns:
-      The exponent, for :func:`zipf`.
-
-    Raises:
-      ValueError: a number is out of range.
-
-    Example:
-      >>> import jaxsched as js
-      >>> exponent = js.workloads.arrivals.zipf_exponent(162, top=10, share=0.63)
-      >>> shares = js.workloads.arrivals.zipf(162, exponent)
-      >>> round(exponent, 2), round(float(shares[:10].sum()), 2)
-      (1.17, 0.63)
-    """
-    integer("num_clients", num_clients, least=2)
-    integer("top", top, 1, num_clients - 1)
-    log_rank = np.log(np.arange(1, num_clients + 1))
-
-    def share_at(exponent: float) -> float:
-        weight = np.exp(-exponent * log_rank)
-        return float(weight[:top].sum() / weight.sum())
-
-    low, high = 0.0, _STEEPEST
-    if not share_at(low) < share < share_at(high):
-        expectation = f"expected a number above {top} / {num_clients} and below 1"
-        raise InputError("share", share, expectation)
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if share_at(middle) < share else (low, middle)
-    return (low + high) / 2
+from jaxsched.workloads.arrivals.profiles import Profile
+from jaxsched.workloads.arrivals.shares import zipf, zipf_exponent
 
 
 def superposed(
@@ -104,6 +36,7 @@ def superposed(
     shares: Any,
     cv: Any = 1.0,
     law: GapLaw = "gamma",
+    profiles: Profile | Sequence[Profile] | None = None,
 ) -> Requests:
     r"""Have the requests of many clients arrive together, each client with gaps of its own.
 
@@ -117,6 +50,12 @@ def superposed(
 
     Equal keys at two rates give the same arrivals of the same clients on two scales.
 
+    With ``profiles`` the rate of each client changes over time as well,
+    :math:`\lambda_c(t) = \text{rate} \cdot p_c\, \ell_c(t)`. Each client alone is a stream of
+    :func:`varying` with gaps of its ``cv``. Then the clock starts at second 0 of the profiles, and
+    does not follow the rate. Equal keys at two rates give each client the same gaps on the clock
+    of its cumulated rate. A product of profiles is walked through anew for each request.
+
     Args:
       key: a jax random key; equal keys give equal arrivals.
       inst: the lengths, as in :func:`poisson`. :func:`with_lengths` gives each client its own.
@@ -126,12 +65,16 @@ def superposed(
       cv: coefficient of variation of the gaps of each client, from 0.01 to 1000: one number, or
         ``[C]``; likewise.
       law: "gamma" or "weibull".
+      profiles: the level of each client over time: one for all, or C of one kind. Random ones are
+        drawn for each client. At most one factor of a product may change smoothly.
 
     Returns:
-      The requests ``[.., n]``, with ``client``: the place of their client in ``shares``.
+      The requests ``[.., n]``, with ``client``: the place of their client in ``shares``. With
+      profiles, those that would never come arrive at infinity.
 
     Raises:
-      ValueError: a number is out of range or has another shape, or there is no such law.
+      ValueError: a number is out of range or has another shape, there is no such law, or the
+        profiles are not one a client, of one kind.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -160,8 +103,15 @@ def superposed(
             beside = f"expected one number, or {share.shape}, one a client"
             raise InputError("cv", cv, beside, finding=f"has shape {spread.shape}")
         shape = _gaps.shape_of(law, jnp.broadcast_to(spread, share.shape))
-        time, client = _merged(key, share, shape, law, leading, n)
-        arrival_s = (time - time[..., :1]) / rate_of(rate, leading)[..., None]
+        of_each = rate_of(rate, leading)
+        if profiles is None:
+            time, client = merged(key, share, shape, law, leading, n)
+            arrival_s = (time - time[..., :1]) / of_each[..., None]
+        else:
+            stacked = _stacked(profiles, share.size)
+            arrival_s, client = merged_over_time(
+                key, of_each, share, stacked, shape, law, leading, n
+            )
     return arriving(inst, arrival_s, client=client)
 
 
@@ -212,32 +162,24 @@ def _one_a_client(name: str, value: Any, expectation: str, least: float, most: f
     return jnp.asarray(value).astype(jnp.float64)
 
 
-@functools.partial(jax.jit, static_argnames=("law", "leading", "n"))
-def _merged(
-    key: jax.Array,
-    share: jax.Array,
-    shape: jax.Array,
-    law: GapLaw,
-    leading: tuple[int, ...],
-    n: int,
-) -> tuple[jax.Array, jax.Array]:
-    """Draw times at rate 1, and clients, of the first n arrivals, each ``[.., n]``."""
-    num_clients = share.shape[0]
-    place = jnp.arange(num_clients, dtype=jnp.int32)
+def _stacked(profiles: Profile | Sequence[Profile], num_clients: int) -> Profile:
+    """Check profiles, and make them one whose numbers have a leading axis, of clients."""
+    if isinstance(profiles, Profile):
+        profiles = [profiles] * num_clients
+    if len(profiles) != num_clients:
+        finding = f"has {len(profiles)} profiles"
+        expectation = f"expected one for all, or {num_clients}, one a client"
+        raise InputError("profiles", profiles, expectation, finding=finding)
+    for profile in profiles:
+        profile.require()
+    made = [numbers_of(profile, jnp.float64) for profile in profiles]
+    for client, profile in enumerate(made):
+        if _kind(profile) != _kind(made[0]):
+            expectation = "expected the kind and the number of levels of the first; use one kind"
+            raise InputError("profiles", profiles[client], expectation, (client,))
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *made)
 
-    def of_stream(key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        first_key, key = jax.random.split(key)
-        upcoming = _gaps.unit_residuals(law, first_key, shape) / share
 
-        def arrive(upcoming: jax.Array, number: jax.Array) -> Any:
-            # The first of the least; argmin of 64 bits does not lower for a caller in 32-bit mode.
-            time = jnp.min(upcoming)
-            client = jnp.min(jnp.where(upcoming == time, place, num_clients))
-            gap_key = jax.random.fold_in(key, number)
-            gap = _gaps.unit_gaps(law, gap_key, shape[client]) / share[client]
-            return upcoming.at[client].set(time + gap), (time, client)
-
-        _, merged = lax.scan(arrive, upcoming, jnp.arange(n, dtype=jnp.int32))
-        return merged
-
-    return per_stream(of_stream, key, leading)
+def _kind(profile: Profile) -> tuple[Any, list[tuple[int, ...]]]:
+    leaves, structure = jax.tree.flatten(profile)
+    return structure, [leaf.shape for leaf in leaves]
