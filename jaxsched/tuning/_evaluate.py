@@ -48,7 +48,7 @@ def evaluate(
       >>> float(js.tuning.evaluate(inst, "fcfs"))
       3.0
     """
-    objective = default_objective(inst) if objective is None else require_objective(objective)
+    objective = require_objective(default_objective(inst) if objective is None else objective)
     if isinstance(inst, Requests):
         return _served(inst, rule, objective, required(server))
     inst, rule = inst_first("evaluate", inst, rule)

@@ -27,7 +27,6 @@ from jaxsched.tuning._sides import Sides, checked_sides, require_usable
 from jaxsched.tuning.estimators import Estimator, default_estimator
 from jaxsched.tuning.estimators.estimate import as_estimate, at_step, pulled_back
 from jaxsched.tuning.objectives import Objective, natural
-from jaxsched.tuning.objectives._given import require_objective
 from jaxsched.tuning.settings import Settings
 from jaxsched.tuning.traffic import is_dynamic, shown_to_rules
 
@@ -168,7 +167,7 @@ def tune(
     rule = as_parameters(rule)
     require_usable(train, steps, minibatch_size, validate_every, patience)
     low, high = as_box(rule, bounds)
-    objective = default_objective(train) if objective is None else require_objective(objective)
+    objective = default_objective(train) if objective is None else objective
     estimator = default_estimator(objective, rule) if estimator is None else estimator
     sides = checked_sides(train, validation, test, server, settings, objective)
     descend = optax.with_extra_args_support(optimizer or _default_optimizer())

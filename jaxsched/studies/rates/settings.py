@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxsched._lib.errors import InputError, UnknownName, shown
-from jaxsched.model.server import Server, require_numbers
+from jaxsched.model.server import Server, require_numbers, require_server
 from jaxsched.studies.serving.rules import require_one
 
 _OF_ANOTHER_KIND = ("clock", "discipline")  # no setting, and one of backlogs alone
@@ -23,7 +23,7 @@ def crossed(
     server: Server, vary: Mapping[str, Sequence[Any]] | None
 ) -> list[tuple[dict[str, Any], Server]]:
     """Every combination of the settings, as they are named and on a server of its own."""
-    require_one(server)
+    require_one(require_server(server))
     if not isinstance(vary, Mapping | None):
         expectation = 'expected a dict of lists, such as {"max_num_seqs": [64, 128]}'
         raise InputError("vary", vary, expectation)

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from jaxsched._lib.errors import InputError
-from jaxsched.model.server import Server, require_server
+from jaxsched.model.server import Server
 from jaxsched.policies import Rule, rule_name
 
 #: One rule, several, or a dict that names them: names or rules, as :func:`jaxsched.serve` takes.
@@ -34,8 +34,8 @@ def by_name(rules: ServingRules) -> dict[str, Any]:
 
 
 def require_one(server: Server) -> None:
-    """Raise if there are several servers, or none."""
-    for leaf in jax.tree.leaves(require_server(server)):
+    """Raise if there are several servers."""
+    for leaf in jax.tree.leaves(server):
         if np.ndim(leaf):
             finding = f"has numbers of shape {np.shape(leaf)}"
             raise InputError("server", server, "expected one server", finding=finding)
