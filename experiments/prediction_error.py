@@ -2,7 +2,8 @@
 
 Streams near and beyond the rate that no rule keeps up with, on a server with plenty of memory and
 on one with little. The gain of a rule is what it saves of the mean latency of first come, first
-served. The share that is left is the mean gain over the mean gain with true lengths.
+served. The share that is left is the mean gain over the mean gain with true lengths, where the
+latter is a gain.
 """
 
 from __future__ import annotations
@@ -117,7 +118,8 @@ def _table(
             mine, first, best = (each[metric][k] for each in (found, base, exact))
             gain, most = (first - mine) / first, (first - best) / first
             row |= _common.interval(f"gain_{metric}", estimate_means(gain))
-            row[f"left_{metric}"] = float(gain.mean() / most.mean()) if most.any() else None
+            share = float(gain.mean() / most.mean()) if most.mean() > 0 else None
+            row[f"left_{metric}"] = share  # of a loss with true lengths nothing can be left
         rows.append(row)
     return rows
 

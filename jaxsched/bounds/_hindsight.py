@@ -45,6 +45,7 @@ from jaxsched.bounds._linear_program import linear_program
 from jaxsched.bounds._price import price
 from jaxsched.bounds._servable import require_servable, usable_tokens
 from jaxsched.bounds._volume import volume
+from jaxsched.model.given import require_requests
 from jaxsched.model.instance import Instance
 from jaxsched.model.requests import Requests
 from jaxsched.model.server import Server, require_numbers
@@ -106,6 +107,7 @@ def hindsight(
       Ours, from the bounds of the same names; proof at the top of the module.
     """
     refuse_traced("hindsight looks at values", "call it outside", (reqs, server))
+    require_requests(reqs)
     choice("bound", bound, get_args(HindsightBound))
     require_servable(reqs, require_numbers(server))
     if bound not in ("mean_busy", "volume"):
@@ -234,4 +236,12 @@ def _in_rounds(reqs: Requests, server: Server) -> tuple[Instance, np.ndarray, np
         is_real=jnp.asarray(is_real),
         kv_capacity=jnp.asarray(capacity, jnp.int32),
     )
-    return inst, np.where(is_real, arrival_s, 0.0), np.broadcast_to(step_s, leading)
+    step_s = np.broadcast_to(step_s, leading)
+    return inst, _since_a_round(arrival_s, is_real, step_s), step_s
+
+
+def _since_a_round(arrival_s: np.ndarray, is_real: np.ndarray, step_s: np.ndarray) -> np.ndarray:
+    """Count arrivals from the round of the first: dates would take more digits than there are."""
+    first_s = np.where(is_real, arrival_s, np.inf).min(axis=-1, keepdims=True)
+    rounds = np.floor(np.where(np.isfinite(first_s), first_s, 0.0) / step_s[..., None])
+    return np.where(is_real, arrival_s - rounds * step_s[..., None], 0.0)

@@ -96,22 +96,27 @@ class Placement(Protocol):
 
 @pytree
 class Observation:
-    r"""What a rule may know of the requests at a server: nothing of the true output lengths.
+    r"""What a rule may know of the requests at a server.
+
+    Output lengths are the predictions that requests come with. Where they come with none, a rule
+    sees the true lengths.
 
     The fields that an :class:`~jaxsched.Instance` has too mean the same here, so that a rule
     written for one instance also orders a queue.
 
     Attributes:
       prompt_tokens: int32 ``[n]``.
-      output_tokens: int32 ``[n]``, the **predicted** ones.
+      output_tokens: int32 ``[n]``, the **predicted** ones; the true ones of requests that come
+        without predictions.
       is_real: bool ``[n]``; False marks rows that hold no request, with 1 token each way.
       kv_capacity: int32 ``[]`` tokens.
-      arrival_s: float32 ``[n]``, when the request reached the server.
+      arrival_s: float32 ``[n]``, when the request reached the server, in seconds since the stream's
+        first arrival.
       priority: float32 ``[n]``, the request's own, lower first.
       client: int32 ``[n]``, who sent it, numbered from 0; 0 where requests name nobody.
       ttft_slo_s: float32 ``[n]``, target for the time to first token; infinite for none.
       tpot_slo_s: float32 ``[n]``, target for the time per output token; infinite for none.
-      now_s: float32 ``[]``, when the step begins.
+      now_s: float32 ``[]``, when the step begins, since the stream's first arrival.
       waited_s: float32 ``[n]``, how long ago the request arrived.
       generated_tokens: int32 ``[n]``, output tokens so far.
       computed_tokens: int32 ``[n]``, tokens whose KV is in the cache.

@@ -11,6 +11,7 @@ from jaxsched._lib.errors import InputError
 from jaxsched.metrics._accounts import account, largest_difference
 from jaxsched.metrics.alone import generated_tokens
 from jaxsched.metrics.paired import paired, spread
+from jaxsched.model.given import require_requests
 from jaxsched.model.outcome import Outcome
 from jaxsched.model.requests import Requests
 from jaxsched.model.schedule import Status
@@ -83,7 +84,7 @@ def service_fairness(reqs: Requests, out: Outcome, *, server: Server | None = No
       Sheng et al., Fairness in Serving Large Language Models, OSDI 2024, arXiv:2401.00588. Jain
       et al., A Quantitative Measure of Fairness, DEC TR-301, 1984.
     """
-    if reqs.client is None:
+    if require_requests(reqs).client is None:
         raise InputError(
             "reqs.client", None, "give Requests.from_arrays(.., client=..)", finding="is missing"
         )

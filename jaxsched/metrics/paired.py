@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxsched._lib.arrays import refuse_traced
 from jaxsched._lib.errors import InputError, first_true, index_text, reject, wrong_shape
+from jaxsched.model.given import require_requests
 from jaxsched.model.outcome import Outcome
 from jaxsched.model.requests import Requests
 from jaxsched.model.schedule import Status
@@ -24,6 +25,7 @@ def paired(reqs: Requests, out: Outcome) -> tuple[Requests, Outcome]:
         "return the outcome, and measure it outside",
         (reqs, out),
     )
+    require_requests(reqs)
     reqs, out = (jax.tree.map(np.asarray, each) for each in (reqs, out))
     if out.time_unit != "s":
         raise InputError(

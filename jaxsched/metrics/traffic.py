@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxsched._lib.arrays import refuse_traced
 from jaxsched._lib.errors import InputError
+from jaxsched.model.given import require_requests
 from jaxsched.model.requests import Requests
 
 #: Quantiles of lengths, in per cent.
@@ -94,7 +95,7 @@ def traffic(reqs: Requests) -> Traffic:
       Index of dispersion: Cox and Lewis, *The Statistical Analysis of Series of Events*, 1966.
     """
     refuse_traced("traffic looks at values", "call it outside", reqs)
-    is_real = np.asarray(reqs.is_real)
+    is_real = np.asarray(require_requests(reqs).is_real)
     if is_real.ndim != 1:
         finding = f"has shape {is_real.shape}"
         raise InputError("reqs", reqs, "expected one stream, such as reqs[0]", finding=finding)

@@ -64,7 +64,7 @@ def require_shape(field: str, array: np.ndarray, shape: tuple[int, ...], like: s
         raise wrong_shape(field, array.shape, beside=f"{like} has {shape}")
 
 
-def require_requests(field: str, shape: tuple[int, ...]) -> None:
+def require_some(field: str, shape: tuple[int, ...]) -> None:
     """Raise unless a shape ``[.., n]`` holds at least one request."""
     if not shape or 0 in shape:
         raise wrong_shape(field, shape, "expected [.., n] with n >= 1 requests")

@@ -29,8 +29,8 @@ from jaxsched.model.checks import (
     predictions,
     real_numbers,
     require_padding,
-    require_requests,
     require_shape,
+    require_some,
     require_tokens,
     tokens_on_device,
     whole_numbers,
@@ -316,7 +316,7 @@ def _validated(
     weight: np.ndarray | None = None,
 ) -> Instance:
     shape = prompt_tokens.shape
-    require_requests("prompt_tokens", shape)
+    require_some("prompt_tokens", shape)
     for field, array in {"output_tokens": output_tokens, "is_real": is_real}.items():
         require_shape(field, array, shape, like="prompt_tokens")
     if kv_capacity.shape not in ((), shape[:-1]):

@@ -28,8 +28,8 @@ from jaxsched.model.checks import (
     predictions,
     real_numbers,
     require_padding,
-    require_requests,
     require_shape,
+    require_some,
     require_tokens,
     tokens_on_device,
     whole_numbers,
@@ -291,7 +291,7 @@ def _validated(
     **optional: Any,
 ) -> Requests:
     shape = arrival_s.shape
-    require_requests("arrival_s", shape)
+    require_some("arrival_s", shape)
     for field, array in {
         "prompt_tokens": prompt_tokens,
         "output_tokens": output_tokens,

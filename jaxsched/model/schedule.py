@@ -16,7 +16,7 @@ from jaxsched._lib.npz import INTEGERS, load_arrays, save_arrays
 from jaxsched._lib.pytree import exported, pytree
 from jaxsched._lib.shown import are_numbers, leaves_text, shape_text, span, summary_html, text_html
 from jaxsched.model.batch import Batched
-from jaxsched.model.checks import require_requests, require_shape
+from jaxsched.model.checks import require_shape, require_some
 from jaxsched.model.instance import MAX_INT32, Instance, request_table
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ class Schedule(Batched):
 
 def _require_schedule(start: np.ndarray, completion: np.ndarray, status: np.ndarray) -> None:
     """Raise unless arrays can be those of a schedule, of whichever instance."""
-    require_requests("start", start.shape)
+    require_some("start", start.shape)
     require_shape("completion", completion, start.shape, like="start")
     if status.shape != start.shape[:-1]:
         raise wrong_shape("status", status.shape, beside=f"start has {start.shape}")

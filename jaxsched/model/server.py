@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from jax.core import Tracer
 
-from jaxsched._lib.errors import InputError, choice, reject
+from jaxsched._lib.errors import InputError, choice, reject, shown
 from jaxsched._lib.pytree import exported, pytree, static
 from jaxsched._lib.shown import are_numbers, span
 from jaxsched.model.clock import LinearClock
@@ -166,8 +166,26 @@ class Server:
         return f"Server({', '.join(shown)})"
 
 
+def require_server(server: Any) -> Server:
+    """Return the server, or raise for anything else, such as the name of one.
+
+    Example:
+      >>> from jaxsched.model.server import require_server
+      >>> require_server("llama3.1_8b_h100")
+      Traceback (most recent call last):
+      jaxsched._lib.errors.InputError: server is 'llama3.1_8b_h100'; expected a jaxsched.Server; ...
+    """
+    if isinstance(server, Server):
+        return server
+    remedy = ', such as js.servers.get("llama3.1_8b_h100")'
+    if isinstance(server, str):
+        remedy = f"; did you mean js.servers.get({shown(server)})?"
+    raise InputError("server", server, f"expected a jaxsched.Server{remedy}")
+
+
 def require_numbers(server: Server) -> Server:
     """Return the server if its numbers are in range, or raise; traced ones are let through."""
+    require_server(server)
     for name, least in _LEAST.items():
         value = getattr(server, name)
         if isinstance(value, Tracer) or (value is None and name == "max_num_seqs"):

@@ -8,7 +8,7 @@ from typing import Any, overload
 import jax
 
 from jaxsched.engine.contract import Events, Observation
-from jaxsched.policies._rule import require_priorities, rule_name
+from jaxsched.policies._rule import NEEDS_CONCRETE_NUMBERS, require_priorities, rule_name
 
 
 class DynamicRule:
@@ -52,14 +52,16 @@ class DynamicRule:
           Numbers ``[n]``.
 
         Raises:
-          TypeError: ``obs`` is not an observation, or the numbers are not real numbers ``[n]``.
+          TypeError: ``obs`` is not an observation, the numbers are not real numbers ``[n]``, or
+            the rule needs concrete numbers where they are traced.
         """
         if not isinstance(obs, Observation):
             raise TypeError(
                 f"rule {self.name!r} is dynamic: it looks at a server in every step, and was given "
                 f"{type(obs).__name__}; use it with js.serve(reqs, server, rule)"
             )
-        numbers = self._rule(obs, state) if self.has_state else self._rule(obs)
+        given = (obs, state) if self.has_state else (obs,)
+        numbers = self._traced(self._rule, *given)
         require_priorities(self.name, numbers, obs.prompt_tokens.shape[-1])
         return numbers
 
@@ -74,7 +76,7 @@ class DynamicRule:
         """
         if not self.has_state:
             return None
-        return (self._rule.init if self._init is None else self._init)(obs)
+        return self._traced(self._rule.init if self._init is None else self._init, obs)
 
     def update(self, state: Any, obs: Observation, events: Events) -> Any:
         """Return the state after arrivals have joined, or after a step.
@@ -89,7 +91,19 @@ class DynamicRule:
         """
         if not self.has_state:
             return state
-        return (self._rule.update if self._update is None else self._update)(state, obs, events)
+        update = self._rule.update if self._update is None else self._update
+        return self._traced(update, state, obs, events)
+
+    def _traced(self, function: Callable[..., Any], *given: Any) -> Any:
+        """Call what a user wrote, and say it where it looks at numbers that are traced."""
+        try:
+            return function(*given)
+        except NEEDS_CONCRETE_NUMBERS as error:
+            raise TypeError(
+                f"dynamic rule {self.name!r} needs concrete numbers (numpy, if, int() or the like "
+                "on the values of an observation), and a dynamic rule is traced; write it with "
+                "jax.numpy, such as jnp.where(obs.now_s > 1, .., ..) for an if"
+            ) from error
 
     def __repr__(self) -> str:
         return f"dynamic({self.name})"

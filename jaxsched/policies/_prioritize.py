@@ -14,6 +14,7 @@ from jaxsched._lib.instances import on_each_device
 from jaxsched._lib.programs import bound_programs
 from jaxsched.model.instance import Instance
 from jaxsched.policies._rule import (
+    NEEDS_CONCRETE_NUMBERS,
     HostRule,
     Rule,
     require_concrete,
@@ -22,13 +23,6 @@ from jaxsched.policies._rule import (
 )
 from jaxsched.policies.argument_order import inst_first
 from jaxsched.policies.registry import resolve
-
-_NEEDS_CONCRETE_NUMBERS = (
-    jax.errors.ConcretizationTypeError,
-    jax.errors.NonConcreteBooleanIndexError,
-    jax.errors.TracerArrayConversionError,
-    jax.errors.TracerIntegerConversionError,
-)
 
 
 def prioritize(inst: Instance, rule: Rule | str) -> jax.Array:
@@ -95,7 +89,7 @@ def _mapped(inst: Instance, rule: Rule) -> jax.Array:
     def priorities(one: Instance) -> jax.Array:
         try:
             priority = rule(one)
-        except _NEEDS_CONCRETE_NUMBERS as error:
+        except NEEDS_CONCRETE_NUMBERS as error:
             raise TypeError(
                 f"rule {rule_name(rule)!r} needs concrete numbers (numpy, if, int() or the like "
                 "on the values of an instance); write it with jax.numpy, or mark it with "

@@ -14,6 +14,14 @@ from jaxsched._lib.arrays import refuse_traced
 from jaxsched.engine.contract import Rule
 from jaxsched.model.instance import Instance
 
+#: What jax raises where a rule looks at numbers that are traced.
+NEEDS_CONCRETE_NUMBERS = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.NonConcreteBooleanIndexError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+)
+
 
 class HostRule:
     """A rule that needs concrete numbers; made by :func:`host_rule`."""

@@ -60,7 +60,7 @@ def save(
 
     Raises:
       TypeError: a rule of another type.
-      ValueError: a file name of another ending.
+      ValueError: a file name of another ending, or constants that are out of range.
 
     Example:
       >>> import pathlib, tempfile
@@ -100,6 +100,7 @@ def _save_constants(
 ) -> None:
     if not _is_json(path):
         raise ValueError(f"{path}: the constants of {name} are kept in a file that ends in .json")
+    rule_of(name, options)  # or raise for constants that could not be read back
     about = {} if tuned_on is None else {"tuned_on": dict(tuned_on)}
     _write_json(path, {"rule": name, "parameters": dict(options), **about})
 

@@ -10,9 +10,10 @@ from jaxsched._lib.errors import InputError
 from jaxsched.engine.contract import Rule
 from jaxsched.engine.online.beyond import warn_beyond_the_box
 from jaxsched.engine.online.serve import record_on, serve_on
+from jaxsched.model.given import require_requests
 from jaxsched.model.outcome import Outcome
 from jaxsched.model.requests import Requests
-from jaxsched.model.server import Server
+from jaxsched.model.server import Server, require_server
 from jaxsched.policies._dynamic import DynamicRule
 from jaxsched.policies._prioritize import prioritize
 from jaxsched.policies.on_arrival import on_arrival, own_priority
@@ -113,6 +114,8 @@ def serve(
     Source:
       The decisions are those of vLLM 0.33, ``vllm/v1/core/sched/scheduler.py``, 2026.
     """
+    require_requests(reqs)
+    require_server(server)
     rule = server.policy if rule is None else rule
     is_fcfs = rule is fcfs or (isinstance(rule, str) and rule == "fcfs")
     rule = rule if is_fcfs or rule == "priority" else resolve(rule)

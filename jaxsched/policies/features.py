@@ -60,8 +60,8 @@ def features(names: Sequence[str], inst: Instance) -> jax.Array:
     ``log_prompt`` :math:`\ln s`, ``log_output`` :math:`\ln o`, ``log_total`` :math:`\ln(s + o)`,
     ``log_volume`` :math:`\ln v`, ``prompt_share`` :math:`s / M`, ``output_share`` :math:`o / M`,
     ``row_share`` the row number over :math:`n`, ``log_weight`` :math:`\ln w` (0 without weights),
-    ``arrival_s`` the second of arrival at a server (0 in a backlog), and products such as
-    ``log_prompt*log_output``.
+    ``arrival_s`` the seconds of arrival since the stream's first (0 in a backlog), and products
+    such as ``log_prompt*log_output``.
 
     Args:
       names: F names.

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsched.engine.contract import Observation
+from jaxsched.engine.online.arrivals import first_arrival
 from jaxsched.engine.online.serve import numbered_clients, predicted_tokens
 from jaxsched.model.requests import Requests
 from jaxsched.model.server import Server
@@ -23,6 +24,9 @@ def on_arrival(reqs: Requests, server: Server) -> Observation:
     """Show a static rule what is known of the requests when they arrive."""
     leading = np.broadcast_shapes(reqs.is_real.shape[:-1], np.shape(server.kv_capacity))
     shape = (*leading, reqs.is_real.shape[-1])
+    with jax.enable_x64(True):  # subtracted before the seconds are rounded to 32 bits
+        arrival = jnp.asarray(reqs.arrival_s, jnp.float64)
+        arrival_s = (arrival - first_arrival(arrival)[..., None]).astype(jnp.float32)
     none, real = jnp.zeros(shape, jnp.int32), jnp.float32
 
     def of_requests(values: Any, dtype: Any) -> jax.Array:
@@ -33,7 +37,7 @@ def on_arrival(reqs: Requests, server: Server) -> Observation:
         output_tokens=of_requests(predicted_tokens(reqs), jnp.int32),
         is_real=of_requests(reqs.is_real, bool),
         kv_capacity=jnp.broadcast_to(jnp.asarray(server.kv_capacity, jnp.int32), leading),
-        arrival_s=of_requests(reqs.arrival_s, jnp.float32),
+        arrival_s=of_requests(arrival_s, jnp.float32),
         priority=of_requests(own_priority(reqs), jnp.float32),
         client=of_requests(numbered_clients(reqs), jnp.int32),
         ttft_slo_s=of_requests(jnp.inf if reqs.ttft_slo_s is None else reqs.ttft_slo_s, real),

@@ -16,8 +16,10 @@ _RUN = 16  # requests in a row, none like another, that two recordings do not sh
 def require_apart(sides: Mapping[str, Requests | None]) -> None:
     """Raise if two of several sets of streams share some.
 
-    Streams overlap where a whole one is in the other, to the second, or where 16 requests in a
-    row have the same lengths, and no two of these are alike, as in windows of one recording.
+    Streams overlap where a whole one of two or more requests is in the other, to the second, or
+    where 16 requests in a row have the same lengths, and no two of these are alike, as in windows
+    of one recording. Streams of one request, which all begin at their first arrival, coincide by
+    chance.
     """
     given = {name: reqs for name, reqs in sides.items() if reqs is not None}
     marks = {name: _marks(reqs) for name, reqs in given.items()}
@@ -45,7 +47,8 @@ def _marks(reqs: Requests) -> dict[bytes, int]:
     for number in range(len(real)):
         here = real[number]
         lengths = np.stack([prompt[number][here], output[number][here]], axis=-1).astype(np.int64)
-        marks.setdefault(lengths.tobytes() + arrival[number][here].tobytes(), number)
+        if len(lengths) > 1:
+            marks.setdefault(lengths.tobytes() + arrival[number][here].tobytes(), number)
         size = lengths.astype(np.int64) @ np.array([2**31, 1])
         for begin in range(len(size) - _RUN + 1):
             run = size[begin : begin + _RUN]

@@ -13,10 +13,11 @@ from jaxsched.engine.simulate import simulate
 from jaxsched.model.outcome import Outcome
 from jaxsched.model.requests import Requests
 from jaxsched.model.schedule import Status, require_ok
-from jaxsched.model.server import Server
+from jaxsched.model.server import Server, require_server
 from jaxsched.policies import prioritize, rule_name, serve
 from jaxsched.policies.argument_order import inst_first
 from jaxsched.tuning.objectives import Objective, mean_e2e, mean_latency
+from jaxsched.tuning.objectives._given import require_objective
 
 
 def evaluate(
@@ -47,7 +48,7 @@ def evaluate(
       >>> float(js.tuning.evaluate(inst, "fcfs"))
       3.0
     """
-    objective = default_objective(inst) if objective is None else objective
+    objective = require_objective(default_objective(inst) if objective is None else objective)
     if isinstance(inst, Requests):
         return _served(inst, rule, objective, required(server))
     inst, rule = inst_first("evaluate", inst, rule)
@@ -62,7 +63,7 @@ def default_objective(inst: Any) -> Objective:
 
 
 def required(server: Server | None) -> Server:
-    """Return the server, or raise if there is none."""
+    """Return the server, or raise if there is none, or something else."""
     if server is None:
         raise InputError(
             "server",
@@ -70,7 +71,7 @@ def required(server: Server | None) -> Server:
             'give one, such as js.servers.get("llama3.1_8b_h100")',
             finding="is missing, and requests are served by one",
         )
-    return server
+    return require_server(server)
 
 
 def _served(reqs: Requests, rule: Any, objective: Any, server: Server) -> np.ndarray:

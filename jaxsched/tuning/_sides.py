@@ -15,6 +15,7 @@ from jaxsched.model.server import Server
 from jaxsched.tuning._apart import require_apart
 from jaxsched.tuning._evaluate import evaluate, required
 from jaxsched.tuning.objectives import Objective
+from jaxsched.tuning.objectives._given import require_objective
 from jaxsched.tuning.settings import Field, Settings
 from jaxsched.tuning.traffic import Traffic, traffic
 
@@ -67,6 +68,7 @@ def checked_sides(
     objective: Objective,
 ) -> Sides:
     """Check what belongs together, or raise."""
+    require_objective(objective)
     is_online = isinstance(train, Requests)
     for name, side in (("validation", validation), ("test", test)):
         if side is not None and isinstance(side, Requests) != is_online:

@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxsched._lib.arrays import refuse_traced
 from jaxsched._lib.errors import InputError, integer, wrong_shape
+from jaxsched.model.given import require_requests
 from jaxsched.model.requests import Requests
 
 
@@ -47,7 +48,7 @@ def parts(
       (Requests(leading=(2,), n=20, arrival_s=0..4.75), 4.75)
     """
     refuse_traced("parts looks at values", "call it outside", reqs)
-    if np.ndim(reqs.is_real) != 1:
+    if np.ndim(require_requests(reqs).is_real) != 1:
         raise wrong_shape("reqs", np.shape(reqs.is_real), "expected one stream [N]")
     if rate is not None and not (math.isfinite(rate) and rate > 0):
         raise InputError("rate", rate, "expected a finite number of requests a second > 0")

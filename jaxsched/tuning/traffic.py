@@ -11,10 +11,11 @@ from jaxsched._lib.arrays import is_resident, refuse_traced
 from jaxsched._lib.errors import InputError, wrong_shape
 from jaxsched._lib.pytree import pytree
 from jaxsched.engine.contract import Observation
+from jaxsched.model.given import require_requests
 from jaxsched.model.instance import Instance
 from jaxsched.model.outcome import Outcome
 from jaxsched.model.requests import Requests
-from jaxsched.model.server import Server, require_numbers
+from jaxsched.model.server import Server, require_numbers, require_server
 from jaxsched.policies import DynamicRule, serve
 from jaxsched.policies.on_arrival import on_arrival
 
@@ -102,9 +103,9 @@ def traffic(reqs: Requests, server: Server) -> Traffic:
       (1,)
     """
     refuse_traced("traffic looks at values", "call it outside", reqs)
-    if np.ndim(reqs.is_real) != 2:
+    if np.ndim(require_requests(reqs).is_real) != 2:
         raise wrong_shape("reqs", np.shape(reqs.is_real), "expected [B, n]; js.stack([reqs])")
-    for leaf in jax.tree.leaves(server):
+    for leaf in jax.tree.leaves(require_server(server)):
         if np.ndim(leaf):
             finding = f"has numbers of shape {np.shape(leaf)}"
             raise InputError("server", server, "expected one server", finding=finding)

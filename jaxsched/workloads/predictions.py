@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from jaxsched._lib.errors import choice, reject, wrong_shape
+from jaxsched._lib.errors import InputError, choice, reject, wrong_shape
+from jaxsched.model.given import require_requests
 from jaxsched.model.requests import Requests
 
 Kind = Literal["lognormal", "classes", "interval"]
@@ -76,6 +77,7 @@ def predict(
       and another the lower: our form of Chen, Ye, Zhou, *Adaptively Robust LLM Inference
       Optimization under Prediction Uncertainty*, 2025, arXiv:2508.14544. Classes: our form.
     """
+    require_requests(reqs)
     choice("kind", kind, get_args(Kind))
     choice("end", end, get_args(End))
     leading = tuple(reqs.is_real.shape[:-1])
@@ -96,9 +98,15 @@ def predict(
 def _one_a_stream(name: str, value: Any, leading: tuple[int, ...], least: float) -> jax.Array:
     """Check a number and give it an axis for the requests, float32 ``[.., 1]``."""
     if not isinstance(value, Tracer):
-        value = np.asarray(value, np.float64)
-        is_bad = ~(np.isfinite(value) & (value >= least))
-        reject(name, value, is_bad, f"expected a finite number{' >= 0' if least == 0 else ''}")
+        expectation = f"expected a finite number{' >= 0' if least == 0 else ''}"
+        try:
+            given = np.asarray(value)
+        except ValueError:  # rows of several lengths
+            raise InputError(name, value, expectation) from None
+        if given.dtype.kind not in "iuf":
+            raise InputError(name, value, expectation)
+        value = given.astype(np.float64)
+        reject(name, value, ~(np.isfinite(value) & (value >= least)), expectation)
     if value.shape not in ((), leading):
         raise wrong_shape(name, value.shape, f"expected one number, or {leading}")
     return jnp.broadcast_to(jnp.asarray(value, jnp.float32), leading)[..., None]

@@ -170,3 +170,19 @@ def test_closed_forms_hold_under_predictions_that_are_outlived():
     for choices in ({"admission": "look_ahead"}, {"admission": "peak", "preemption": "restart"}):
         server = js.Server(kv_capacity=20, **STEADY | choices)
         assert_below(reqs, server, ["mean_busy", "volume"], at_least=0.3)
+
+
+@pytest.mark.parametrize("bound", ["price", "mean_busy", "volume"])
+def test_dates_in_place_of_seconds_change_nothing(bound):
+    """The clock of the wall holds quarters of a second to the last bit."""
+    arrival = np.array([0.0, 0.25, 3.0, 3.0, 7.5, 40.25])
+    server = js.Server(kv_capacity=24, block_size=1, admission="look_ahead")
+    values = [
+        js.bounds.hindsight(
+            js.Requests.from_arrays(first_s + arrival, [3, 9, 2, 8, 4, 1], [5, 2, 9, 3, 6, 8]),
+            server,
+            bound,
+        )
+        for first_s in (0.0, 1.7e9)
+    ]
+    assert values[0] == values[1] > 0

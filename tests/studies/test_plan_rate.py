@@ -263,7 +263,7 @@ def test_a_picture_shows_the_neighborhood_of_the_rates(plan):
         ({"attainment": 90}, "attainment is 90; expected a share above 0 and at most 1"),
         ({"tolerance": 0.0}, "tolerance is 0.0; expected a finite number >= 1e-6"),
         ({"vary": {"max_num_seq": [1]}}, "no setting is called 'max_num_seq'; did you mean"),
-        ({"vary": {"max_num_seqs": 4}}, "vary is 4; expected a list of values of max_num_seqs"),
+        ({"vary": {"max_num_seqs": 4}}, "vary holds 4 for max_num_seqs; expected a list of values"),
         ({"vary": {"max_num_seqs": [4, 4]}}, "expected values of max_num_seqs that differ"),
         ({"vary": {"max_num_seqs": [0]}}, "max_num_seqs is 0; expected a number >= 1"),
         ({"vary": {"admission": ["peek"]}}, "admission is 'peek'; did you mean 'peak'?"),

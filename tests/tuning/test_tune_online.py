@@ -208,9 +208,9 @@ class TestErrors:
         with pytest.raises(ValueError, match="server goes with requests that arrive over time"):
             js.tune(start(), TRAIN.as_backlog(1000), HELD_OUT.as_backlog(1000), KEY, server=SERVER)
 
-    def test_a_constant_below_nothing_has_no_logarithm(self):
+    def test_a_constant_of_nothing_has_no_logarithm(self):
         with pytest.raises(ValueError, match="expected numbers > 0 for leaf"):
-            js.tuning.in_logs(js.policies.aged_prompt(-1.0))
+            js.tuning.in_logs(js.policies.aged_prompt(0.0))
 
 
 def tiny():

@@ -71,6 +71,16 @@ class Checked(NamedTuple):
     is_served: jax.Array  # bool [B, n]
 
 
+def first_arrival(arrival: jax.Array) -> jax.Array:
+    """Find when the first request of a stream arrives, float64 ``[.., n]`` to ``[..]``; 0 for none.
+
+    Rules see seconds since then: floats of 32 bits hold the time of day, but no date, to the
+    second.
+    """
+    first = jnp.min(arrival, axis=-1, initial=jnp.inf)
+    return jnp.where(jnp.isfinite(first), first, jnp.zeros_like(first))
+
+
 def checked(arrivals: Arrivals, limits: Limits) -> Checked:
     """Look at requests ``[B, n]`` before they arrive at servers ``[B]``."""
     arrivals = Arrivals(
@@ -158,7 +168,8 @@ def _crowd(choices: Choices, arrivals: Arrivals, writing: Writing) -> Crowd:
         ttft_slo_s=flat(watched.ttft_slo_s),
         tpot_slo_s=flat(watched.tpot_slo_s),
     )
-    crowd = nobody_is_there(seen, watched.kv_capacity, watched.leaves)
+    first = first_arrival(arrivals.arrival)
+    crowd = nobody_is_there(seen, first, watched.kv_capacity, watched.leaves)
     return empty_memory(choices.dynamic, crowd, n)
 
 

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from jaxsched._lib.pytree import pytree
 from jaxsched.engine.contract import Observation
 from jaxsched.policies._dynamic import DynamicRule, dynamic
-from jaxsched.policies.online.arrivals import arrival_s, real
+from jaxsched.policies.online.arrivals import arrival_s
+from jaxsched.policies.online.constants import real
 
 
 @pytree
@@ -37,6 +38,9 @@ def aged_prompt(tokens_per_s: float = 100.0) -> _AgedPrompt:
     Returns:
       The rule, for servers and, with all arrivals at 0, for backlogs.
 
+    Raises:
+      ValueError: a constant is out of range.
+
     Source:
       SGLang, pull request 30806, where the rate is an argument of the server. The default is ours.
 
@@ -47,7 +51,7 @@ def aged_prompt(tokens_per_s: float = 100.0) -> _AgedPrompt:
       >>> js.serve(reqs, js.Server(kv_capacity=80), rule).completion_s.tolist()
       [7.0, 3.0, 4.0]
     """
-    return _AgedPrompt(tokens_per_s=real(tokens_per_s))
+    return _AgedPrompt(tokens_per_s=real("tokens_per_s", tokens_per_s, least=0))
 
 
 @pytree
@@ -72,6 +76,9 @@ def aged_priority(per_s: float = 0.1) -> _AgedPriority:
     Returns:
       The rule, for servers; in a backlog, which has no priorities, it is ``fcfs``.
 
+    Raises:
+      ValueError: a constant is out of range.
+
     Source:
       vLLM, pull request 20608 (closed), with 0.1. The form for backlogs is ours.
 
@@ -82,7 +89,7 @@ def aged_priority(per_s: float = 0.1) -> _AgedPriority:
       >>> js.serve(reqs, js.Server(kv_capacity=48), rule).completion_s.tolist()
       [6.0, 3.0, 9.0]
     """
-    return _AgedPriority(per_s=real(per_s))
+    return _AgedPriority(per_s=real("per_s", per_s, least=0))
 
 
 @pytree
@@ -117,6 +124,9 @@ def aged_size(
     Returns:
       The rule, for servers and, with all arrivals at 0, for backlogs.
 
+    Raises:
+      ValueError: a constant is out of range.
+
     Source:
       TensorRT-LLM, pull request 12428, with these constants. The form for backlogs is ours.
 
@@ -128,10 +138,10 @@ def aged_size(
       [7.0, 3.0, 4.0]
     """
     return _AgedSize(
-        size_weight=real(size_weight),
-        half_tokens=real(half_tokens),
-        wait_weight=real(wait_weight),
-        wait_unit_s=real(wait_unit_s),
+        size_weight=real("size_weight", size_weight, least=0),
+        half_tokens=real("half_tokens", half_tokens, above=0),
+        wait_weight=real("wait_weight", wait_weight, least=0),
+        wait_unit_s=real("wait_unit_s", wait_unit_s, above=0),
     )
 
 
@@ -156,6 +166,9 @@ def fading_prompt(per_s: float = 0.1) -> DynamicRule:
     Returns:
       The rule, for servers.
 
+    Raises:
+      ValueError: a constant is out of range.
+
     Source:
       TensorRT-LLM, pull request 13096. The default is ours.
 
@@ -166,4 +179,4 @@ def fading_prompt(per_s: float = 0.1) -> DynamicRule:
       >>> js.serve(reqs, js.Server(kv_capacity=80), rule).completion_s.tolist()
       [7.0, 3.0, 4.0]
     """
-    return dynamic(_FadingPrompt(per_s=real(per_s)))
+    return dynamic(_FadingPrompt(per_s=real("per_s", per_s, least=0)))

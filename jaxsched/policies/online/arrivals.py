@@ -15,8 +15,3 @@ def arrival_s(inst: Any) -> jax.Array:
     if isinstance(inst, Observation):
         return inst.arrival_s
     return jnp.zeros(inst.prompt_tokens.shape, jnp.float32)
-
-
-def real(value: Any) -> jax.Array:
-    """Make a number a float32, so that other numbers compile nothing anew."""
-    return jnp.asarray(value, jnp.float32)

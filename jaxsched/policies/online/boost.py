@@ -15,13 +15,23 @@ import jax.numpy as jnp
 from jaxsched._lib.pytree import pytree
 from jaxsched.engine.contract import Observation
 from jaxsched.policies._dynamic import DynamicRule, dynamic
-from jaxsched.policies.online.arrivals import arrival_s, real
+from jaxsched.policies.online.arrivals import arrival_s
+from jaxsched.policies.online.constants import real
 
 _LEAST_S = 1e-6  # the boost of no work at all would be infinite
+_LEAST_GAMMA = 1e-30  # floats of 32 bits hold the boosts of no smaller one
 
 
 def _boost_s(gamma: jax.Array, work_s: jax.Array) -> jax.Array:
     return -jnp.log(-jnp.expm1(-gamma * jnp.maximum(work_s, _LEAST_S))) / gamma
+
+
+def _constants(gamma: Any, prompt_s: Any, output_s: Any) -> dict[str, jax.Array]:
+    return {
+        "gamma": real("gamma", gamma, least=_LEAST_GAMMA),
+        "prompt_s": real("prompt_s", prompt_s, least=0),
+        "output_s": real("output_s", output_s, least=0),
+    }
 
 
 @pytree
@@ -44,12 +54,15 @@ def gamma_boost(
     .. math:: a - \frac1g \ln \frac{1}{1 - e^{-g x}}, \qquad x = b s + c \hat o
 
     Args:
-      gamma: :math:`g`, one over seconds.
+      gamma: :math:`g`, one over seconds, at least 1e-30.
       prompt_s: :math:`b`, seconds of a prompt token; the default is ours, as of an 8B model.
       output_s: :math:`c`, seconds of a predicted output token, likewise.
 
     Returns:
       The rule, for servers and, with all arrivals at 0, for backlogs.
+
+    Raises:
+      ValueError: a constant is out of range.
 
     Source:
       Our form of Yu, Scully, *Strongly Tail-Optimal Scheduling in the Light-Tailed M/G/1*, 2024,
@@ -62,7 +75,7 @@ def gamma_boost(
       >>> js.serve(reqs, js.Server(kv_capacity=80), rule).completion_s.tolist()
       [7.0, 3.0, 4.0]
     """
-    return _GammaBoost(gamma=real(gamma), prompt_s=real(prompt_s), output_s=real(output_s))
+    return _GammaBoost(**_constants(gamma, prompt_s, output_s))
 
 
 @pytree
@@ -85,13 +98,16 @@ def uniboost(
     .. math:: a - \frac1g \ln \frac{1}{1 - e^{-g x}}, \qquad x = b s + c \cdot \text{generated}
 
     Args:
-      gamma: :math:`g`, one over seconds.
+      gamma: :math:`g`, one over seconds, at least 1e-30.
       prompt_s: :math:`b`, seconds of a prompt token.
       output_s: :math:`c`, seconds of an output token.
       evicts: whether those that wait push out those that run, see :func:`dynamic`.
 
     Returns:
       The rule, for servers. It needs no predictions.
+
+    Raises:
+      ValueError: a constant is out of range.
 
     Source:
       Our form of UniBoost, 2026, arXiv:2606.18431, whose formula was not at hand.
@@ -103,5 +119,4 @@ def uniboost(
       >>> js.serve(reqs, js.Server(kv_capacity=80), rule).completion_s.tolist()
       [7.0, 3.0, 4.0]
     """
-    rule = _Uniboost(gamma=real(gamma), prompt_s=real(prompt_s), output_s=real(output_s))
-    return dynamic(rule, evicts=evicts)
+    return dynamic(_Uniboost(**_constants(gamma, prompt_s, output_s)), evicts=evicts)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxsched._lib.pytree import pytree
 from jaxsched.engine.contract import Observation
 from jaxsched.policies._dynamic import DynamicRule, dynamic
-from jaxsched.policies.online.arrivals import real
+from jaxsched.policies.online.constants import real
 
 
 def earliest_deadline(inst: Any) -> jax.Array:
@@ -61,6 +61,9 @@ def least_slack(prefill_s: float = 2e-5) -> DynamicRule:
     Returns:
       The rule, for servers.
 
+    Raises:
+      ValueError: a constant is out of range.
+
     Source:
       Our form of least laxity first, as in Kairos, 2026, arXiv:2605.02329.
 
@@ -71,4 +74,4 @@ def least_slack(prefill_s: float = 2e-5) -> DynamicRule:
       >>> js.serve(reqs, js.Server(kv_capacity=48), rule).completion_s.tolist()
       [6.0, 3.0]
     """
-    return dynamic(_LeastSlack(prefill_s=real(prefill_s)))
+    return dynamic(_LeastSlack(prefill_s=real("prefill_s", prefill_s, least=0)))

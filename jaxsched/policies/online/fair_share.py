@@ -9,11 +9,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxsched._lib.pytree import pytree
 from jaxsched.engine.contract import Events, Observation
 from jaxsched.policies._dynamic import DynamicRule, dynamic
-from jaxsched.policies.online.arrivals import real
+from jaxsched.policies.online.constants import real
 
 
 def _per_client(values: jax.Array, obs: Observation) -> jax.Array:
@@ -74,6 +75,9 @@ def virtual_token_counter(prompt_cost: float = 1.0, output_cost: float = 2.0) ->
     Returns:
       The rule, for servers and requests with a ``client``. It needs no predictions.
 
+    Raises:
+      ValueError: a constant is out of range.
+
     Source:
       Sheng, Cao, Li, Zhu, Li, Zhuo, Gonzalez, Stoica, *Fairness in Serving Large Language Models*,
       2024, arXiv:2401.00588. Of clients that come to an empty queue at once, none is raised.
@@ -86,7 +90,12 @@ def virtual_token_counter(prompt_cost: float = 1.0, output_cost: float = 2.0) ->
       >>> js.serve(reqs, js.Server(kv_capacity=48), "virtual_token_counter").completion_s.tolist()
       [3.0, 9.0, 6.0]
     """
-    return dynamic(_TokenCounter(prompt_cost=real(prompt_cost), output_cost=real(output_cost)))
+    return dynamic(
+        _TokenCounter(
+            prompt_cost=real("prompt_cost", prompt_cost, least=0),
+            output_cost=real("output_cost", output_cost, least=0),
+        )
+    )
 
 
 @pytree
@@ -127,12 +136,15 @@ def least_attained_service(
     halves in every half-life.
 
     Args:
-      half_life_s: seconds.
+      half_life_s: seconds; infinite for a service that never fades.
       service_weight: :math:`w`, from 0 to 1.
       output_cost: :math:`c_o`.
 
     Returns:
       The rule, for servers and requests with a ``client``. It needs no predictions.
+
+    Raises:
+      ValueError: a constant is out of range.
 
     Source:
       The idea and the constants are those of ``program-aware-fairness`` in llm-d, and the form is
@@ -148,8 +160,8 @@ def least_attained_service(
     """
     return dynamic(
         _AttainedService(
-            half_life_s=real(half_life_s),
-            service_weight=real(service_weight),
-            output_cost=real(output_cost),
+            half_life_s=real("half_life_s", half_life_s, above=0, most=np.inf),
+            service_weight=real("service_weight", service_weight, least=0, most=1),
+            output_cost=real("output_cost", output_cost, least=0),
         )
     )

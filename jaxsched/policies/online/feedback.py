@@ -6,11 +6,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from jaxsched._lib.arrays import is_traced
+from jaxsched._lib.errors import integer
 from jaxsched._lib.pytree import pytree
 from jaxsched.engine.contract import Events, Observation
 from jaxsched.policies._dynamic import DynamicRule, dynamic
-from jaxsched.policies.online.arrivals import real
+from jaxsched.policies.online.constants import real
 
 
 @pytree
@@ -63,11 +66,14 @@ def skip_join_mlfq(
       quantum_s: :math:`q`, seconds of the first level.
       num_levels: how many levels there are.
       prompt_s: seconds to compute a prompt token.
-      starve_s: seconds without a token after which a request rises.
+      starve_s: seconds without a token after which a request rises; infinite for never.
       evicts: whether higher levels push out lower ones; FastServe does, and swaps.
 
     Returns:
       The rule, for servers. It needs no predictions.
+
+    Raises:
+      ValueError: a constant is out of range.
 
     Source:
       Our form of Wu, Zhong, Zhang, Liu, Liu, Sun, Huang, Liu, Jin, *Fast Distributed Inference
@@ -80,11 +86,13 @@ def skip_join_mlfq(
       >>> js.serve(reqs, js.Server(kv_capacity=48), rule).completion_s.tolist()
       [11.0, 5.0]
     """
+    if not is_traced(num_levels):
+        num_levels = integer("num_levels", num_levels)
     rule = _SkipJoin(
-        quantum_s=real(quantum_s),
-        last_level=real(num_levels - 1),
-        prompt_s=real(prompt_s),
-        starve_s=real(starve_s),
+        quantum_s=real("quantum_s", quantum_s, above=0),
+        last_level=real("num_levels", num_levels - 1),
+        prompt_s=real("prompt_s", prompt_s, least=0),
+        starve_s=real("starve_s", starve_s, above=0, most=np.inf),
     )
     return dynamic(rule, evicts=evicts)
 

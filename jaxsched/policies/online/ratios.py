@@ -6,11 +6,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from jaxsched._lib.arrays import is_traced
+from jaxsched._lib.errors import InputError
 from jaxsched._lib.pytree import pytree
 from jaxsched.engine.contract import Events, Observation
 from jaxsched.policies._dynamic import DynamicRule, dynamic
-from jaxsched.policies.online.arrivals import real
+from jaxsched.policies.online.constants import real
 
 
 @pytree
@@ -39,6 +42,9 @@ def highest_response_ratio(prompt_cost: float = 1.0, output_cost: float = 2.0) -
     Returns:
       The rule, for servers.
 
+    Raises:
+      ValueError: a constant is out of range.
+
     Source:
       Per Brinch Hansen, *An Analysis of Response Ratio Scheduling*, 1971; costs of tokens as in
       Sheng et al., *Fairness in Serving Large Language Models*, 2024, arXiv:2401.00588.
@@ -50,7 +56,18 @@ def highest_response_ratio(prompt_cost: float = 1.0, output_cost: float = 2.0) -
       >>> js.serve(reqs, js.Server(kv_capacity=96), rule).completion_s.tolist()
       [3.0, 6.0, 6.0]
     """
-    return dynamic(_ResponseRatio(prompt_cost=real(prompt_cost), output_cost=real(output_cost)))
+    costs = {
+        "prompt_cost": real("prompt_cost", prompt_cost, least=0),
+        "output_cost": real("output_cost", output_cost, least=0),
+    }
+    if not is_traced(costs) and np.any(costs["prompt_cost"] + costs["output_cost"] == 0):
+        raise InputError(
+            "prompt_cost",
+            prompt_cost,
+            "expected one of the two > 0",
+            finding="and output_cost are 0",
+        )
+    return dynamic(_ResponseRatio(**costs))
 
 
 class _TokenRatio:

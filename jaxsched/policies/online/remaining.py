@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxsched._lib.pytree import pytree
 from jaxsched.engine.contract import Observation
 from jaxsched.policies._dynamic import DynamicRule, dynamic
-from jaxsched.policies.online.arrivals import real
+from jaxsched.policies.online.constants import real
 
 
 @pytree
@@ -38,6 +38,9 @@ def shortest_remaining(safe_after: float = 0.8) -> DynamicRule:
     Returns:
       The rule, for servers whose admission is ``"prompt"`` or ``"chunk"``.
 
+    Raises:
+      ValueError: a constant is out of range.
+
     Source:
       Our form of limited preemption in Shahout, Malach, Liu, Jiang, Yu, Mitzenmacher, *Don't Stop
       Me Now: Embedding Based Scheduling for LLMs* (TRAIL), 2024, arXiv:2410.01035, which predicts
@@ -50,4 +53,6 @@ def shortest_remaining(safe_after: float = 0.8) -> DynamicRule:
       >>> js.serve(reqs, js.Server(kv_capacity=48), rule).completion_s.tolist()
       [11.0, 3.0]
     """
-    return dynamic(_ShortestRemaining(safe_after=real(safe_after)), evicts=True)
+    return dynamic(
+        _ShortestRemaining(safe_after=real("safe_after", safe_after, least=0)), evicts=True
+    )

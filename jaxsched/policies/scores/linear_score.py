@@ -59,7 +59,10 @@ def linear_score(features: Sequence[str] = DEFAULT_FEATURES, weights: Any = None
       [0.0, 2.773]
     """
     names = require_known(features)
-    given = np.zeros(len(names)) if weights is None else np.asarray(weights, np.float32)
+    try:
+        given = np.zeros(len(names)) if weights is None else np.asarray(weights, np.float32)
+    except (TypeError, ValueError):  # text, or rows of several lengths
+        given = np.zeros(0)
     if given.shape != (len(names),) or not np.isfinite(given).all():
         raise InputError(
             "weights",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxsched._lib.errors import wrong_shape
+from jaxsched._lib.errors import InputError, wrong_shape
 from jaxsched.metrics.statistics import estimate_means
 from jaxsched.show.plots._axes import panels
 from jaxsched.show.plots._frame import finish, finish_figure
@@ -58,7 +58,8 @@ def load(
 
     Raises:
       ImportError: matplotlib is not installed.
-      ValueError: there are more rules than can be told apart, or not a value for every load.
+      ValueError: there are no metrics, more rules than can be told apart, or not a value for
+        every load.
 
     Example:
       >>> import numpy as np
@@ -69,6 +70,10 @@ def load(
       >>> axes["attainment"].get_xlabel()
       'rate (requests/s)'
     """
+    is_empty = not (isinstance(metrics, Mapping) and metrics and all(metrics.values()))
+    if is_empty:
+        expectation = "expected values by metric and by rule, such as plan.curve holds"
+        raise InputError("metrics", metrics, expectation)
     rules = list(dict.fromkeys(rule for of_rules in metrics.values() for rule in of_rules))
     require_distinct(len(rules), "rules")
     height = 1 + _PANEL_INCHES * len(metrics) + _NAME_INCHES * -(-len(rules) // _NAMES_IN_A_ROW)

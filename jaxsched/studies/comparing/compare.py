@@ -28,7 +28,7 @@ from jaxsched.model.clock import LinearClock
 from jaxsched.model.instance import Instance
 from jaxsched.model.requests import Requests
 from jaxsched.model.schedule import Schedule, require_ok
-from jaxsched.model.server import Server
+from jaxsched.model.server import Server, require_server
 from jaxsched.model.verify import verify
 from jaxsched.policies import HostRule, Rule, prioritize, rule_name
 from jaxsched.policies.registry import resolve
@@ -183,6 +183,7 @@ def compare(
     if isinstance(inst, Requests):
         if server is None:
             raise InputError("server", None, "give what serves the requests", finding="is missing")
+        require_server(server)
         of_backlogs = (clock, deadline_s, max_num_seqs)
         is_said = any(each is not None for each in of_backlogs)
         if is_said or (discipline, admission) != ("strict", "look_ahead"):

@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxsched._lib.arrays import refuse_traced
 from jaxsched._lib.errors import InputError, first_true, index_text
+from jaxsched.model.given import require_requests
 from jaxsched.model.outcome import Outcome
 from jaxsched.model.requests import Requests
 
@@ -18,7 +19,7 @@ _PADDING = {"arrival_s": np.inf, "prompt_tokens": 1, "output_tokens": 1, "is_rea
 
 def flattened(reqs: Requests, verb: str) -> Requests:
     """Give requests one leading axis, that of streams, as numpy's arrays."""
-    refuse_traced(f"{verb} looks at values", "call it outside", reqs)
+    refuse_traced(f"{verb} looks at values", "call it outside", require_requests(reqs))
     reqs = jax.tree.map(np.asarray, reqs)
     n = reqs.is_real.shape[-1]
     return jax.tree.map(lambda leaf: leaf.reshape(-1, n), reqs)

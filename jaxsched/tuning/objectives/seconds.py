@@ -9,7 +9,7 @@ from jaxsched._lib.arrays import namespace
 from jaxsched.metrics.alone import alone_s
 from jaxsched.model.outcome import Outcome
 from jaxsched.model.requests import Requests
-from jaxsched.model.server import Server
+from jaxsched.model.server import Server, require_server
 from jaxsched.tuning.objectives.service import (
     ServiceObjective,
     Weights,
@@ -295,7 +295,7 @@ def mean_slowdown(server: Server, *, weights: Weights = None) -> Seconds:
       >>> round(float(objective(reqs, js.serve(reqs, server))), 3)
       1.208
     """
-    return Seconds(checked_weights(weights), "slowdown", "mean", server)
+    return Seconds(checked_weights(weights), "slowdown", "mean", require_server(server))
 
 
 def p99_slowdown(server: Server, *, weights: Weights = None) -> Seconds:
@@ -325,4 +325,4 @@ def p99_slowdown(server: Server, *, weights: Weights = None) -> Seconds:
       >>> round(float(objective(reqs, js.serve(reqs, server))), 3)
       1.492
     """
-    return Seconds(checked_weights(weights), "slowdown", "p99", server)
+    return Seconds(checked_weights(weights), "slowdown", "p99", require_server(server))

@@ -62,7 +62,10 @@ def weighted_sum(*terms: tuple[float, ServiceObjective]) -> WeightedSum:
     """
     if not terms:
         raise InputError("terms", terms, "give pairs of a factor and an objective")
-    for place, (factor, term) in enumerate(terms):
+    for place, pair in enumerate(terms):
+        if not (isinstance(pair, (tuple, list)) and len(pair) == 2):
+            raise InputError("terms", pair, "expected a factor and an objective", (place,))
+        factor, term = pair
         if not (isinstance(factor, (int, float)) and math.isfinite(factor) and factor > 0):
             raise InputError("terms", factor, "expected a factor > 0", (place,))
         if not isinstance(term, ServiceObjective):

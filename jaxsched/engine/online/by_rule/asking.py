@@ -133,7 +133,8 @@ def observation(crowd: Crowd, n: int, now: jax.Array) -> Observation:
 
     seen = jax.tree.map(whole, crowd.seen)
     place, known, computed = (whole(getattr(crowd, name)) for name in _LOOK)
-    obs = _observed(seen, place, known, computed, now[:, None], crowd.kv_capacity)
+    lanes = now[:, None], crowd.first_arrival[:, None], crowd.kv_capacity
+    obs = _observed(seen, place, known, computed, *lanes)
 
     def shown(name: str) -> jax.Array:
         value = getattr(obs, name)
@@ -141,7 +142,7 @@ def observation(crowd: Crowd, n: int, now: jax.Array) -> Observation:
 
     names = (field.name for field in dataclasses.fields(obs) if field.name not in _OF_ALL)
     hidden = {name: shown(name) for name in names}
-    return dataclasses.replace(obs, **hidden, now_s=now.astype(jnp.float32))
+    return dataclasses.replace(obs, **hidden, now_s=obs.now_s[:, 0])
 
 
 def _observed(
@@ -150,6 +151,7 @@ def _observed(
     known: jax.Array,
     computed: jax.Array,
     now: jax.Array,
+    origin: jax.Array,
     kv_capacity: jax.Array,
 ) -> Observation:
     """Show requests as they are, whether or not they are at the server."""
@@ -158,12 +160,12 @@ def _observed(
         output_tokens=seen.output_tokens,
         is_real=place != AWAY,
         kv_capacity=kv_capacity,
-        arrival_s=seen.arrival.astype(jnp.float32),
+        arrival_s=(seen.arrival - origin).astype(jnp.float32),
         priority=seen.priority,
         client=seen.client,
         ttft_slo_s=seen.ttft_slo_s,
         tpot_slo_s=seen.tpot_slo_s,
-        now_s=now.astype(jnp.float32),
+        now_s=(now - origin).astype(jnp.float32),
         waited_s=(now - seen.arrival).astype(jnp.float32),
         generated_tokens=known - seen.prompt_tokens,
         computed_tokens=computed,
@@ -178,7 +180,8 @@ def _by_row(
     rows = rows_in_block(crowd, writing)
     width = rows * now.shape[0]
     program = _traced(kind, crowd.leaves, n)
-    leaves, capacity, now = spread((crowd.leaves, crowd.kv_capacity, now), rows)
+    lanes = crowd.leaves, crowd.kv_capacity, crowd.first_arrival, now
+    leaves, capacity, origin, now = spread(lanes, rows)
     looks = crowd.seen, *(getattr(crowd, name) for name in _LOOK)
 
     def over_block(block: jax.Array, numbers: jax.Array) -> jax.Array:
@@ -186,7 +189,7 @@ def _by_row(
         seen, place, known, computed = jax.tree.map(
             lambda array: take_rows(array, begin, width), looks
         )
-        obs = _observed(seen, place, known, computed, now, capacity)
+        obs = _observed(seen, place, known, computed, now, origin, capacity)
         (number,) = on_rows(program, jax.tree.leaves((leaves, obs)))
         return set_rows(numbers, begin, number.astype(jnp.float64))
 

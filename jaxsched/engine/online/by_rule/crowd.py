@@ -58,6 +58,7 @@ class Crowd(NamedTuple):
     """The queue of a dynamic rule."""
 
     seen: Seen
+    first_arrival: jax.Array  # float64 [B] seconds, from which rules count time
     kv_capacity: jax.Array  # int32 [B]
     leaves: tuple[jax.Array, ...]  # of the rule, [B, ...] each
     place: jax.Array  # int32: AWAY, WAITS or RUNS
@@ -189,6 +190,7 @@ def without_the_gone(crowd: Crowd, writing: Writing, upto: jax.Array) -> Crowd:
 
 def nobody_is_there(
     seen: Seen,
+    first_arrival: jax.Array,
     kv_capacity: jax.Array,
     leaves: tuple[jax.Array, ...],
 ) -> Crowd:
@@ -198,6 +200,7 @@ def nobody_is_there(
     number = jnp.zeros(zero.shape, jnp.float64)
     return Crowd(
         seen,
+        first_arrival,
         kv_capacity,
         leaves,
         place=zero,

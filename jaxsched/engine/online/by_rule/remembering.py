@@ -20,7 +20,7 @@ def empty_memory(kind: RuleKind, crowd: Crowd, n: int) -> Crowd:
     """``crowd`` with the state of an empty server."""
     if not kind.has_state:
         return crowd
-    obs = observation(crowd, n, jnp.zeros_like(crowd.bar))
+    obs = observation(crowd, n, crowd.first_arrival)
     return crowd._replace(memory=_mapped(_initial, kind, crowd.leaves, obs))
 
 
