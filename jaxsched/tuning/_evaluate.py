@@ -17,7 +17,7 @@ from jaxsched.model.server import Server, require_server
 from jaxsched.policies import prioritize, rule_name, serve
 from jaxsched.policies.argument_order import inst_first
 from jaxsched.tuning.objectives import Objective, mean_e2e, mean_latency
-from jaxsched.tuning.objectives._given import require_objective
+from jaxsched.tuning.objectives.given import require_objective
 
 
 def evaluate(
@@ -48,13 +48,15 @@ def evaluate(
       >>> float(js.tuning.evaluate(inst, "fcfs"))
       3.0
     """
-    objective = require_objective(default_objective(inst) if objective is None else objective)
+    judge: Objective = require_objective(
+        default_objective(inst) if objective is None else objective
+    )
     if isinstance(inst, Requests):
-        return _served(inst, rule, objective, required(server))
+        return _served(inst, rule, judge, required(server))
     inst, rule = inst_first("evaluate", inst, rule)
     sched = simulate(inst, prioritize(inst, rule))
     require_ok(sched, f"rule {rule_name(rule)!r}")
-    return np.asarray(objective(inst, Outcome.from_schedule(inst, sched)), np.float64)
+    return np.asarray(judge(inst, Outcome.from_schedule(inst, sched)), np.float64)
 
 
 def default_objective(inst: Any) -> Objective:

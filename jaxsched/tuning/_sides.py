@@ -15,7 +15,7 @@ from jaxsched.model.server import Server
 from jaxsched.tuning._apart import require_apart
 from jaxsched.tuning._evaluate import evaluate, required
 from jaxsched.tuning.objectives import Objective
-from jaxsched.tuning.objectives._given import require_objective
+from jaxsched.tuning.objectives.given import require_objective
 from jaxsched.tuning.settings import Field, Settings
 from jaxsched.tuning.traffic import Traffic, traffic
 

@@ -32,7 +32,7 @@ def require_objective(objective: Any) -> Any:
     """Return the objective, or raise for its name, or for the function that makes one.
 
     Example:
-      >>> from jaxsched.tuning.objectives._given import require_objective
+      >>> from jaxsched.tuning.objectives.given import require_objective
       >>> require_objective("goodput")
       Traceback (most recent call last):
       jaxsched._lib.errors.InputError: objective is 'goodput'; did you mean js.tuning.objectives...
