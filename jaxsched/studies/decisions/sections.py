@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxsched._lib.layout import Column, Layout
 from jaxsched.metrics.traffic import PERCENTS
-from jaxsched.policies.engines.vllm import flags, vllm_arguments
+from jaxsched.policies.engines.vllm import vllm_arguments, vllm_flags
 from jaxsched.show import plots
 from jaxsched.show.page import Block, Code, Items, Page, Section, Text, picture
 from jaxsched.show.tables import written
@@ -241,7 +241,7 @@ def _flags(choice: Choice) -> Code | Text:
     except ValueError as error:
         return Text(f"vLLM has no such server: {error}.")
     del arguments["num_gpu_blocks_override"]  # the engine measures its own memory
-    return Code(" \\\n    ".join(["vllm serve MODEL", *flags(arguments)]))
+    return Code(" \\\n    ".join(["vllm serve MODEL", *vllm_flags(arguments)]))
 
 
 def _bounds(decision: Decision) -> list[Block]:
