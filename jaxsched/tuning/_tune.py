@@ -144,8 +144,8 @@ def tune(
     Raises:
       ValueError: a number is out of range; the rule has no parameters and there are no
         ``settings``, or it starts outside ``bounds``; requests have no server, or appear in two
-        of train, validation and test; a gradient or a parameter became NaN or infinite (step and leaf are named);
-        or the checkpoint belongs to another run.
+        of train, validation and test; a gradient or a parameter became NaN or infinite (step and
+        leaf are named); or the checkpoint belongs to another run.
       TypeError: a leaf is not of floats, the rule returns integers where slopes are asked for, or
         the estimator returns something else than an estimate.
 

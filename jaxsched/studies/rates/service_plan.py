@@ -40,6 +40,7 @@ _DRAWN = ("attainment", "p99_ttft_s")
 _AROUND = 3.0  # times less and more than the values found is drawn
 _LABELS = {"rate": "rate (requests/s)", "servers": "servers", "kv_capacity": "KV tokens"}
 _HEADER_WIDTH = 9
+_ROUNDING = 1e-9  # of limits of an interval, which end at the limit of rates
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
@@ -104,7 +105,8 @@ class ServicePlan(Tabled):
         too narrow.
         """
         found, most = jackknife(self._crossings(), self.key), self.rate_limit
-        return Estimate(*(np.minimum(each, most) for each in found))
+        rounded = most * (1 - _ROUNDING)
+        return Estimate(*(np.where(each > rounded, most, each) for each in found))
 
     @property
     def change(self) -> Estimate:
