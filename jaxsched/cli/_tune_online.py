@@ -54,9 +54,8 @@ def tune_online(
         **descent,
     )
     found = js.tuning.from_logs(tuned.rule)
-    pairs = {name: (name, server) for name in _YARDSTICKS} | {
-        "the rule at the start": (rule, server)
-    }
+    pairs: dict[str, tuple[Any, Any]] = {name: (name, server) for name in _YARDSTICKS}
+    pairs["the rule at the start"] = rule, server
     if tuned.settings is not None:
         pairs["fcfs, its settings tuned"] = "fcfs", tuned.server
     pairs["the rule when tuned"] = tuned.rule, tuned.server
@@ -143,9 +142,9 @@ def _changes(values: dict[str, Any]) -> dict[str, Any]:
 
     from jaxsched.studies.rates.intervals import jackknife, means_without_one
 
-    first, *_ = means = means_without_one(np.stack(list(values.values()))).T
+    means = means_without_one(np.stack(list(values.values()))).T
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = np.stack(means)[1:] / first - 1
+        ratios = means[1:] / means[0] - 1
     found = jackknife(ratios, None)
     return {
         name: type(found)(*(each[row].item() for each in found))

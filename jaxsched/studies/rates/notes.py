@@ -57,7 +57,7 @@ def notes(plan: ServicePlan, rule: int, setting: int) -> list[str]:
         if value > plan.rate_limit[setting]:
             said.append(
                 f"meets it even at {most}, above the limit: some requests wait ever longer, or "
-                "streams end too soon to show it"
+                "streams end first"
             )
         elif value == curve.at[-1]:
             said.append(f"meets it even at {most}; longer streams may not")
