@@ -210,6 +210,21 @@ def test_a_rule_that_starves_some_is_not_the_best_for_a_rate_above_the_limit():
     assert "above the limit" in note
 
 
+def test_servers_and_memory_that_no_rule_keeps_up_with_are_marked():
+    lax = {"attainment": 1.0, "ttft_slo_s": 1e4}
+    for plan in (
+        js.plan_servers(REQS, SERVER, rate=60.0, **lax),
+        js.plan_memory(REQS, SERVER, rate=60.0, **lax),
+    ):
+        assert plan.is_beyond.tolist() == [[True]]
+        assert f"{plan.value[0, 0]:,.0f}*" in str(plan)
+        assert "fcfs: * no rule keeps up with the rate there" in plan.notes()[0]
+        assert plan.records()[0]["is_beyond"]
+    few = js.plan_servers(REQS, SERVER, rate=0.1, **lax)
+    assert few.is_beyond.tolist() == [[False]]
+    assert "*" not in str(few)
+
+
 def test_without_a_known_limit_the_highest_tried_is_said():
     refusing = SERVER.replace(kv_capacity=304)  # too few for the largest
     plan = js.plan_rate(REQS, refusing, attainment=0.5, ttft_slo_s=1e4)

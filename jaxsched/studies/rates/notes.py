@@ -49,6 +49,11 @@ def notes(plan: ServicePlan, rule: int, setting: int) -> list[str]:
     if math.isnan(value):
         return [f"misses it even with {number(curve.at[-1])} {unit}"]
     said = []
+    if plan.is_beyond is not None and plan.is_beyond[rule, setting]:
+        said.append(
+            "* no rule keeps up with the rate there: some requests wait ever longer, or streams "
+            "end first"
+        )
     if is_falling:
         value = last_met(curve, plan.goal)
         most = f"{number(value)} {unit}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ from jaxsched.studies.rates.searching import (
     search,
 )
 from jaxsched.studies.rates.service_plan import ServicePlan
+from jaxsched.studies.rates.streams import own_rate
 from jaxsched.studies.serving.goal import Goal, targets_text
 from jaxsched.studies.serving.rules import ServingRules, by_name, predictions_text
 
@@ -66,16 +68,17 @@ def planned(
                 curves.append(found)
                 bar.update()
             curve[name] = tuple(curves)
+    value = np.array(
+        [
+            [_value(each, goal, axis, _rate(limits, place)) for place, each in enumerate(of)]
+            for of in curve.values()
+        ]
+    )
     return ServicePlan(
         axis=axis,
         rules=tuple(named),
         settings=tuple(setting for setting, _ in settings),
-        value=np.array(
-            [
-                [_value(each, goal, axis, _rate(limits, place)) for place, each in enumerate(of)]
-                for of in curve.values()
-            ]
-        ),
+        value=value,
         curve=curve,
         goal=goal,
         description=_description(reqs, axis),
@@ -83,7 +86,29 @@ def planned(
         predictions_text=predictions_text(reqs),
         key=key,
         limits=None if limits is None else tuple(limits),
+        is_beyond=None
+        if limits is not None
+        else np.array(
+            [
+                [_is_beyond(reqs, settings[s][1], axis, each) for s, each in enumerate(of)]
+                for of in value
+            ]
+        ),
     )
+
+
+def _is_beyond(reqs: Requests, server: Server, axis: Axis, value: float) -> bool:
+    """Tell whether no rule keeps up with the streams' rate on so many servers or tokens."""
+    if np.isnan(value):
+        return False
+    try:
+        rate = own_rate(reqs).mean()
+    except InputError:  # all come at once
+        return False
+    if axis.quantity == "servers":
+        return bool(rate / value > _limits(reqs, server).rate)
+    server = dataclasses.replace(server, kv_capacity=int(value))
+    return bool(rate > _limits(reqs, server).rate)
 
 
 def _limits(reqs: Requests, server: Server) -> StabilityLimits:

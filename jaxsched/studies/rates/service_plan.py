@@ -68,6 +68,8 @@ class ServicePlan(Tabled):
       limits: of each setting the rates that no rule keeps up with, see
         :func:`jaxsched.bounds.stability`; NaN where requests are refused. None where no rate was
         looked for.
+      is_beyond: of servers and memory, whether no rule keeps up with the rate at the value, bool
+        ``[R, S]``; None where a rate was looked for.
     """
 
     axis: Axis
@@ -81,6 +83,7 @@ class ServicePlan(Tabled):
     predictions_text: str
     key: jax.Array | None = None
     limits: tuple[StabilityLimits, ...] | None = None
+    is_beyond: np.ndarray | None = None
 
     @property
     def rate_limit(self) -> np.ndarray:
@@ -132,7 +135,10 @@ class ServicePlan(Tabled):
 
     @property
     def best(self) -> tuple[str, dict[str, Any]]:
-        """Rule and setting of the highest rate, the fewest servers or the least memory."""
+        """Rule and setting of the highest rate, the fewest servers or the least memory.
+
+        Of servers and memory, those come first with which some rule may keep up with the rate.
+        """
         rule, setting = divmod(self._best_row, len(self.settings))
         return self.rules[rule], self.settings[setting]
 
@@ -176,8 +182,8 @@ class ServicePlan(Tabled):
 
         Keys are ``rule``, the settings that were varied, the quantity with its 95% limits
         ``low`` and ``high``, ``change`` with ``change_low`` and ``change_high``, of rates
-        ``limit``, ``memory_limit``, ``work_limit`` and ``is_at_limit``, and every service metric
-        at the value found, as its mean over streams.
+        ``limit``, ``memory_limit``, ``work_limit`` and ``is_at_limit``, of others ``is_beyond``,
+        and every service metric at the value found, as its mean over streams.
         """
         interval, change = self.interval, self.change
         metrics = {name: self.estimate(name).mean for name in self.curve[self.rules[0]][0].metrics}
@@ -199,7 +205,7 @@ class ServicePlan(Tabled):
 
     def _limits_of(self, row: tuple[int, int]) -> dict[str, Any]:
         if self.limits is None:
-            return {}
+            return {} if self.is_beyond is None else {"is_beyond": bool(self.is_beyond[row])}
         limits = self.limits[row[1]]
         return {
             "limit": limits.rate.item(),
@@ -310,7 +316,8 @@ class ServicePlan(Tabled):
         """Show what was looked for, with its interval and the change from the first row."""
         rows, interval, change = self._rows(), self.interval, self.change
         header = "rate\n(req/s)" if self.axis.is_falling else f"{self.axis.unit}\nneeded"
-        found = [f"{number(self.value[row])}{'*' * bool(self.is_at_limit[row])}" for row in rows]
+        has_star = self.is_at_limit if self.is_beyond is None else self.is_beyond
+        found = [f"{number(self.value[row])}{'*' * bool(has_star[row])}" for row in rows]
         columns = [Column(header, found)]
         if not np.isnan(interval.low).all():
             spans = [span(interval.low[row], interval.high[row]) for row in rows]
@@ -348,6 +355,8 @@ class ServicePlan(Tabled):
     @property
     def _best_row(self) -> int:
         flat = self.value.reshape(-1)
+        if self.is_beyond is not None and not self.is_beyond.all():
+            flat = np.where(self.is_beyond.reshape(-1), np.nan, flat)
         if np.isnan(flat).all():
             return 0
         return int(np.nanargmax(flat) if self.axis.is_falling else np.nanargmin(flat))
