@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from jaxsched.cli._bound import bound
 from jaxsched.cli._calibrate import calibrate
@@ -31,6 +32,17 @@ from jaxsched.cli._tune import tune
 _BAD_INPUT = 2
 _SHOW_TRACEBACK = "JAXSCHED_TRACEBACK"
 
+
+class _Command(TyperCommand):
+    """A command whose help stands in its last panel, so that a screen holds all of them."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        option = super().get_help_option(ctx)
+        if option is not None and self.params:
+            option.rich_help_panel = getattr(self.params[-1], "rich_help_panel", None)
+        return option
+
+
 app = typer.Typer(
     pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
 )
@@ -47,9 +59,9 @@ for _function in (
     tune,
     export,
 ):
-    app.command()(command(_function))
+    app.command(cls=_Command)(command(_function))
 for _function in (calibrate, policies, workloads, servers, trace):
-    app.command()(command(_function))
+    app.command(cls=_Command)(command(_function))
 
 
 def _print_version(is_asked: bool) -> None:
@@ -100,12 +112,28 @@ def run(arguments: list[str]) -> int:
 def _sentence(error: Exception, command_name: str) -> str:
     if isinstance(error, typer.TyperException):
         where = getattr(getattr(error, "ctx", None), "command_path", "jaxsched")
-        return f"{error.format_message()} See {where} --help."
+        others = _commands_with(getattr(error, "option_name", ""), command_name)
+        return f"{error.format_message()}{others} See {where} --help."
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}" if error.filename else str(error)
     if isinstance(error, (ImportError, ValueError, TypeError)):
         return _about_option(error, command_name)
     return f"{type(error).__name__}: {error} (set {_SHOW_TRACEBACK}=1 to see where)"
+
+
+def _commands_with(flag: str, command_name: str) -> str:
+    """Say which other commands have an option that this one lacks; empty if none."""
+    commands: Any = typer.main.get_command(app)
+    having = {
+        name: any(flag in each.opts for each in one.params)
+        for name, one in commands.commands.items()
+    }
+    others = [f"jaxsched {name}" for name, has_it in having.items() if has_it]
+    if not flag or not others or having.get(command_name, True):
+        return ""
+    *some, last = others
+    listed = f"{', '.join(some)} and {last}" if some else last
+    return f"; {listed} {'have' if some else 'has'} it."
 
 
 def _about_option(error: Exception, command_name: str) -> str:

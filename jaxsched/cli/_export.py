@@ -26,10 +26,16 @@ def export(
             *("--engine", "vllm (default) or sglang.", "NAME"), complete=names.one_of(*_ENGINES)
         ),
     ] = "vllm",
-    server: options.ServerName = None,
+    server: Annotated[
+        str | None,
+        options.server(
+            *("--server", "Its KV capacity, for rules that use it.", "NAME|FILE"),
+            complete=names.one_of(*names.SERVERS),
+        ),
+    ] = None,
     kv_capacity: Annotated[
         str | None,
-        options.server("--capacity", "KV tokens, for rules that use them.", "N|server"),
+        options.server("--capacity", "KV tokens instead (those of --server).", "N|server"),
     ] = None,
 ) -> None:
     """Write a rule as a Python file that computes priorities for an engine."""

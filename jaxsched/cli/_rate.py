@@ -20,6 +20,7 @@ from jaxsched.cli._serve import (
     Targets,
     make_requests,
     make_server,
+    say_errors,
     say_memory,
 )
 from jaxsched.cli._tuned import warn_of_other_backlogs
@@ -92,6 +93,7 @@ def rate(
     )
     if find != "kv_capacity" and "kv_capacity" not in settings:
         say_memory(server, console)
+    say_errors(streams, console)
     console.print(plan.table())
     if plot_path is not None:
         title = streams.title(machine.server)

@@ -42,6 +42,10 @@ class Streams(options.Backlog):
     sort: Annotated[bool, options.backlog("--sort", "Order rows of a trace by arrival.", "")] = (
         False
     )
+    sigma: Annotated[
+        float | None,
+        options.backlog("--sigma", "Error of predicted outputs, log-normal (0).", "X"),
+    ] = None
     batch_flag = "--streams"
     needs_rate = True
 
@@ -49,6 +53,8 @@ class Streams(options.Backlog):
         """Refuse what can be refused before anything is loaded."""
         super().__post_init__()
         _above_0("--rate", self.rate, "requests a second")
+        if self.sigma is not None and not 0 <= self.sigma < math.inf:
+            raise ValueError(f"--sigma is {self.sigma:g}; expected a finite number >= 0")
         if self.needs_rate and self.trace is None and self.rate is None:
             raise ValueError(
                 "--rate is missing; without a --trace, say how many requests arrive a second"
@@ -69,15 +75,20 @@ class Targets:
         float | None,
         options.rules("--tpot-slo-s", "Target for the time per output token.", "SECONDS"),
     ] = None
+    e2e_slo_s: Annotated[
+        float | None,
+        options.rules("--e2e-slo-s", "Target for the time to the last token.", "SECONDS"),
+    ] = None
 
     def __post_init__(self) -> None:
         """Refuse what can be refused before anything is loaded."""
-        _above_0("--ttft-slo-s", self.ttft_slo_s, "seconds")
-        _above_0("--tpot-slo-s", self.tpot_slo_s, "seconds")
+        for name, seconds in Targets.seconds(self).items():
+            _above_0(f"--{name.replace('_', '-')}", seconds, "seconds")
 
     def seconds(self) -> dict[str, Any]:
         """Give them as the library's functions take them."""
-        return {"ttft_slo_s": self.ttft_slo_s, "tpot_slo_s": self.tpot_slo_s}
+        names = ("ttft_slo_s", "tpot_slo_s", "e2e_slo_s")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,6 +174,7 @@ def serve(
     warn_of_other_backlogs(rules, streams, reqs.as_backlog(ANY_CAPACITY), is_capacity_fixed=False)
     report = js.compare(reqs, rules, rules[0], server=server, **targets.seconds())
     say_memory(server, console)
+    say_errors(streams, console)
     console.print(report)
     for sentence in report.sentences():
         console.print(sentence)
@@ -203,12 +215,22 @@ def make_server(machine: NamedServer, capacity: str | None) -> js.Server:
 
 
 def make_requests(streams: Streams) -> js.Requests:
-    """Read or draw the requests that the options describe."""
+    """Read or draw the requests that the options describe, and predict their outputs."""
+    import jax
+
+    key = jax.random.key(streams.seed)
+    reqs = _arrived(streams, key)
+    if streams.sigma is None:
+        return reqs
+    return js.workloads.predict(reqs, jax.random.fold_in(key, 2), sigma=streams.sigma)
+
+
+def _arrived(streams: Streams, key: Any) -> js.Requests:
+    """Read or draw who comes when, with what lengths."""
     import jax
 
     from jaxsched.workloads.traces import has_arrival_times
 
-    key = jax.random.key(streams.seed)
     if streams.trace is None:
         name = streams.workload or options.DEFAULT_WORKLOAD
         draw = named("workload", name, all_workloads())
@@ -237,6 +259,13 @@ def make_requests(streams: Streams) -> js.Requests:
         drop_invalid=streams.drop_invalid,
         **streams.rows,
     )
+
+
+def say_errors(streams: Streams, console: Console) -> None:
+    """Say how far predictions are off, if they are."""
+    if streams.sigma is not None:
+        error = f"predictions are off by a log-normal factor, --sigma {streams.sigma:g}"
+        console.print(f"{error} --seed {streams.seed}", soft_wrap=True)
 
 
 def say_memory(server: js.Server, console: Console) -> None:

@@ -12,7 +12,7 @@ import typer
 import jaxsched as js
 from jaxsched.cli import _names as names
 from jaxsched.cli import _options as options
-from jaxsched.cli._backlog import DEFAULT_INSTANCES, make_backlog, make_clock
+from jaxsched.cli._backlog import DEFAULT_CAPACITY, DEFAULT_INSTANCES, make_backlog, make_clock
 from jaxsched.cli._output import console_beside, require_targets, save, save_json
 from jaxsched.cli._tuned import described
 
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 _YARDSTICK = "smallest_volume"
 _FEATURES = ("log_prompt", "log_output", "log_total", "log_volume", "prompt_share", "output_share")
 
+_OBJECTIVES_TEXT = (
+    "mean_latency (default), weighted_latency, p_norm, p99_latency; goodput, attainment; "
+    "mean_ or p99_ttft, _tpot, _e2e, _slowdown."
+)
 _option = functools.partial(options.option, "Tuning")
 
 
@@ -32,7 +36,7 @@ class Clock(options.Clock):
     server: Annotated[
         str | None,
         _option(
-            *("--server", "Take its KV capacity, and count seconds.", "NAME"),
+            *("--server", "What serves; of a backlog, whose seconds.", "NAME"),
             complete=names.one_of(*names.SERVERS),
         ),
     ] = None
@@ -48,13 +52,16 @@ class Online:
     ] = None
     vary: Annotated[
         list[str] | None,
-        _option("--vary", "Settings to tune beside the rule; repeatable.", "NAME=A,B"),
+        _option("--vary", "Settings to tune beside it; repeatable.", "NAME=A,B"),
     ] = None
     ttft_slo_s: Annotated[
         float | None, _option("--ttft-slo-s", "Target for the time to first token.", "SECONDS")
     ] = None
     tpot_slo_s: Annotated[
         float | None, _option("--tpot-slo-s", "Target for the time per output token.", "SECONDS")
+    ] = None
+    e2e_slo_s: Annotated[
+        float | None, _option("--e2e-slo-s", "Target for the time to the last token.", "SECONDS")
     ] = None
 
     def given(self) -> list[str]:
@@ -85,7 +92,7 @@ def tune(
     objective_name: Annotated[
         str,
         _option(
-            *("--objective", "mean_latency (default), goodput, p99_ttft, ..", "NAME"),
+            *("--objective", _OBJECTIVES_TEXT, "NAME"),
             complete=names.one_of(*names.OBJECTIVES, *names.SERVICE_OBJECTIVES),
         ),
     ] = "mean_latency",
@@ -116,6 +123,7 @@ def tune(
         "patience": patience,
         "checkpoint_dir": checkpoint_dir,
     }
+    _require_objective(objective_name)
     if objective_name in names.SERVICE_OBJECTIVES:
         from jaxsched.cli._tune_online import tune_online
 
@@ -153,6 +161,7 @@ def tune(
         *("rule", console),
     )
     console.print(f"--policies file:{rule_path} uses it", soft_wrap=True)
+    say_export(rule_path, tuned.rule, clock.server, backlog.kv_capacity, console)
     if json_target is not None:
         save_json(json_target, context.obj, backlog.seed, _numbers(tuned, yardstick), console)
 
@@ -169,6 +178,14 @@ def _rule(policy: str, features: str | None, usual: tuple[str, ...]) -> Any:
     if policy == "linear_score":
         given["weights"] = [name == "log_volume" for name in given["features"]]
     return js.policies.make(policy, **given)
+
+
+def _require_objective(name: str) -> None:
+    from jaxsched._lib.errors import UnknownName
+
+    known = (*js.tuning.OBJECTIVES, *names.SERVICE_OBJECTIVES)
+    if name not in known and name not in js.tuning.OBJECTIVES:
+        raise UnknownName("objective", name, known, ["p99"])
 
 
 def _objective(name: str, server: str | None) -> Any:
@@ -220,6 +237,18 @@ def progress_text(tuned: js.tuning.Tuned, steps: int, patience: int | None) -> s
     stopped = f" of {steps}, stopped by --patience {patience}" if ran < steps else ""
     given = f"step {best} was best" if best else "none was better than the start, which is kept"
     return f"\nran {counted(ran, 'step')}{stopped}; {given}"
+
+
+def say_export(
+    rule_path: Path, rule: Any, server: str | None, capacity: str | None, console: Console
+) -> None:
+    """Say how an engine gets the rule, if it can."""
+    if isinstance(rule, js.policies.DynamicRule):
+        return
+    flags = {"--server": server, "--capacity": capacity or (None if server else DEFAULT_CAPACITY)}
+    given = "".join(f" {flag} {value}" for flag, value in flags.items() if value is not None)
+    use = f"jaxsched export --policy file:{rule_path} --out priority.py{given}"
+    console.print(f"{use} writes it for vLLM", soft_wrap=True)
 
 
 def _numbers(tuned: js.tuning.Tuned, yardstick: float) -> dict[str, Any]:

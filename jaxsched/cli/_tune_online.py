@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,6 @@ def tune_online(
         js.tuning.in_logs(rule) if is_of_constants else rule,
         train=train,
         validation=validation,
-        test=test,
         key=jax.random.key(backlog.seed),
         server=server,
         settings=settings or None,
@@ -54,18 +54,15 @@ def tune_online(
         **descent,
     )
     found = js.tuning.from_logs(tuned.rule)
-    values = {
-        name: _mean(test, each, objective, server)
-        for name, each in {
-            **{name: name for name in _YARDSTICKS},
-            "the rule at the start": rule,
-        }.items()
-    }
+    pairs: dict[str, tuple[Any, Any]] = {name: (name, server) for name in _YARDSTICKS}
+    pairs["the rule at the start"] = rule, server
     if tuned.settings is not None:
-        values["fcfs, its settings tuned"] = _mean(test, "fcfs", objective, tuned.server)
-    values["the rule when tuned"] = float(js.tuning.objectives.natural(objective, tuned.test))
-    console.print(_table(values, objective, len(test)))
-    from jaxsched.cli._tune import progress_text
+        pairs["fcfs, its settings tuned"] = "fcfs", tuned.server
+    pairs["the rule when tuned"] = tuned.rule, tuned.server
+    values = {name: _of_streams(test, *pair, objective) for name, pair in pairs.items()}
+    changes = _changes(values)
+    console.print(_table(values, changes, objective))
+    from jaxsched.cli._tune import progress_text, say_export
 
     console.print(progress_text(tuned, descent["steps"], descent["patience"]))
     about = described(backlog, train.as_backlog(ANY_CAPACITY))
@@ -85,17 +82,26 @@ def tune_online(
         console.print(f"for vLLM: {flags}", soft_wrap=True)
         use += f" --vllm {path}"
     console.print(f"{use} uses {'it' if tuned.settings is None else 'them'}", soft_wrap=True)
+    say_export(rule_path, found, server_name, backlog.kv_capacity, console)
     return {
         "history": _plain(tuned.history),
         "best_step": tuned.history.best_step,
         "settings": tuned.settings,
-        "test": values,
+        "test": {name: float(each.mean()) for name, each in values.items()},
+        "test_change": {
+            name: {field: _finite(value) for field, value in change._asdict().items()}
+            for name, change in changes.items()
+        },
     }
 
 
 def _objective(name: str, server: js.Server, online: Any) -> Any:
     make = getattr(js.tuning.objectives, name)
-    targets = {"ttft_slo_s": online.ttft_slo_s, "tpot_slo_s": online.tpot_slo_s}
+    targets = {
+        "ttft_slo_s": online.ttft_slo_s,
+        "tpot_slo_s": online.tpot_slo_s,
+        "e2e_slo_s": online.e2e_slo_s,
+    }
     if name in ("goodput", "attainment"):
         if not any(targets.values()):
             raise ValueError(f"--ttft-slo-s is missing; --objective {name} needs a target")
@@ -125,35 +131,55 @@ def _traffic(backlog: Backlog, rate: float | None) -> tuple[js.Requests, ...]:
     return js.tuning.parts(whole, num_requests, (streams,) * _PARTS, rate=rate)
 
 
-def _mean(reqs: js.Requests, rule: Any, objective: Any, server: Any) -> float:
-    value = js.tuning.evaluate(reqs, rule, objective, server=server).mean()
-    return float(js.tuning.objectives.natural(objective, value))
+def _of_streams(reqs: js.Requests, rule: Any, server: Any, objective: Any) -> Any:
+    value = js.tuning.evaluate(reqs, rule, objective, server=server)
+    return js.tuning.objectives.natural(objective, value)
 
 
-def _table(values: dict[str, float], objective: Any, num_streams: int) -> Any:
+def _changes(values: dict[str, Any]) -> dict[str, Any]:
+    """Estimate ratios of means to the first, minus 1, paired by stream; NaN where it has 0."""
+    import numpy as np
+
+    from jaxsched.studies.rates.intervals import jackknife, means_without_one
+
+    means = means_without_one(np.stack(list(values.values()))).T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = means[1:] / means[0] - 1
+    found = jackknife(ratios, None)
+    return {
+        name: type(found)(*(each[row].item() for each in found))
+        for row, name in enumerate(list(values)[1:])
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _table(values: dict[str, Any], changes: dict[str, Any], objective: Any) -> Any:
     from jaxsched._lib.layout import Column, Layout
     from jaxsched._lib.words import counted
-    from jaxsched.show.tables import FittedTable
+    from jaxsched.metrics.statistics import estimate_means
+    from jaxsched.show.tables import FittedTable, written
 
     direction = "higher" if objective.sign < 0 else "lower"
-    first = next(iter(values.values()))
-    changes = ["-", *(_change(value, first) for value in list(values.values())[1:])]
     unit = f"\n({objective.unit})" if objective.unit else ""
+    num_streams = len(values[_YARDSTICKS[0]])
+    cells = [written(change, is_share=True) for change in changes.values()]
     return FittedTable(
         Layout(
             title=f"mean of {counted(num_streams, 'test stream')}; {direction} is better",
             columns=[
                 Column("rule", list(values)),
-                Column(f"{objective.name}{unit}", [f"{value:.5g}" for value in values.values()]),
-                Column(f"change\nvs {_YARDSTICKS[0]}", changes),
+                Column(
+                    f"{objective.name}{unit}",
+                    [written(estimate_means(each)) for each in values.values()],
+                ),
+                Column(f"change\nvs {_YARDSTICKS[0]}", ["-", *cells]),
             ],
-            caption="",
+            caption="± 95% t intervals over streams; changes are paired" * (num_streams > 1),
         )
     )
-
-
-def _change(value: float, first: float) -> str:
-    return f"{value / first - 1:+.2%}" if first else ""
 
 
 def _flag(name: str, value: Any) -> str:

@@ -11,11 +11,16 @@ import numpy as np
 from jaxsched.policies import rule_name
 
 
+def has_parameters(rule: Any) -> bool:
+    """Say whether a rule is a pytree with leaves, and no function or name."""
+    return bool(jax.tree.leaves(rule)) and not jax.tree_util.all_leaves([rule])
+
+
 def as_parameters(rule: Any) -> Any:
     """Return the rule with arrays for leaves, which keep their dtype from step to step."""
     name = rule_name(rule)
     leaves = jax.tree_util.tree_leaves_with_path(rule)
-    if not leaves or jax.tree_util.all_leaves([rule]):
+    if not has_parameters(rule):
         raise ValueError(
             f"rule {name!r} has no parameters to tune; give a pytree such as "
             'js.policies.make("linear_score")'

@@ -22,7 +22,7 @@ from jaxsched.tuning import _checkpoint
 from jaxsched.tuning._evaluate import default_objective
 from jaxsched.tuning._history import History, Tuned
 from jaxsched.tuning._minibatches import Minibatches
-from jaxsched.tuning._parameters import as_box, as_parameters, require_finite
+from jaxsched.tuning._parameters import as_box, as_parameters, has_parameters, require_finite
 from jaxsched.tuning._sides import Sides, checked_sides, require_usable
 from jaxsched.tuning.estimators import Estimator, default_estimator
 from jaxsched.tuning.estimators.estimate import as_estimate, at_step, pulled_back
@@ -98,8 +98,11 @@ def tune(
     Requests are served by ``server`` instead, and ``settings`` of it are tuned beside the rule.
     At the start, and after the validations number 1, 2, 4, 8 and so on, all combinations run a
     race on ``train`` with the rule of then; the winner serves from there on. What is returned is
-    the best pair of rule and settings. Streams that share requests are refused: what a rule was
-    chosen by says little of what it is worth.
+    the best pair of rule and settings. With ``settings``, a rule without parameters may be given,
+    such as ``"fcfs"``: no step is made, and one race chooses its settings.
+
+    Streams that share requests are refused: what a rule was chosen by says little of what it is
+    worth.
 
     A run depends on its arguments alone. With ``checkpoint_dir`` its state is kept there at
     every validation, and the same call again goes on from it, to the same bits. A call with
@@ -110,7 +113,8 @@ def tune(
 
     Args:
       rule: a pytree of float leaves with ``__call__``: ``[n]`` instance to ``[n]`` priorities; for
-        requests also a dynamic one. :func:`js.tuning.in_logs` suits constants of any unit.
+        requests also a dynamic one. :func:`js.tuning.in_logs` suits constants of any unit. With
+        ``settings``, also a rule without leaves or a rule's name.
       train: instances or requests ``[B, n]`` to learn from.
       validation: held-out instances or requests ``[.., n]``.
       key: of all randomness.
@@ -138,10 +142,10 @@ def tune(
       :class:`Tuned`: ``rule`` and ``history``, and of requests ``server`` and ``settings``.
 
     Raises:
-      ValueError: a number is out of range; the rule has no parameters or starts outside
-        ``bounds``; requests have no server, or appear in two of train, validation and test; a
-        gradient or a parameter became NaN or infinite (step and leaf are named);
-        or the checkpoint belongs to another run.
+      ValueError: a number is out of range; the rule has no parameters and there are no
+        ``settings``, or it starts outside ``bounds``; requests have no server, or appear in two
+        of train, validation and test; a gradient or a parameter became NaN or infinite (step and
+        leaf are named); or the checkpoint belongs to another run.
       TypeError: a leaf is not of floats, the rule returns integers where slopes are asked for, or
         the estimator returns something else than an estimate.
 
@@ -164,31 +168,19 @@ def tune(
     Source:
       Ours. The optimizers are those of DeepMind et al., *The DeepMind JAX Ecosystem*, 2020.
     """
-    rule = as_parameters(rule)
     require_usable(train, steps, minibatch_size, validate_every, patience)
-    low, high = as_box(rule, bounds)
     objective = default_objective(train) if objective is None else objective
+    if settings is not None and not has_parameters(rule):
+        sides = checked_sides(train, validation, test, server, settings, objective)
+        return _tuned(_validated_and_set(_start(rule, None, sides), sides, 1), sides)
+    rule = as_parameters(rule)
+    low, high = as_box(rule, bounds)
     estimator = default_estimator(objective, rule) if estimator is None else estimator
     sides = checked_sides(train, validation, test, server, settings, objective)
     descend = optax.with_extra_args_support(optimizer or _default_optimizer())
     folder = None if checkpoint_dir is None else Path(checkpoint_dir)
     minibatches = Minibatches(sides.train, minibatch_size, *jax.random.split(key))
-    own = None if sides.field is None else np.int64(0)  # the server's settings
-
-    state = _State(
-        step=np.int64(0),
-        rule=rule,
-        optimizer_state=descend.init(rule),
-        best_rule=rule,
-        history=History(
-            train=np.zeros(0),
-            step=np.zeros(0, np.int64),
-            validation=np.zeros(0),
-            setting=None if own is None else np.zeros(0, np.int64),
-        ),
-        setting=own,
-        best_setting=own,
-    )
+    state = _start(rule, descend.init(rule), sides)
     run, resumed = "", None
     if folder is not None:
         run = _checkpoint.fingerprint(
@@ -235,12 +227,28 @@ def tune(
             if folder is not None:
                 _checkpoint.save(folder, run, state)
             bar.set_description_str(_described(state.history, objective))
+    return _tuned(state, sides)
+
+
+def _start(rule: Any, optimizer_state: Any, sides: Sides) -> _State:
+    own = None if sides.field is None else np.int64(0)  # the server's settings
+    history = History(
+        train=np.zeros(0),
+        step=np.zeros(0, np.int64),
+        validation=np.zeros(0),
+        setting=None if own is None else np.zeros(0, np.int64),
+    )
+    return _State(np.int64(0), rule, optimizer_state, rule, history, own, own)
+
+
+def _tuned(state: _State, sides: Sides) -> Tuned:
+    rule, setting, test = state.best_rule, state.best_setting, sides.test
     return Tuned(
-        rule=state.best_rule,
+        rule=rule,
         history=state.history,
-        server=sides.with_(state.best_setting),
-        settings=None if sides.field is None else sides.field.as_dict(int(state.best_setting)),
-        test=None if test is None else sides.value(test, state.best_rule, state.best_setting),
+        server=sides.with_(setting),
+        settings=None if sides.field is None else sides.field.as_dict(int(setting)),
+        test=None if test is None else sides.value(test, rule, setting),
     )
 
 

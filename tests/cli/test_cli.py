@@ -318,6 +318,13 @@ class TestHelp:
             assert code == 0
             assert len(out.splitlines()) <= 40, command
 
+    def test_an_option_of_another_command_is_said(self, run):
+        code, _, err = run("compare", "--rate", "3")
+        assert code == 2
+        assert "No such option: --rate" in err
+        assert "jaxsched serve, jaxsched rate and jaxsched tune have it." in err
+        assert "have it" not in run("compare", "--nowhere")[2]
+
     def test_version(self, run):
         code, out, _ = run("--version")
         assert code == 0

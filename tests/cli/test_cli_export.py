@@ -24,7 +24,10 @@ def test_writes_a_file_that_computes_priorities(run, tmp_path):
         ("--out nowhere/p.py", "--out nowhere/p.py: there is no folder nowhere"),
         ("--out p.py --engine tgi", "--engine is 'tgi'; expected vllm or sglang"),
         ("--out p.py --policy hrrn", "rule 'hrrn' is dynamic"),
-        ("--out p.py --policy length_weighted", "--capacity is missing; rule 'length_weighted'"),
+        (
+            "--out p.py --policy length_weighted",
+            "--capacity is missing; rule 'length_weighted' uses it; give the tokens of the",
+        ),
     ],
 )
 def test_refuses(run, tmp_path, monkeypatch, arguments, message):

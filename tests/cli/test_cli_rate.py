@@ -46,6 +46,17 @@ def test_prints_and_saves_what_the_library_finds(run, tmp_path):
     assert f"{plan.value[0, 1]:.4g}" in out
 
 
+def test_predictions_may_err_and_the_end_may_have_a_target(run):
+    flags = ["--sigma", "0.7", "--e2e-slo-s", "0.5", "--policies", "smallest_volume"]
+    code, out, err = run(*SMALL, *flags)
+    assert (code, err) == (0, "")
+    erring = js.workloads.predict(drawn(1.0), jax.random.fold_in(jax.random.key(0), 2), sigma=0.7)
+    plan = js.plan_rate(erring, js.servers.get(NAME), "smallest_volume", e2e_slo_s=0.5)
+    assert f"{plan.value[0, 0]:.4g}" in out
+    assert "90% of requests: E2E at most 0.5 s" in out
+    assert "predictions are off by a log-normal factor, --sigma 0.7 --seed 0" in out
+
+
 def test_finds_servers_and_memory_at_a_rate(run):
     for find, search in (("servers", js.plan_servers), ("kv_capacity", js.plan_memory)):
         _, out, _ = run(*SMALL, *TARGET, "--find", find, "--rate", "900", "--json", "-")

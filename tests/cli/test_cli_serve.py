@@ -116,6 +116,16 @@ def test_settings_of_vllm_and_options_that_go_before_them(run, tmp_path):
     agree(means(out)["svf"], measured(drawn(0), "smallest_volume", server))
 
 
+def test_predictions_may_err_and_the_end_may_have_a_target(run):
+    flags = ["--sigma", "0.7", "--seed", "3", "--e2e-slo-s", "0.2", "--policies", "smallest_volume"]
+    _, out, said = run(*SMALL, *flags, "--json", "-")
+    erring = js.workloads.predict(drawn(3), jax.random.fold_in(jax.random.key(3), 2), sigma=0.7)
+    agree(means(out)["smallest_volume"], measured(erring, "smallest_volume", e2e_slo_s=0.2))
+    assert json.loads(out)["targets"]["e2e_slo_s"] == 0.2
+    assert "predictions are off by a log-normal factor, --sigma 0.7 --seed 3" in said
+    assert "here predictions are the requests' own" in " ".join(said.split())
+
+
 def test_what_did_not_complete_is_said_in_a_sentence(run):
     code, out, err = run(*SMALL, "--capacity", "100", "--policies", "fcfs")
     assert (code, err) == (0, "")
@@ -186,6 +196,8 @@ SETTINGS = {
         (["--rate", "1", "--streams", "0"], "--streams is 0; expected an integer >= 1"),
         (["--rate", "1", "--ttft-slo-s", "-1"], "--ttft-slo-s is -1; expected a finite"),
         (["--rate", "1", "--tpot-slo-s", "nan"], "--tpot-slo-s is nan; expected a finite"),
+        (["--rate", "1", "--e2e-slo-s", "0"], "--e2e-slo-s is 0; expected a finite"),
+        (["--rate", "1", "--sigma", "-1"], "--sigma is -1; expected a finite number >= 0"),
         (["--rate", "1", "--window", "3,1"], "--window is '3,1'; expected two seconds T0,T1"),
         (["--rate", "1", "--policies", "smalest"], "did you mean 'smallest_volume'?"),
         (["--rate", "1", "--policies", ""], "--policies names none"),

@@ -35,6 +35,7 @@ def test_gives_what_the_library_gives(tuned):
     )
     assert saved["history"]["validation"] == found.history.validation.tolist()
     assert f"--policies file:{path}" in out
+    assert f"jaxsched export --policy file:{path} --out priority.py --capacity 16492" in out
     assert "smallest_volume" in out
 
 
@@ -140,6 +141,10 @@ def test_compare_warns_where_a_rule_was_tuned_on_something_else(run, tuned, flag
     ("arguments", "message"),
     [
         (["--objective", "p98"], "no objective is called 'p98'; did you mean 'p99'"),
+        (
+            ["--objective", "atainment", "--ttft-slo-s", "1"],
+            "no objective is called 'atainment'; did you mean 'attainment'?",
+        ),
         (["--features", "log_promt"], "did you mean 'log_prompt'"),
         (["--policy", "fcfs", "--features", "log_prompt"], "policy 'fcfs' takes none"),
         (["--policy", "fcfs"], "'fcfs' has no parameters to tune"),
@@ -181,6 +186,12 @@ def test_tunes_rule_and_settings_of_a_server(run, tmp_path):
     objective = js.tuning.objectives.attainment(0.3, 0.05)
     found = -js.tuning.evaluate(test, js.policies.load(path), objective, server=read).mean()
     assert numbers["test"]["the rule when tuned"] == found
+    fcfs = -js.tuning.evaluate(test, "fcfs", objective, server=server).mean()
+    change = numbers["test_change"]["the rule when tuned"]
+    np.testing.assert_allclose(change["mean"], found / fcfs - 1, rtol=1e-9)
+    assert change["low"] <= change["mean"] <= change["high"]
+    assert "changes are paired" in out
+    assert f"jaxsched export --policy file:{path} --out priority.py --server llama3" in out
     about = js.policies.tuned_on(path)
     assert about["settings"] == numbers["settings"]
     used = ["--policies", f"file:{path}", "--vllm", tmp_path / "rule.vllm.json"]
@@ -195,6 +206,10 @@ def test_tunes_rule_and_settings_of_a_server(run, tmp_path):
         (TARGETS, "--server is missing; --objective attainment is of a server"),
         ([*ONLINE, *TARGETS[:2]], "--ttft-slo-s is missing; --objective attainment needs a target"),
         ([*ONLINE, *TARGETS[2:], "--objective", "p99_ttft"], "--ttft-slo-s is for goodput and att"),
+        (
+            [*ONLINE, "--e2e-slo-s", "3", "--objective", "p99_e2e"],
+            "--e2e-slo-s is for goodput and attainment; leave it out for p99_e2e",
+        ),
         ([*ONLINE[:2], *TARGETS], "--rate is missing; without a --trace, say how many"),
         ([*ONLINE, *TARGETS, "--vary", "block_size=8,16"], "no setting to tune is called 'block_s"),
     ],

@@ -1,5 +1,9 @@
 """Files that compute priorities order requests as the rule does, without jax."""
 
+import ast
+import inspect
+import re
+import runpy
 import subprocess
 import sys
 
@@ -37,6 +41,7 @@ OTHER = {
     "mlp_score": js.policies.mlp_score(hidden=5, seed=3),
     "log_volume": lambda inst: -jnp.log(inst.volume) * jnp.sqrt(inst.kv_capacity / 7),
 }
+OTHERS = ("arrival_s", "priority", "client", "ttft_slo_s")
 KV_CAPACITY = 100_000
 
 
@@ -82,16 +87,13 @@ def many():
 
 
 def priorities(function, obs):
-    columns = (
-        obs.prompt_tokens,
-        obs.output_tokens,
-        obs.arrival_s,
-        obs.priority,
-        obs.client,
-        obs.ttft_slo_s,
-    )
+    columns = (obs.prompt_tokens, obs.output_tokens, *(getattr(obs, name) for name in OTHERS))
     rows = zip(*(np.asarray(column).tolist() for column in columns), strict=True)
-    return np.array([function(*row) for row in rows], dtype=np.int64)
+    names = ["request_class" if name == "priority" else name for name in OTHERS]
+    return np.array(
+        [function(*row[:2], **dict(zip(names, row[2:], strict=True))) for row in rows],
+        dtype=np.int64,
+    )
 
 
 def ranks(numbers):
@@ -149,7 +151,8 @@ def test_a_server_decides_the_same(name, tmp_path):
     one = jax.tree.map(lambda leaf: np.asarray(leaf)[0], reqs)
     function = written(name, tmp_path / "p.py")
     columns = (one.prompt_tokens, one.output_tokens, one.arrival_s)
-    own = [function(*row) for row in zip(*map(np.ndarray.tolist, columns), strict=True)]
+    rows = zip(*map(np.ndarray.tolist, columns), strict=True)
+    own = [function(s, o, arrival_s=at) for s, o, at in rows]
     named = js.serve(one, server, name)
     with_numbers = js.serve(one.replace(priority=np.array(own)), server, "priority")
     np.testing.assert_array_equal(named.completion_s, with_numbers.completion_s)
@@ -183,6 +186,47 @@ def test_huge_volumes_are_exact(tmp_path):
 def test_predictions_are_taken_as_servers_take_them(tmp_path):
     function = written("shortest_output", tmp_path / "p.py")
     assert [function(5, each) for each in (0, 0.2, 3, 3.01, 1e12)] == [1, 1, 3, 4, 2**30]
+    assert [function(5, each) for each in (np.inf, -np.inf)] == [2**30, 1]
+    with pytest.raises(ValueError, match="predicted_output_tokens is NaN; expected a number >= 0"):
+        function(5, np.nan)
+    assert written("shortest_prompt", tmp_path / "p.py")(5, np.nan) == 5  # which reads none
+
+
+@pytest.mark.jax_defaults
+@pytest.mark.parametrize(
+    ("rule", "reads"),
+    [
+        ("smallest_volume", []),
+        ("gamma_boost", ["arrival_s"]),
+        ("earliest_deadline", ["arrival_s", "ttft_slo_s"]),
+        ("weighted_volume", ["weight"]),
+    ],
+)
+def test_what_a_rule_reads_has_no_default(rule, reads, tmp_path):
+    function = written(rule, tmp_path / "p.py")
+    parameters = inspect.signature(function).parameters
+    required = [name for name, each in parameters.items() if each.default is each.empty]
+    assert required == ["prompt_tokens", "predicted_output_tokens", *reads]
+    (example,) = re.findall(r'body\["priority"\] = (.*)', (tmp_path / "p.py").read_text())
+    assert isinstance(eval(example, {"priority": function}), int)
+    for name in reads:
+        assert f"{name}=" in example
+        with pytest.raises(TypeError, match="missing"):
+            function(300, 40, **{each: 1.0 for each in reads if each != name})
+
+
+@pytest.mark.parametrize("name", ["fine.py", "my-file.py", "import.py", "rule.txt"])
+def test_the_first_lines_load_the_file_whatever_its_name(name, tmp_path, monkeypatch):
+    function = written("smallest_volume", tmp_path / name)
+    text = (tmp_path / name).read_text()
+    names = {"runpy": runpy}
+    doc = ast.get_docstring(ast.parse(text))
+    (line,) = re.findall(r"^ *((?:from|priority =) .*)", doc, re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    exec(line, names)
+    assert names["priority"](3, 4) == function(3, 4)
+    assert written("smallest_volume", tmp_path / 'a"""b.py')(3, 4) == function(3, 4)
 
 
 def test_sglang_serves_the_highest_first(tmp_path):
@@ -198,7 +242,7 @@ def test_the_file_runs_by_itself(tmp_path):
     js.export.vllm_priority("gamma_boost", tmp_path / "boost.py")
     done = subprocess.run(
         [sys.executable, "-I", tmp_path / "boost.py"],
-        input="300 40 1.5\n\n300, 40, 1.5\n9 9\n",
+        input="300 40 1.5\n\n300, 40, 1.5\n9 9 0\n",
         capture_output=True,
         text=True,
         check=True,
@@ -279,6 +323,10 @@ class TestSettings:
     )
     def test_come_back(self, server):
         arguments = js.export.vllm_arguments(server)
+        flags = js.export.vllm_flags(arguments)
+        assert f"--max-num-seqs {server.max_num_seqs}" in flags
+        off = not server.enable_chunked_prefill
+        assert f"--{'no-' * off}enable-chunked-prefill" in flags
         assert repr(js.Server.from_vllm(**arguments)) == repr(server)
 
     @pytest.mark.parametrize(

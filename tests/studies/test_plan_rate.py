@@ -171,13 +171,82 @@ def test_what_never_meets_the_goal_has_the_rate_0():
     assert "misses it even" in str(plan)
 
 
-def test_what_always_meets_it_is_tried_up_to_the_limit():
+def test_what_always_meets_it_takes_the_limit_that_no_rule_keeps_up_with():
     plan = js.plan_rate(REQS, SERVER, ttft_slo_s=1e4)
-    at = plan.curve["fcfs"][0].at
-    assert len(at) == 16
-    assert at[-1] / at[7] == pytest.approx(256)
-    assert plan.value[0, 0] == at[-1]
+    together = jax.tree.map(lambda leaf: np.asarray(leaf).reshape(-1), REQS)
+    limit = js.bounds.stability(together, SERVER).rate
+    curve = plan.curve["fcfs"][0]
+    assert plan.value[0, 0] == plan.rate_limit[0] == limit
+    assert curve.place_of(plan.value[0, 0]) is not None
+    assert (curve.metrics["attainment"] == 1).all()
+    assert plan.is_at_limit.tolist() == [[True]]
+    assert f"{plan.value[0, 0]:.4g}*" in str(plan)
+    (note,) = plan.notes()
+    assert note.startswith(f"fcfs: meets it even at {curve.at[-1]:,.0f} req/s, the highest tried")
+    assert "above the limit: some requests wait ever longer, or streams end" in note
+    assert plan.interval.mean[0, 0] == plan.interval.high[0, 0] == plan.value[0, 0]
+    (record,) = plan.records()
+    assert record["is_at_limit"]
+    assert record["limit"] == plan.value[0, 0]
+
+
+def test_a_rule_that_starves_some_is_not_the_best_for_a_rate_above_the_limit():
+    """One request in eight is huge; served last, they alone miss, at any rate."""
+    n = 160
+    sizes = np.where(np.arange(3 * n).reshape(3, n) % 8 == 5, 250, 10)
+    reqs = js.Requests.from_arrays(streams(n=n).arrival_s, sizes, np.maximum(sizes // 2, 1))
+    plan = js.plan_rate(reqs, SERVER, RULES, attainment=0.85, ttft_slo_s=0.15)
+    assert plan.is_at_limit.tolist() == [[False], [True]]
+    assert (plan.value <= plan.rate_limit).all()
+    curve = plan.curve["smallest_volume"][0]
+    above = curve.at[(curve.metrics["attainment"].mean(axis=-1) >= 0.85)].max()
+    assert above > 2 * plan.rate_limit[0]
+    assert plan.best == ("smallest_volume", {})
+    found = plan.estimate("attainment").mean
+    place = curve.place_of(plan.rate_limit[0])
+    assert found[1, 0] == curve.metrics["attainment"][place].mean()
+    assert (plan.interval.high <= plan.rate_limit).all()
+    assert (note := plan.notes()[0]).startswith("smallest_volume: meets it even at ")
+    assert "above the limit" in note
+
+
+def test_servers_and_memory_that_no_rule_keeps_up_with_are_marked():
+    lax = {"attainment": 1.0, "ttft_slo_s": 1e4}
+    for plan in (
+        js.plan_servers(REQS, SERVER, rate=60.0, **lax),
+        js.plan_memory(REQS, SERVER, rate=60.0, **lax),
+    ):
+        assert plan.is_beyond.tolist() == [[True]]
+        assert f"{plan.value[0, 0]:,.0f}*" in str(plan)
+        assert "fcfs: * no rule keeps up with the rate there" in plan.notes()[0]
+        assert plan.records()[0]["is_beyond"]
+    few = js.plan_servers(REQS, SERVER, rate=0.1, **lax)
+    assert few.is_beyond.tolist() == [[False]]
+    assert "*" not in str(few)
+
+
+def test_without_a_known_limit_the_highest_tried_is_said():
+    refusing = SERVER.replace(kv_capacity=304)  # too few for the largest
+    plan = js.plan_rate(REQS, refusing, attainment=0.5, ttft_slo_s=1e4)
+    assert plan.rate_limit.tolist() == [np.inf]
+    assert plan.value[0, 0] == plan.curve["fcfs"][0].at[-1]
     assert "the highest tried; longer streams may not" in plan.notes()[0]
+    assert "no limit is known, since the server cannot serve all requests in full" in str(plan)
+    assert json.dumps(plan.to_dict(), allow_nan=False)
+
+
+def test_says_what_rules_know_of_output_lengths():
+    sentence = "rules know output lengths only as predicted; here predictions are "
+    given = {"ttft_slo_s": 1e4, "tolerance": 1.0}
+    own = js.workloads.predict(REQS, jax.random.key(0), sigma=0.5)
+    for reqs, known in (
+        (REQS, "exact"),
+        (REQS.replace(predicted_output_tokens=np.float32(REQS.output_tokens)), "exact"),
+        (own, "the requests' own"),
+    ):
+        plan = js.plan_rate(reqs, SERVER, **given)
+        assert sentence + known in str(plan)
+        assert plan.to_dict()["predictions"] == sentence + known
 
 
 def test_requests_may_bring_their_own_targets():
@@ -296,4 +365,7 @@ def test_the_limits_that_no_rule_keeps_up_with_stand_beside_the_rates():
         limits = js.bounds.stability(reqs, server.replace(**setting))
         assert record["memory_limit"] == limits.memory
         assert record["work_limit"] == limits.work
-    assert "max_num_seqs=1: no rule keeps up with more than" in str(plan)
+        assert record["limit"] == limits.rate
+    text = " ".join(str(plan).split())
+    said = "max_num_seqs=1: no rule keeps up with more than 0.125 req/s (memory alone "
+    assert said in text

@@ -67,6 +67,21 @@ def test_turns_a_bad_order_round():
     assert found.settings is None
 
 
+def test_settings_are_tuned_alone_for_a_rule_without_parameters():
+    found = tune("fcfs", settings=GRID, test=TEST)
+    assert found.settings == brute_force("fcfs")
+    assert found.history.validation[1] < found.history.validation[0]
+    assert found.rule == "fcfs"
+    assert found.history.train.size == 0
+    assert found.history.step.tolist() == [0, 0]
+    assert found.test == js.tuning.evaluate(TEST, "fcfs", MEAN, server=found.server).mean()
+    with pytest.raises(ValueError, match="'fcfs' has no parameters to tune"):
+        tune("fcfs")
+    inst = js.workloads.mixed(KEY, num_requests=8, batch=2)
+    with pytest.raises(ValueError, match="settings goes with requests that arrive over time"):
+        js.tune("fcfs", train=inst, validation=inst, key=KEY, settings=GRID)
+
+
 def brute_force(rule):
     values = {}
     own = {name: getattr(SERVER, name) for name in GRID}

@@ -121,7 +121,7 @@ def written(rule: Any, kv_capacity: Any) -> Written:
         raise InputError(
             "kv_capacity",
             None,
-            "give the tokens of the server's cache, such as server.kv_capacity",
+            "give the tokens of the server's cache",
             finding=f"is missing; rule {name!r} uses it",
         )
     return Written(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import keyword
 import os
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,9 @@ _TEMPLATE = '''\
 Send every request with a priority: one without would be out of order. Requests of one priority
 go by arrival. Written by jaxsched; the file needs nothing but Python 3.11.
 
-    from {module} import priority
+    {loading}
 
-    body["priority"] = priority(prompt_tokens=812, predicted_output_tokens=150)
+    body["priority"] = priority({example})
 """
 
 {imports}
@@ -28,12 +30,8 @@ go by arrival. Written by jaxsched; the file needs nothing but Python 3.11.
 {functions}def priority(
     prompt_tokens,
     predicted_output_tokens,
-    arrival_s=0.0,
-    request_class=0,
-    client=0,
-    ttft_slo_s=math.inf,
-    tpot_slo_s=math.inf,
-    weight=1.0,
+    *,
+{others}
 ):
     """Return the priority, an integer: the {first} is served first.
 
@@ -53,9 +51,11 @@ go by arrival. Written by jaxsched; the file needs nothing but Python 3.11.
 
 if __name__ == "__main__":
     # A line a request: numbers in the order above. A line a priority comes back.
+    names = ("prompt_tokens", "predicted_output_tokens", "arrival_s", "request_class", "client")
+    names += ("ttft_slo_s", "tpot_slo_s", "weight")
     for line in sys.stdin:
         if numbers := [float(number) for number in line.replace(",", " ").split()]:
-            print(priority(*numbers))
+            print(priority(**dict(zip(names, numbers))))
 '''
 _ASCENDING = """
 def _ascending(number):
@@ -68,9 +68,24 @@ _F32 = """
 def _f32(number):
     return ctypes.c_float(number).value
 """
+_TOKENS = """
+def _tokens(number):
+    if number != number:
+        raise ValueError("predicted_output_tokens is NaN; expected a number >= 0")
+    return math.ceil(max(1, min(number, 2**30)))
+"""
+#: What a gateway may leave out where the rule does not read it, and a value for the example.
+_OTHERS = {
+    "arrival_s": ("0.0", "31.5"),
+    "request_class": ("0", "0"),
+    "client": ("0", "3"),
+    "ttft_slo_s": ("math.inf", "0.5"),
+    "tpot_slo_s": ("math.inf", "0.05"),
+    "weight": ("1.0", "2.0"),
+}
 _TAKEN = {
     "prompt_tokens": "prompt_tokens = int(prompt_tokens)",
-    "output_tokens": "output_tokens = max(1, min(math.ceil(predicted_output_tokens), 2**30))",
+    "output_tokens": "output_tokens = _tokens(predicted_output_tokens)",
     "arrival_s": "arrival_s = _f32(arrival_s)",
     "request_class": "request_class = _f32(request_class)",
     "client": "client = int(client)",
@@ -96,16 +111,21 @@ def write_priority_file(
     lines += [*number.lines, f"return {result if lower_first else f'-{result}'}"]
     functions = _functions(number, "\n".join(lines))
     text = "\n".join((functions, *lines))
-    names = [name for name in ("ctypes", "struct") if f"{name}." in text]
+    modules = [name for name in ("ctypes", "struct") if f"{name}." in text]
     reads = [
         name.replace("output_", "predicted_output_") for name in _TAKEN if name in number.reads
     ]
+    example = ["prompt_tokens=812", "predicted_output_tokens=150"]
+    example += [f"{name}={value}" for name, (_, value) in _OTHERS.items() if name in reads]
+    others = [name if name in reads else f"{name}={usual}" for name, (usual, _) in _OTHERS.items()]
     content = _TEMPLATE.format(
         rule=rule_name(rule),
         engine=engine,
         instructions=instructions,
-        module=Path(path).stem,
-        imports="\n".join(f"import {name}" for name in sorted({*names, "math", "sys"})),
+        loading=_loading(Path(path)),
+        example=", ".join(example),
+        imports="\n".join(f"import {name}" for name in sorted({*modules, "math", "sys"})),
+        others="\n".join(f"    {each}," for each in others),
         functions=functions,
         first="lowest" if lower_first else "highest",
         reads=", ".join(reads) or "nothing",
@@ -114,9 +134,18 @@ def write_priority_file(
     write_whole(Path(path), lambda partial: partial.write_text(content, encoding="utf-8"))
 
 
+def _loading(path: Path) -> str:
+    """Say how Python gets the function from the file, whose name may be no name of a module."""
+    if path.suffix == ".py" and path.stem.isidentifier() and not keyword.iskeyword(path.stem):
+        return f"from {path.stem} import priority"
+    return f'priority = runpy.run_path({json.dumps(path.name)})["priority"]  # import runpy'
+
+
 def _functions(number: Written, lines: str) -> str:
     """Define what the lines call."""
     found = number.helpers
+    if "_tokens(" in lines:
+        found += _TOKENS
     if "_f32(" in lines and "def _f32(" not in found:
         found += _F32
     if number.is_float:

@@ -41,9 +41,10 @@ def vllm_priority(
 ) -> None:
     r"""Write a rule as a Python file that computes the ``priority`` of a request for vLLM.
 
-    The file defines ``priority(prompt_tokens, predicted_output_tokens, arrival_s=0.0,
+    The file defines ``priority(prompt_tokens, predicted_output_tokens, *, arrival_s=0.0,
     request_class=0, client=0, ttft_slo_s=inf, tpot_slo_s=inf, weight=1.0)``, an integer, lower
-    first. It needs neither jax nor this package. Its docstring says how to start the server.
+    first. What the rule reads has no default there, so that no gateway leaves it out. The file
+    needs neither jax nor this package. Its docstring says how to start the server.
 
     Integers are those of the rule, and volumes are exact. A float32 becomes the integer of the
     same order: its bits, :math:`b` if it is positive and else :math:`-(b - 2^{31})`. Every
@@ -90,8 +91,8 @@ def vllm_arguments(server: Server) -> dict[str, Any]:
       server: one server. Its clock has no setting and is left out.
 
     Returns:
-      Values by vLLM's names, which ``vllm.LLM(**arguments)`` takes and a JSON file for
-      ``vllm serve --config``; :meth:`Server.from_vllm` makes the server of them again.
+      Values by vLLM's names, which ``vllm.LLM(**arguments)`` takes; :func:`vllm_flags` writes
+      them for ``vllm serve``, and :meth:`Server.from_vllm` makes the server of them again.
 
     Raises:
       ValueError: there are several servers, or a choice that vLLM does not have.
@@ -128,8 +129,26 @@ def vllm_arguments(server: Server) -> dict[str, Any]:
     return {**arguments, "scheduling_policy": server.policy}
 
 
-def flags(arguments: Mapping[str, Any]) -> list[str]:
-    """Write engine arguments as flags of ``vllm serve``, one a line."""
+def vllm_flags(arguments: Mapping[str, Any]) -> list[str]:
+    """Write engine arguments as flags of ``vllm serve``.
+
+    A file for ``--config`` would have to be YAML, and vLLM drops what is false in it where the
+    name has underscores, or always in older releases. Flags say it either way.
+
+    Args:
+      arguments: values by vLLM's names, such as those of :func:`vllm_arguments`.
+
+    Returns:
+      A flag each, with its value.
+
+    Example:
+      >>> import jaxsched as js
+      >>> js.export.vllm_flags({"max_num_seqs": 64, "enable_chunked_prefill": False})
+      ['--max-num-seqs 64', '--no-enable-chunked-prefill']
+
+    Source:
+      vLLM, ``vllm/utils/argparse_utils.py``, ``load_config_file``, 2026.
+    """
     written = []
     for name, value in arguments.items():
         flag = name.replace("_", "-")

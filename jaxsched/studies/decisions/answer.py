@@ -164,7 +164,5 @@ def choices_layout(decision: Decision) -> Layout:
     ]
     caption = "on runs of the log that had no part in the choice; changes are paired by run"
     if any(choice.is_limited for choice in choices.values()):
-        caption += (
-            "\n* a higher rate passed, only because runs end: no order keeps up with more than this"
-        )
+        caption += "\n* the limit, at which the goal is still met; no order keeps up with more"
     return Layout("", columns, caption, best_row=list(choices).index(decision.best))

@@ -66,7 +66,8 @@ def decide(
        (\arg\max_\rho \lambda_{\rho, \theta_0}, \theta_0), \quad
        \arg\max_{\rho, \theta} \lambda_{\rho, \theta} .
 
-    A rate above the limit of :func:`jaxsched.bounds.stability` counts as that limit.
+    A rate above the limit of :func:`jaxsched.bounds.stability` counts as that limit, as
+    :func:`plan_rate` has it.
 
     Args:
       reqs: the log, one stream ``[n]`` of requests that arrive over time.
@@ -186,15 +187,9 @@ def _with_predictions(reqs: Requests) -> Requests:
     return dataclasses.replace(reqs, predicted_output_tokens=reqs.output_tokens.astype(np.float32))
 
 
-def _limits(plan: ServicePlan) -> np.ndarray:
-    """Rates ``[S]`` that no rule keeps up with; infinite where requests are refused."""
-    limits = np.array([each.rate.item() for each in plan.limits or ()])
-    return np.where(np.isnan(limits), np.inf, limits)
-
-
 def _best_pairs(search: ServicePlan) -> dict[str, tuple[int, int]]:
     """Find rule and setting of each choice; of equal ones the first, so that now is kept."""
-    rates = np.minimum(search.value, _limits(search))
+    rates = search.value
     rule, setting = np.unravel_index(rates.argmax(), rates.shape)
     return {
         "now": (0, 0),
@@ -211,20 +206,18 @@ def _choice(
     places: Mapping[str, tuple[int, int]],
 ) -> Choice:
     rule, setting = place
-    limits = _limits(check)
-    limit, rate = limits[setting].item(), check.value[place].item()
     return Choice(
         rule=check.rules[rule],
         setting=of[0],
         server=of[1],
-        rate=min(rate, limit),
-        interval=Estimate(*(np.minimum(each[place], limit).item() for each in check.interval)),
+        rate=check.value[place].item(),
+        interval=Estimate(*(each[place].item() for each in check.interval)),
         change={
-            name: Estimate(*(each[place].item() for each in check.change_from(*other, most=limits)))
+            name: Estimate(*(each[place].item() for each in check.change_from(*other)))
             for name, other in places.items()
         },
-        limit=limit,
-        is_limited=rate > limit,
+        limit=check.rate_limit[setting].item(),
+        is_limited=bool(check.is_at_limit[place]),
     )
 
 

@@ -41,7 +41,7 @@ class Choice(NamedTuple):
       interval: where the mean attainment crosses the goal, with 95% limits, likewise.
       change: by the name of each choice, ratio of crossings to its, minus 1, paired by run.
       limit: rate that no rule keeps up with; infinite where requests are refused.
-      is_limited: whether a higher rate passed, only because runs end.
+      is_limited: whether the goal is still met at that limit.
     """
 
     rule: str

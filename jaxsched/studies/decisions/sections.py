@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxsched._lib.layout import Column, Layout
 from jaxsched.metrics.traffic import PERCENTS
-from jaxsched.policies.engines.vllm import flags, vllm_arguments
+from jaxsched.policies.engines.vllm import vllm_arguments, vllm_flags
 from jaxsched.show import plots
 from jaxsched.show.page import Block, Code, Items, Page, Section, Text, picture
 from jaxsched.show.tables import written
@@ -66,7 +66,7 @@ def _after_answer(decision: Decision) -> list[Block]:
     both, erring = decision.choices["both"], decision.erring
     texts = []
     if both.rule != decision.choices["now"].rule and erring is not None:
-        rate = min(erring.value[0, 0].item(), both.limit)
+        rate = erring.value[0, 0].item()
         factor = math.exp(decision.sigma)
         if rate == both.rate:
             texts.append(f"The order {both.rule} needs no predictions of output lengths.")
@@ -182,12 +182,10 @@ def _search(decision: Decision) -> list[Block]:
     if not columns:
         columns = [Column("settings", ["as they are"])]
     columns += [
-        Column(rule, [number(min(plan.value[r, k], limits[k])) for k in order])
-        for r, rule in enumerate(plan.rules)
+        Column(rule, [number(plan.value[r, k]) for k in order]) for r, rule in enumerate(plan.rules)
     ]
     columns.append(Column("limit", [number(limits[k]) for k in order]))
-    sustained = np.fmin(plan.value, limits)[:, order]
-    best = int(sustained.max(axis=0).argmax())
+    best = int(plan.value[:, order].max(axis=0).argmax())
     return [
         Text(
             "Requests a second within the targets, on the runs to choose by. The limit is a rate "
@@ -243,7 +241,7 @@ def _flags(choice: Choice) -> Code | Text:
     except ValueError as error:
         return Text(f"vLLM has no such server: {error}.")
     del arguments["num_gpu_blocks_override"]  # the engine measures its own memory
-    return Code(" \\\n    ".join(["vllm serve MODEL", *flags(arguments)]))
+    return Code(" \\\n    ".join(["vllm serve MODEL", *vllm_flags(arguments)]))
 
 
 def _bounds(decision: Decision) -> list[Block]:

@@ -39,8 +39,14 @@ def plan_rate(
 
     .. math:: \bar A(\lambda') = \tfrac1B \sum_b A_b(\lambda') \ge x
 
-    at it and at every :math:`\lambda'` tried below. The draws are the same at every rate: arrival
-    times are multiplied by the stream's own rate over :math:`\lambda`, and nothing else changes.
+    at it and at every :math:`\lambda'` tried below, but no more than the limit of
+    :func:`jaxsched.bounds.stability`. Above that limit no rule keeps up. The goal may be met there
+    all the same: a rule may leave the largest requests to wait ever longer, or streams end before
+    queues have grown. Such a rate counts as the limit, which :attr:`ServicePlan.is_at_limit` and a
+    star in the table mark; a note says up to which rate the goal was met.
+
+    The draws are the same at every rate: arrival times are multiplied by the stream's own rate
+    over :math:`\lambda`, and nothing else changes.
 
     Eight rates are served as one batch with all streams, from 1/1024 to 16 times the mean of the
     streams' own rates. Where all meet the goal, rates go on doubling up to 4096 times. Then the
@@ -49,10 +55,9 @@ def plan_rate(
     the goal again: :meth:`ServicePlan.notes` says which was seen to. The rate is 0 where the
     lowest misses.
 
-    Beside it stand the rates of :func:`jaxsched.bounds.stability`, which no rule keeps up with.
-
-    Streams end. A rate that a server cannot sustain passes where its queue has no time to grow,
-    so take streams much longer than the targets. (The definitions are ours.)
+    The limit is necessary, not sufficient. Streams end, so below it too a rate that a server
+    cannot sustain passes where its queue has no time to grow: take streams much longer than the
+    targets. (The definitions are ours.)
 
     Args:
       reqs: streams of requests, ``[n]`` or ``[.., n]``, that arrive over time.

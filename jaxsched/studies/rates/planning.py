@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -15,10 +16,18 @@ from jaxsched.bounds import StabilityLimits, stability
 from jaxsched.model.requests import Requests
 from jaxsched.model.server import Server
 from jaxsched.studies.rates.axes import Axis
-from jaxsched.studies.rates.searching import Measures, ServiceCurve, first_true, search
+from jaxsched.studies.rates.notes import last_met
+from jaxsched.studies.rates.searching import (
+    Measures,
+    ServiceCurve,
+    first_true,
+    merged,
+    search,
+)
 from jaxsched.studies.rates.service_plan import ServicePlan
+from jaxsched.studies.rates.streams import own_rate
 from jaxsched.studies.serving.goal import Goal, targets_text
-from jaxsched.studies.serving.rules import ServingRules, by_name
+from jaxsched.studies.serving.rules import ServingRules, by_name, predictions_text
 
 #: Settings by name, each with the values to try.
 Vary = Mapping[str, Sequence[Any]] | None
@@ -35,6 +44,7 @@ def planned(
 ) -> ServicePlan:
     """Search along an axis, by every rule and with every setting, on the same streams."""
     named = by_name(rules)
+    limits = [_limits(reqs, own) for _, own in settings] if axis.quantity == "rate" else None
 
     def is_crossed(measures: Measures) -> bool:
         return bool(goal.is_met(measures["attainment"].mean())) != axis.is_falling
@@ -44,32 +54,61 @@ def planned(
         for name, rule in named.items():
             bar.set_description(name)
             curves = []
-            for _, own in settings:
-                curves.append(
-                    search(
-                        lambda points, own=own, rule=rule: axis.evaluate(own, rule, points),
-                        axis.first(),
-                        is_crossed,
-                        axis.divide,
-                        axis.extend,
-                    )
-                )
+            for place, (_, own) in enumerate(settings):
+
+                def evaluate(
+                    points: Sequence[float], own: Server = own, rule: Any = rule
+                ) -> list[Measures]:
+                    return axis.evaluate(own, rule, points)
+
+                found = search(evaluate, axis.first(), is_crossed, axis.divide, axis.extend)
+                if limits is not None:
+                    limit = limits[place].rate.item()
+                    found = _tried_at_limit(found, limit, goal, axis, evaluate, is_crossed)
+                curves.append(found)
                 bar.update()
             curve[name] = tuple(curves)
+    value = np.array(
+        [
+            [_value(each, goal, axis, _rate(limits, place)) for place, each in enumerate(of)]
+            for of in curve.values()
+        ]
+    )
     return ServicePlan(
         axis=axis,
         rules=tuple(named),
         settings=tuple(setting for setting, _ in settings),
-        value=np.array([[_value(each, goal, axis) for each in of] for of in curve.values()]),
+        value=value,
         curve=curve,
         goal=goal,
         description=_description(reqs, axis),
         targets_text=targets_text(goal.targets, reqs),
+        predictions_text=predictions_text(reqs),
         key=key,
-        limits=tuple(_limits(reqs, own) for _, own in settings)
-        if axis.quantity == "rate"
-        else None,
+        limits=None if limits is None else tuple(limits),
+        is_beyond=None
+        if limits is not None
+        else np.array(
+            [
+                [_is_beyond(reqs, settings[s][1], axis, each) for s, each in enumerate(of)]
+                for of in value
+            ]
+        ),
     )
+
+
+def _is_beyond(reqs: Requests, server: Server, axis: Axis, value: float) -> bool:
+    """Tell whether no rule keeps up with the streams' rate on so many servers or tokens."""
+    if np.isnan(value):
+        return False
+    try:
+        rate = own_rate(reqs).mean()
+    except InputError:  # all come at once
+        return False
+    if axis.quantity == "servers":
+        return bool(rate / value > _limits(reqs, server).rate)
+    server = dataclasses.replace(server, kv_capacity=int(value))
+    return bool(rate > _limits(reqs, server).rate)
 
 
 def _limits(reqs: Requests, server: Server) -> StabilityLimits:
@@ -81,15 +120,33 @@ def _limits(reqs: Requests, server: Server) -> StabilityLimits:
         return StabilityLimits(*(np.full((), np.nan) for _ in StabilityLimits._fields))
 
 
-def _value(curve: ServiceCurve, goal: Goal, axis: Axis) -> float:
+def _rate(limits: Sequence[StabilityLimits] | None, setting: int) -> float:
+    return float("nan") if limits is None else limits[setting].rate.item()
+
+
+def _tried_at_limit(
+    curve: ServiceCurve,
+    limit: float,
+    goal: Goal,
+    axis: Axis,
+    evaluate: Callable[[Sequence[float]], list[Measures]],
+    is_crossed: Callable[[Measures], bool],
+) -> ServiceCurve:
+    """Try the limit too where a rate above it meets the goal, and rates up to it."""
+    if not last_met(curve, goal) > limit:
+        return curve
+    below = curve.at[curve.at < limit]
+    least = below[-1] if below.size else limit / 2
+    points = np.geomspace(least, limit, len(axis.first())).tolist()
+    return merged(curve, search(evaluate, points, is_crossed, axis.divide, lambda _: []))
+
+
+def _value(curve: ServiceCurve, goal: Goal, axis: Axis, limit: float) -> float:
     """Find the last point before the first that misses, or the first that meets."""
-    is_met = goal.is_met(curve.metrics["attainment"].mean(axis=-1))
-    place = first_true(is_met != axis.is_falling)
-    if not axis.is_falling:
-        return float("nan") if place is None else float(curve.at[place])
-    if place == 0:
-        return 0.0
-    return float(curve.at[-1 if place is None else place - 1])
+    if axis.is_falling:
+        return last_met(curve, goal, limit)
+    place = first_true(goal.is_met(curve.metrics["attainment"].mean(axis=-1)))
+    return float("nan") if place is None else float(curve.at[place])
 
 
 def _description(reqs: Requests, axis: Axis) -> str:

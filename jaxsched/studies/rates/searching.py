@@ -64,6 +64,16 @@ def search(
     )
 
 
+def merged(curve: ServiceCurve, other: ServiceCurve) -> ServiceCurve:
+    """Put the points of two curves in one, each once."""
+    at, places = np.unique(np.concatenate([curve.at, other.at]), return_index=True)
+    metrics = {
+        name: np.concatenate([values, other.metrics[name]])[places]
+        for name, values in curve.metrics.items()
+    }
+    return ServiceCurve(at, metrics)
+
+
 def first_true(flags: np.ndarray) -> int | None:
     """Place of the first flag that holds, or None."""
     (places,) = np.nonzero(flags)

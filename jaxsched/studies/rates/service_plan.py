@@ -20,6 +20,7 @@ from jaxsched.show.tabled import Tabled
 from jaxsched.show.tables import written
 from jaxsched.studies.rates.axes import Axis
 from jaxsched.studies.rates.intervals import crossing, jackknife, means_without_one
+from jaxsched.studies.rates.notes import limit_lines, notes, number, span
 from jaxsched.studies.rates.searching import ServiceCurve
 from jaxsched.studies.serving.goal import Goal
 
@@ -39,6 +40,7 @@ _DRAWN = ("attainment", "p99_ttft_s")
 _AROUND = 3.0  # times less and more than the values found is drawn
 _LABELS = {"rate": "rate (requests/s)", "servers": "servers", "kv_capacity": "KV tokens"}
 _HEADER_WIDTH = 9
+_ROUNDING = 1e-9  # of limits of an interval, which end at the limit of rates
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
@@ -54,17 +56,20 @@ class ServicePlan(Tabled):
         ``"kv_capacity"``.
       rules: names of the R rules.
       settings: of each of S settings the values that were varied; one empty dict where none were.
-      value: float64 ``[R, S]``, a point that was tried. Of rates the highest such that it and all
-        tried below meet the goal, 0 where the lowest misses it. Of servers and memory the least
-        that meets it, NaN where none does.
+      value: float64 ``[R, S]``, a point that was tried. Of rates the highest up to the limit such
+        that it and all tried below meet the goal, 0 where the lowest misses it. Of servers and
+        memory the least that meets it, NaN where none does.
       curve: ``curve[rule][s]`` is every point tried, with each metric of each stream.
       goal: the share of requests that should meet their targets, and these.
       description: what was run, in a phrase.
       targets_text: what a request should meet, in a phrase.
+      predictions_text: what rules know of output lengths, in a sentence.
       key: the jax random key of the bootstrap, or None for t intervals.
       limits: of each setting the rates that no rule keeps up with, see
         :func:`jaxsched.bounds.stability`; NaN where requests are refused. None where no rate was
         looked for.
+      is_beyond: of servers and memory, whether no rule keeps up with the rate at the value, bool
+        ``[R, S]``; None where a rate was looked for.
     """
 
     axis: Axis
@@ -75,17 +80,36 @@ class ServicePlan(Tabled):
     goal: Goal
     description: str
     targets_text: str
+    predictions_text: str
     key: jax.Array | None = None
     limits: tuple[StabilityLimits, ...] | None = None
+    is_beyond: np.ndarray | None = None
+
+    @property
+    def rate_limit(self) -> np.ndarray:
+        """Rate that no rule keeps up with, of each setting ``[S]``; infinite if none is known."""
+        if self.limits is None:
+            return np.full(len(self.settings), np.inf)
+        rates = np.array([each.rate.item() for each in self.limits])
+        return np.where(np.isnan(rates), np.inf, rates)
+
+    @property
+    def is_at_limit(self) -> np.ndarray:
+        """Whether the value is that limit, at which the goal is still met, bool ``[R, S]``."""
+        return self.value == self.rate_limit
 
     @property
     def interval(self) -> Estimate:
         """Where the mean attainment crosses the goal, with 95% limits, each ``[R, S]``.
 
-        The crossing lies between two points tried, by a line. Its limits are the jackknife's over
-        streams. They are NaN for one stream, for servers, and where nothing is crossed.
+        The crossing lies between two points tried, by a line; of rates it is the limit at most.
+        Its 95% limits are the jackknife's over streams. They are NaN for one stream, for servers,
+        and where nothing is crossed. They are approximate: of few streams the interval is somewhat
+        too narrow.
         """
-        return jackknife(self._crossings(), self.key)
+        found, most = jackknife(self._crossings(), self.key), self.rate_limit
+        rounded = most * (1 - _ROUNDING)
+        return Estimate(*(np.where(each > rounded, most, each) for each in found))
 
     @property
     def change(self) -> Estimate:
@@ -95,24 +119,26 @@ class ServicePlan(Tabled):
         """
         return self.change_from(0, 0)
 
-    def change_from(self, rule: int, setting: int, *, most: Any = np.inf) -> Estimate:
+    def change_from(self, rule: int, setting: int) -> Estimate:
         """Ratio to some rule and setting, minus 1, as :attr:`change` is to the first.
 
         Args:
           rule: the rule's row.
           setting: the setting's column.
-          most: crossings of each setting count as this at most, one number or ``[S]``.
         """
         if self.axis.is_whole:
             ratio = self.value / self.value[rule, setting] - 1
             nothing = np.full(ratio.shape, np.nan)
             return Estimate(ratio, nothing, nothing)
-        crossings = np.minimum(self._crossings(), np.reshape(most, (-1, 1)))
+        crossings = self._crossings()
         return jackknife(crossings / crossings[rule, setting] - 1, self.key)
 
     @property
     def best(self) -> tuple[str, dict[str, Any]]:
-        """Rule and setting of the highest rate, the fewest servers or the least memory."""
+        """Rule and setting of the highest rate, the fewest servers or the least memory.
+
+        Of servers and memory, those come first with which some rule may keep up with the rate.
+        """
         rule, setting = divmod(self._best_row, len(self.settings))
         return self.rules[rule], self.settings[setting]
 
@@ -141,42 +167,23 @@ class ServicePlan(Tabled):
     def notes(self) -> list[str]:
         """Say what a value leaves open.
 
-        The lowest point missed the goal, the last met it, it was crossed again, or no rule keeps
-        up with the rate, which longer streams would show.
+        The lowest point missed the goal, the last met it, it was crossed again, or it is met above
+        the limit. There a rule may leave some requests to wait ever longer, or the streams end too
+        soon to show that queues grow.
         """
-        said = []
-        for rule, setting in self._rows():
-            curve = self.curve[self.rules[rule]][setting]
-            is_met = self.goal.is_met(curve.metrics["attainment"].mean(axis=-1))
-            value = self.value[rule, setting]
-            name, unit = self._name(rule, setting), self.axis.unit
-            if self.axis.is_falling and not is_met[0]:
-                said.append(f"{name}: misses it even at {_number(curve.at[0])} {unit}, the lowest")
-            elif self.axis.is_falling and value == curve.at[-1]:
-                most = f"{_number(value)} {unit}, the highest tried"
-                said.append(f"{name}: meets it even at {most}; longer streams may not")
-            elif math.isnan(value):
-                said.append(f"{name}: misses it even with {_number(curve.at[-1])} {unit}")
-            else:
-                is_odd = is_met if self.axis.is_falling else ~is_met
-                again = curve.at[is_odd & (curve.at > value)]
-                limit = np.inf if self.limits is None else self.limits[setting].rate.item()
-                if value > limit:
-                    said.append(
-                        f"{name}: only because streams end; {_number(limit)} {unit} is the limit"
-                    )
-                if again.size:
-                    verb = "meets" if self.axis.is_falling else "misses"
-                    said.append(f"{name}: {verb} it again at {_number(again[0])} {unit}")
-        return said
+        return [
+            f"{self._name(rule, setting)}: {note}"
+            for rule, setting in self._rows()
+            for note in notes(self, rule, setting)
+        ]
 
     def records(self) -> list[dict[str, Any]]:
         """One record for each rule and setting.
 
         Keys are ``rule``, the settings that were varied, the quantity with its 95% limits
         ``low`` and ``high``, ``change`` with ``change_low`` and ``change_high``, of rates
-        ``memory_limit`` and ``work_limit``, and every service metric at the value found, as its
-        mean over streams.
+        ``limit``, ``memory_limit``, ``work_limit`` and ``is_at_limit``, of others ``is_beyond``,
+        and every service metric at the value found, as its mean over streams.
         """
         interval, change = self.interval, self.change
         metrics = {name: self.estimate(name).mean for name in self.curve[self.rules[0]][0].metrics}
@@ -190,17 +197,22 @@ class ServicePlan(Tabled):
                 "change": change.mean[row].item(),
                 "change_low": change.low[row].item(),
                 "change_high": change.high[row].item(),
-                **self._limits_of(row[1]),
+                **self._limits_of(row),
                 **{name: values[row].item() for name, values in metrics.items()},
             }
             for row in self._rows()
         ]
 
-    def _limits_of(self, setting: int) -> dict[str, float]:
+    def _limits_of(self, row: tuple[int, int]) -> dict[str, Any]:
         if self.limits is None:
-            return {}
-        limits = self.limits[setting]
-        return {"memory_limit": limits.memory.item(), "work_limit": limits.work.item()}
+            return {} if self.is_beyond is None else {"is_beyond": bool(self.is_beyond[row])}
+        limits = self.limits[row[1]]
+        return {
+            "limit": limits.rate.item(),
+            "memory_limit": limits.memory.item(),
+            "work_limit": limits.work.item(),
+            "is_at_limit": bool(self.is_at_limit[row]),
+        }
 
     def to_pandas(self) -> pd.DataFrame:
         """Return :meth:`records` as a table."""
@@ -226,6 +238,7 @@ class ServicePlan(Tabled):
             "quantity": self.axis.quantity,
             "description": self.description,
             "goal": self.goal._asdict(),
+            "predictions": self.predictions_text,
             "intervals": self._interval_name,
             "notes": self.notes(),
             "results": results,
@@ -266,7 +279,7 @@ class ServicePlan(Tabled):
 
     def __repr__(self) -> str:
         """Values only."""
-        found = ", ".join(f"{self._name(*row)}: {_number(self.value[row])}" for row in self._rows())
+        found = ", ".join(f"{self._name(*row)}: {number(self.value[row])}" for row in self._rows())
         return f"ServicePlan({self.axis.quantity} in {self.axis.unit}; {found})"
 
     def _layouts(self) -> list[Layout]:
@@ -280,8 +293,9 @@ class ServicePlan(Tabled):
             columns=columns,
             caption="\n".join(
                 [
+                    self.predictions_text,
                     *([f"{name} intervals over streams"] if name else []),
-                    *self._limits(),
+                    *limit_lines(self),
                     *self.notes(),
                 ]
             ),
@@ -302,9 +316,11 @@ class ServicePlan(Tabled):
         """Show what was looked for, with its interval and the change from the first row."""
         rows, interval, change = self._rows(), self.interval, self.change
         header = "rate\n(req/s)" if self.axis.is_falling else f"{self.axis.unit}\nneeded"
-        columns = [Column(header, [_number(self.value[row]) for row in rows])]
+        has_star = self.is_at_limit if self.is_beyond is None else self.is_beyond
+        found = [f"{number(self.value[row])}{'*' * bool(has_star[row])}" for row in rows]
+        columns = [Column(header, found)]
         if not np.isnan(interval.low).all():
-            spans = [_span(interval.low[row], interval.high[row]) for row in rows]
+            spans = [span(interval.low[row], interval.high[row]) for row in rows]
             columns.append(Column("95%\ninterval", spans))
         if len(rows) > 1:
             cells = [
@@ -315,16 +331,6 @@ class ServicePlan(Tabled):
             ]
             columns.append(Column("change\nvs first", ["-", *cells]))
         return columns
-
-    def _limits(self) -> list[str]:
-        """Say, of each setting, which rates no rule keeps up with."""
-        said = []
-        for setting, limits in zip(self.settings, self.limits or (), strict=False):
-            memory, work = (f"{_number(each.item())} {self.axis.unit}" for each in limits[:2])
-            named = ", ".join(f"{name}={value}" for name, value in setting.items())
-            limit = f"no rule keeps up with more than {memory} (memory), {work} (work)"
-            said.append(f"{named}: {limit}" if named else limit)
-        return said
 
     def _service(self) -> list[Column]:
         """Show the service at the value found."""
@@ -349,6 +355,8 @@ class ServicePlan(Tabled):
     @property
     def _best_row(self) -> int:
         flat = self.value.reshape(-1)
+        if self.is_beyond is not None and not self.is_beyond.all():
+            flat = np.where(self.is_beyond.reshape(-1), np.nan, flat)
         if np.isnan(flat).all():
             return 0
         return int(np.nanargmax(flat) if self.axis.is_falling else np.nanargmin(flat))
@@ -371,18 +379,12 @@ class ServicePlan(Tabled):
                 continue
             least, is_falling = self.goal.least, self.axis.is_falling
             found.append([crossing(curve.at, each, least, is_falling=is_falling) for each in means])
+            if is_falling:  # what never misses takes the limit, if there is one
+                is_open = np.isnan(found[-1]) & (means[:, 0] >= least)
+                most = self.rate_limit[setting]
+                capped = np.minimum(np.where(is_open, np.inf, found[-1]), most)
+                found[-1] = np.where(np.isinf(capped), np.nan, capped)
         return np.asarray(found).reshape(*self.value.shape, -1)
-
-
-def _number(value: float) -> str:
-    """Write a rate with four digits; numbers of servers and tokens whole."""
-    if math.isnan(value):
-        return "-"
-    return f"{value:,.0f}" if value >= 1000 or value == round(value) else f"{value:.4g}"
-
-
-def _span(low: float, high: float) -> str:
-    return "-" if math.isnan(low) else f"{_number(low)}..{_number(high)}"
 
 
 def _plain(value: Any) -> Any:

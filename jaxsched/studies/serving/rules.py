@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from jaxsched._lib.errors import InputError
+from jaxsched.model.requests import Requests
 from jaxsched.model.server import Server
 from jaxsched.policies import Rule, rule_name
 
@@ -31,6 +32,16 @@ def by_name(rules: ServingRules) -> dict[str, Any]:
     if not named:
         raise ValueError("there are no rules; give at least one")
     return named
+
+
+def predictions_text(reqs: Requests) -> str:
+    """Say what rules know of output lengths."""
+    predicted, is_real = reqs.predicted_output_tokens, np.asarray(reqs.is_real)
+    is_exact = predicted is None or np.array_equal(
+        np.asarray(predicted)[is_real], np.asarray(reqs.output_tokens)[is_real]
+    )
+    known = "exact" if is_exact else "the requests' own"
+    return f"rules know output lengths only as predicted; here predictions are {known}"
 
 
 def require_one(server: Server) -> None:

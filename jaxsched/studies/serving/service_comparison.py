@@ -24,7 +24,12 @@ from jaxsched.show import plots
 from jaxsched.show.tables import written
 from jaxsched.studies.comparing.rule_metrics import RuleMetrics, not_among_rules
 from jaxsched.studies.serving.goal import targets_text
-from jaxsched.studies.serving.rules import ServingRules, by_name, require_one
+from jaxsched.studies.serving.rules import (
+    ServingRules,
+    by_name,
+    predictions_text,
+    require_one,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -173,8 +178,7 @@ class ServiceComparison(RuleMetrics):
             lines.append(f"latencies and counts are of {100 * share:.3g}% of requests, after a cut")
         if goals := targets_text(self.targets, self.reqs):
             lines.append(f"goodput and attainment: {goals}")
-        known = "exact" if self.reqs.predicted_output_tokens is None else "the requests' own"
-        lines.append(f"rules know output lengths only as predicted; here predictions are {known}")
+        lines.append(predictions_text(self.reqs))
         if np.size(self.reqs.num_requests) > 1:
             kind = "t" if self.key is None else "bootstrap"
             lines.append(f"means over streams, ± 95% {kind} intervals")
