@@ -9,6 +9,8 @@ import numpy as np
 
 from jaxsched._lib.errors import MAX_INT32, InputError, reject, wrong_dtype, wrong_shape
 
+_MAX_INT64 = np.uint64(2**63 - 1)
+
 #: What padding holds; any other field holds zeros.
 FILLERS = {
     "prompt_tokens": 1,
@@ -24,6 +26,8 @@ def whole_numbers(field: str, values: Any) -> np.ndarray:
     """``values`` as they are if int32, else as int64; an error names the first not whole."""
     array = _array(field, values)
     if array.dtype.kind in "iu":
+        if array.dtype == np.uint64:
+            reject(field, array, array > _MAX_INT64, "expected an integer below 2^31")
         return compact(array)
     if array.dtype.kind != "f":
         raise wrong_dtype(field, array.dtype)

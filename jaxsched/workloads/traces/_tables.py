@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from jaxsched.workloads.traces._table import Table
 from jaxsched.workloads.traces._text import lines, text_of
 
 _HEAD = 2**16  # characters to tell layouts apart by
+
+# An object that only holds the records. Other names may be of lists in a record, such as messages.
+_WRAPPED = re.compile(r'\{\s*"(data|records|requests|rows)"\s*:\s*\[\s*(?=[{\]])')
 
 
 @contextlib.contextmanager
@@ -34,13 +38,15 @@ def table_of(path: Path) -> Iterator[Table]:
         head = text.read(_HEAD).lstrip()
     with text_of(path) as text:
         if head.startswith("["):
-            yield json_values(text, is_array=True)
+            yield json_values(text, "item")
+        elif matched := _WRAPPED.match(head):
+            yield json_values(text, f"{matched[1]}.item")
         elif not head.startswith("{"):
             yield delimited(lines(text))
         elif _is_record(head.partition("\n")[0]):
             yield json_lines(lines(text))
         else:
-            yield json_values(text, is_array=False)
+            yield json_values(text, "")
 
 
 def _is_record(line: str) -> bool:
