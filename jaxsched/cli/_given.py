@@ -9,6 +9,8 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from typer.models import ArgumentInfo
+
 _FILE = "file:"  # before the file of a rule
 
 _given: contextvars.ContextVar[Mapping[str, Any]] = contextvars.ContextVar("given")
@@ -19,9 +21,12 @@ def flags_of(parameters: Collection[inspect.Parameter]) -> dict[str, str]:
     flags = {}
     for each in parameters:
         (about, *_) = getattr(each.annotation, "__metadata__", (None,))
-        declared = getattr(about, "param_decls", None) or (f"--{each.name}",)
-        is_argument = type(about).__name__ == "ArgumentInfo"
-        flags[each.name] = Path(about.metavar or each.name).stem if is_argument else declared[0]
+        if isinstance(about, ArgumentInfo):
+            flags[each.name] = Path(about.metavar or each.name).stem
+        else:  # typer takes the first name for a default until it builds the command
+            names = (getattr(about, "default", None), *(getattr(about, "param_decls", None) or ()))
+            flag = next((name for name in names if isinstance(name, str)), None)
+            flags[each.name] = flag or f"--{each.name}"
     return flags
 
 

@@ -26,8 +26,6 @@ def whole_numbers(field: str, values: Any) -> np.ndarray:
     """``values`` as they are if int32, else as int64; an error names the first not whole."""
     array = _array(field, values)
     if array.dtype.kind in "iu":
-        if array.dtype == np.uint64:
-            reject(field, array, array > _MAX_INT64, "expected an integer below 2^31")
         return compact(array)
     if array.dtype.kind != "f":
         raise wrong_dtype(field, array.dtype)
@@ -38,7 +36,12 @@ def whole_numbers(field: str, values: Any) -> np.ndarray:
 
 
 def compact(integers: np.ndarray) -> np.ndarray:
-    """Integers as int64, int32 not copied: of 27 million requests each copy takes 200 MB."""
+    """Integers as int64, int32 not copied: of 27 million requests each copy takes 200 MB.
+
+    Those beyond int64 stay what they are, for a check to name.
+    """
+    if integers.dtype == np.uint64 and (integers > _MAX_INT64).any():
+        return integers
     return integers if integers.dtype == np.int32 else integers.astype(np.int64, copy=False)
 
 

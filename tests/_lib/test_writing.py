@@ -4,6 +4,7 @@ import os
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import jaxsched as js
@@ -112,12 +113,13 @@ def test_permissions_stay(tmp_path, mode):
 
 INST = js.Instance.from_lengths([3, 1], [2, 4], kv_capacity=8)
 REQS = js.Requests.from_arrays([0.0, 1.0], [3, 1], [2, 4])
+RULE = js.policies.LinearScore(np.ones(1, np.float32), ("log_volume",))
 SAVED = {
     "instance": (INST.save, js.Instance.load),
     "requests": (REQS.save, js.Requests.load),
     "schedule": (js.Schedule.from_starts(INST, [0, 2]).save, js.Schedule.load),
     "rule": (
-        lambda path: js.policies.save(js.policies.LinearScore.from_features(["log_volume"]), path),
+        lambda path: js.policies.save(RULE, path),
         js.policies.load,
     ),
 }
@@ -129,9 +131,12 @@ def test_what_is_saved_is_whole_or_not_there(tmp_path, monkeypatch, kind, suffix
     if (kind, suffix) == ("schedule", ".json"):
         return
     save, load = SAVED[kind]
+    full = tmp_path / f"full{suffix}"
+    full.symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left") as caught:
-        save("/dev/full")
-    assert caught.value.filename == "/dev/full"
+        save(full)
+    assert caught.value.filename == str(full)
+    full.unlink()
     pipe, kept, read = tmp_path / f"pipe{suffix}", tmp_path / f"kept{suffix}", []
     os.mkfifo(pipe)
     reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))

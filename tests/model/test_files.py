@@ -185,14 +185,16 @@ def test_errors_of_streams_name_the_line_of_the_request(tmp_path):
 
 
 def test_counts_beyond_64_bits_are_shown_as_they_are(tmp_path):
-    most = np.uint64(2**64 - 1)
+    beyond = np.array([1, 2**64 - 1], np.uint64)
     with pytest.raises(ValueError, match=r"prompt_tokens\[1\] is 18446744073709551615; expected"):
-        js.Instance.from_lengths(np.array([1, most]), [1, 1], kv_capacity=9)
+        js.Instance.from_lengths(beyond, [1, 1], kv_capacity=9)
+    with pytest.raises(ValueError, match=r"client\[1\] is 18446744073709551615; expected an int"):
+        js.Requests.from_arrays([0.0, 1.0], [1, 1], [1, 1], client=beyond)
     path = tmp_path / "large.npz"
     ONE.save(path)
     with np.load(path) as file:
         members = dict(file)
-    np.savez(tmp_path / "larger.npz", **(members | {"prompt_tokens": np.array([1, most])}))
+    np.savez(tmp_path / "larger.npz", **(members | {"prompt_tokens": beyond}))
     with pytest.raises(ValueError, match=r"prompt_tokens\[1\] is 18446744073709551615; expected"):
         js.Instance.load(tmp_path / "larger.npz")
 
