@@ -38,7 +38,7 @@ class TestColumns:
                 "prompt=isl,output=osl,arrival=isl,unit=s",
                 "takes 'isl' both for prompt and for arrival",
             ),
-            ("a b\n1 2\n", "prompt=a,output=b", "names 'a', which is absent"),
+            ("a b\n1 2\n", "prompt=a,output=b", "is separated by spaces; exp"),
             (TEXT, "unit=h", "unit of columns is 'h'; expected one of s, ms, us, ns"),
             (
                 "prompt_size,token_size,prompt_size\n1,2,3\n",

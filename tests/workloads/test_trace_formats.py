@@ -291,11 +291,12 @@ def test_json_arrays(write, indent):
 def test_records_inside_an_object(write, indent):
     rows = [{"input_length": 10, "output_length": 3}, {"input_length": 20, "output_length": 4}]
     for name in ("data", "requests"):
-        path = write(json.dumps({name: rows, "version": 1}, indent=indent))
+        path = write(json.dumps({"by": "me", "n": 2} | {name: rows, "to": 1}, indent=indent))
         assert columns_of(traces.read(path)) == [None, [10, 20], [3, 4]]
-    chats = [{"messages": [{"role": "user"}]} | row for row in rows]
-    path = write("".join(json.dumps(row) + "\n" for row in chats))
-    assert traces.read(path).prompt_tokens.tolist() == [10, 20]
+    for name in ("messages", "data"):  # lists inside records
+        chats = [{name: [{"role": "user"}]} | row for row in rows]
+        path = write("".join(json.dumps(row) + "\n" for row in chats))
+        assert traces.read(path).prompt_tokens.tolist() == [10, 20]
 
 
 @pytest.mark.parametrize("shift", range(0, 12, 3))

@@ -75,6 +75,9 @@ def resolved(names: Sequence[str], asked: Mapping[str, str]) -> Columns:
     """
     if len(names) > _MOST_COLUMNS:
         raise ValueError(f"has {len(names)} columns; expected at most {_MOST_COLUMNS}")
+    words = names[0].split() if len(names) == 1 else []
+    if len(words) > 1 and (known_formats(words) or set(asked.values()) & set(words)):
+        raise ValueError("is separated by spaces; expected commas, semicolons, tabs or bars")
     form = None if all(key in asked for key in _LENGTHS) else _recognized(names, asked)
 
     def position(key: str) -> int | None:
@@ -125,9 +128,6 @@ def _recognized(names: Sequence[str], asked: Mapping[str, str]) -> Format:
             "holds totals of a benchmark, not the lengths of its requests; run it with "
             "--save-detailed (vLLM) or --output-details (SGLang)"
         )
-    words = names[0].split() if len(names) == 1 else []
-    if known_formats(words) or {asked[key] for key in _LENGTHS if key in asked} & set(words):
-        raise ValueError("is separated by spaces; expected commas, semicolons, tabs or bars")
     present = ", ".join(map(shown, names[:_MOST_SHOWN])) or "none"
     if len(names) > _MOST_SHOWN:
         present += f" and {len(names) - _MOST_SHOWN} more"

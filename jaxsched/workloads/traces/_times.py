@@ -84,7 +84,7 @@ class Clock:
         unit = self._unit or dated
         if unit is None:
             self.expectation = "expected a date and a time, or a number whose unit is given"
-            self.remedy = "unit=s"
+            self.remedy = "unit=s" if math.isfinite(number) else ""
             return _nothing
         if not math.isfinite(number):
             return _nothing
