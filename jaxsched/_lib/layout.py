@@ -23,6 +23,7 @@ class Layout(NamedTuple):
       caption: below it.
       best_row: number of the row to set in bold, or None.
       limit_row: number of the row to set apart from those above it, or None.
+      ties: numbers of rows exactly as good as the best, in bold as well.
     """
 
     title: str
@@ -30,6 +31,11 @@ class Layout(NamedTuple):
     caption: str
     best_row: int | None = None
     limit_row: int | None = None
+    ties: Sequence[int] = ()
+
+    def is_bold(self, row: int) -> bool:
+        """Whether a row is the best, or exactly as good."""
+        return row == self.best_row or row in self.ties
 
 
 def html(layout: Layout) -> str:
@@ -46,7 +52,7 @@ def html(layout: Layout) -> str:
     )
     body = ""
     for number, row in enumerate(zip(*(column.cells for column in layout.columns), strict=True)):
-        weight = "; font-weight: bold" if number == layout.best_row else ""
+        weight = "; font-weight: bold" if layout.is_bold(number) else ""
         rule = "; border-top: 1px solid" if number == layout.limit_row else ""
         cells = (
             element("td", text, side + weight + rule) for text, side in zip(row, sides, strict=True)

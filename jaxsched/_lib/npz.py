@@ -15,6 +15,7 @@ import numpy as np
 
 from jaxsched._lib.errors import bounded, in_file, shown
 from jaxsched._lib.streams import require_regular
+from jaxsched._lib.writing import write_whole
 
 #: Kinds of dtypes, as numpy letters them, that a member may have.
 BOOLS, INTEGERS, FLOATS, NUMBERS, TEXTS = "b", "iu", "f", "iuf", "U"
@@ -32,10 +33,15 @@ _ALWAYS_ALLOWED = 2**28  # bytes
 
 
 def save_arrays(path: str | os.PathLike[str], kind: str, arrays: Mapping[str, Any]) -> None:
-    """Write ``arrays`` to ``path`` exactly as named (numpy alone would append ``.npz``)."""
+    """Write ``arrays`` to ``path``, whole or not at all; devices and pipes are written to."""
+    write_whole(Path(path), lambda partial: write_arrays(partial, kind, arrays))
+
+
+def write_arrays(path: Path, kind: str, arrays: Mapping[str, Any]) -> None:
+    """Fill a new file exactly as named (numpy alone would append ``.npz``)."""
     members: dict[str, Any] = {_KIND: np.array(kind)}
     members |= {name: np.asarray(each) for name, each in arrays.items()}
-    path, size = Path(path), sum(each.nbytes for each in members.values())
+    size = sum(each.nbytes for each in members.values())
     with path.open("wb") as file:
         np.savez_compressed(file, **members)
         is_readable = size <= _most_expanded(file.tell())

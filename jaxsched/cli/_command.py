@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jaxsched as js
+from jaxsched.cli._given import flags_of, note
 from jaxsched.cli._interrupts import ended_at_once
 
 
@@ -28,7 +29,10 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     for each in signature.parameters.values():
         parameters += _fields(each.annotation) if each.name in objects else [each]
 
+    flags = flags_of(parameters)
+
     def run(**values: Any) -> None:
+        note(flags, values)
         for name, kind in objects.items():
             fields = [field.name for field in dataclasses.fields(kind)]
             values[name] = kind(**{field: values.pop(field) for field in fields})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -81,25 +83,19 @@ def report(
     rules = policy_list(policy_names)
     settings = varied(vary) if vary else None
     server = make_server(machine, kv_capacity)
-    reqs = js.traces.load_requests(
-        log.trace,
-        sort=log.sort,
-        drop_invalid=log.drop_invalid,
-        columns=log.columns,
-        since=log.since,
-        until=log.until,
-    )
-    decision = js.decide(
-        reqs,
-        server,
-        rules,
-        vary=settings,
-        attainment=attainment,
-        **goal,
-        num_requests=log.num_requests,
-        num_runs=log.num_runs,
-        known=js.servers.info(machine.server),
-    )
+    reqs = _requests(log)
+    with _about(log):
+        decision = js.decide(
+            reqs,
+            server,
+            rules,
+            vary=settings,
+            attainment=attainment,
+            **goal,
+            num_requests=log.num_requests,
+            num_runs=log.num_runs,
+            known=js.servers.info(machine.server),
+        )
     console.print(str(decision), soft_wrap=True)
     made_by = f"Made by jaxsched {version('jaxsched')}: {context.obj}"
     save(
@@ -110,6 +106,37 @@ def report(
     )
     if json_target is not None:
         save_json(json_target, context.obj, 0, decision.to_dict(), console)
+
+
+def _requests(log: _Log) -> js.Requests:
+    """Read the log, which needs times."""
+    if not js.traces.has_arrival_times(log.trace, log.columns):
+        raise ValueError(
+            f"{log.trace}: has no times of arrival, which a report needs; if a column holds them, "
+            "say which: --columns arrival=NAME,unit=s"
+        )
+    return js.traces.load_requests(
+        log.trace,
+        sort=log.sort,
+        drop_invalid=log.drop_invalid,
+        columns=log.columns,
+        since=log.since,
+        until=log.until,
+    )
+
+
+@contextlib.contextmanager
+def _about(log: _Log) -> Iterator[None]:
+    """Name the file that is too short for the runs."""
+    from jaxsched._lib.errors import InputError
+
+    try:
+        yield
+    except InputError as error:
+        if error.argument != "reqs":
+            raise
+        remedy = "" if log.num_requests is not None else ", or fewer --runs"
+        raise ValueError(f"{error.about(f'{log.trace}:')}{remedy}") from error
 
 
 def _targets(text: str) -> dict[str, Any]:

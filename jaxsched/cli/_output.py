@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jaxsched.cli._given import files_to_read
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -25,13 +27,15 @@ def console_beside(*targets: str | Path | None) -> Console:
 
 
 def require_targets(**paths: str | Path | None) -> None:
-    """Raise before hours of work if a file could not be written after them.
+    """Raise before hours of work if a file could not be written after them, or would be lost.
 
     Args:
       paths: files by the names of their options, or in capitals of their arguments.
     """
     from jaxsched._lib.streams import is_stream
+    from jaxsched._lib.writing import require_writable
 
+    targets: dict[str, Path] = {}
     for option, target in paths.items():
         if target is None or (option == "json" and target == "-"):
             continue
@@ -41,10 +45,30 @@ def require_targets(**paths: str | Path | None) -> None:
             raise ValueError(f"{name} {path}: is a folder; expected a file")
         # Where a symbolic link leads.
         folder = Path(os.path.realpath(path)).parent if path.is_symlink() else path.parent
-        if not is_stream(path) and not folder.is_dir():
-            raise ValueError(f"{name} {path}: there is no folder {folder}; make it first")
+        if not is_stream(path):
+            if not folder.is_dir():
+                raise ValueError(f"{name} {path}: there is no folder {folder}; make it first")
+            targets[name] = path
         if option == "plot":
             _require_picture_format(path)
+    _require_apart(targets)
+    for name, path in targets.items():
+        try:
+            require_writable(path)
+        except OSError as error:
+            raise ValueError(f"{name} {path}: cannot be written: {error.strerror}") from error
+
+
+def _require_apart(targets: Mapping[str, Path]) -> None:
+    """Raise if two outputs are one file, or an output is a file that the command reads."""
+    taken: dict[str, str] = {}
+    for flag, path in files_to_read(targets):
+        taken[os.path.realpath(path)] = f"the command reads it, as {flag}"
+    for name, path in targets.items():
+        place = os.path.realpath(path)
+        if place in taken:
+            raise ValueError(f"{name} {path}: {taken[place]}; give another file")
+        taken[place] = f"{name} is the same file"
 
 
 def _require_picture_format(path: Path) -> None:

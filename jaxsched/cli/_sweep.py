@@ -63,6 +63,8 @@ def sweep(
         out_dir = config.with_suffix("")
         if out_dir == config:
             raise ValueError(f"{config}: has no suffix to leave out; say where with --out")
+    if out_dir.exists() and not out_dir.is_dir():
+        raise ValueError(f"--out {out_dir}: is no folder; expected a new one or that of a sweep")
     if is_dry_run:
         with _about(config, out_dir):
             size = js.sweeps.plan(grid)

@@ -63,6 +63,7 @@ def _list_sources(console: Console) -> None:
 def _describe(path: Path, rows: dict[str, Any], kv_capacity: int, console: Console) -> None:
     import numpy as np
 
+    from jaxsched._lib.errors import InputError
     from jaxsched._lib.words import counted
 
     trace, bad_times = js.traces.read(path, **rows, times=False), ""
@@ -72,7 +73,10 @@ def _describe(path: Path, rows: dict[str, Any], kv_capacity: int, console: Conso
             arrived_at = np.asarray(js.traces.read(path, **rows).arrived_at)
             span = f" over {np.nanmax(arrived_at) - np.nanmin(arrived_at):.0f} s"
         except ValueError as error:  # lengths are there all the same
-            bad_times = f"times of arrival cannot be used: {error}"
+            said = str(error)
+            if isinstance(error, InputError) and error.argument == "columns":
+                said = error.about("--columns")
+            bad_times = f"times of arrival cannot be used: {said}"
     total = trace.prompt_tokens + trace.output_tokens
     console.print(f"{path}: {counted(total.size, 'request')}{span}\n", soft_wrap=True)
     if bad_times:

@@ -121,7 +121,7 @@ def _rows(file: TextIO) -> Iterator[tuple[int, list[str]]]:
         for cells in reader:
             if any(map(str.strip, cells)):
                 yield reader.line_num, cells
-    except (csv.Error, UnicodeDecodeError) as error:
+    except csv.Error as error:
         raise ValueError(f"line {reader.line_num + 1} is no CSV: {error}") from error
 
 

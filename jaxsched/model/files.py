@@ -13,6 +13,7 @@ import numpy as np
 from jaxsched._lib import npz
 from jaxsched._lib.errors import InputError, first_true, in_file
 from jaxsched._lib.streams import require_regular
+from jaxsched._lib.utf8 import bad_byte
 from jaxsched._lib.writing import write_whole
 from jaxsched.model.csv_files import read_csv, written_csv
 from jaxsched.model.json_files import read_json, written_json
@@ -79,7 +80,11 @@ def load_fields(
     with in_file(path):
         require_regular(Path(path))
     with Path(path).open(encoding="utf-8-sig", newline="") as file, in_file(path):
-        return _loaded(path, *_READ[suffix](file, kind, fields, optional or {}))
+        try:
+            return _loaded(path, *_READ[suffix](file, kind, fields, optional or {}))
+        except UnicodeDecodeError as error:
+            with Path(path).open("rb") as again:
+                raise ValueError(bad_byte(again)) from error
 
 
 def _loaded(path: Any, arrays: Mapping[str, np.ndarray], lines: Any = None) -> Loaded:

@@ -40,10 +40,10 @@ def read_json(
       ValueError: the file is no JSON object, of another kind, has other fields, or a value is not
         what its field holds. The message names line, field and position.
     """
+    text = file.read()
     try:
-        text = file.read()
         record = json.loads(text, object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:  # of which UnicodeDecodeError is one
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"is not JSON: {error}") from error
     if not isinstance(record, dict):
         raise ValueError(f"is {shown(record)}; expected a JSON object with fields of {kind}")

@@ -17,6 +17,7 @@ from jaxsched._lib.documents import FLOATS, PLAIN, TEXT, Fields, Rows, parse_jso
 from jaxsched._lib.errors import InputError, bounded, in_file, wrong_shape
 from jaxsched._lib.npz import open_arrays, save_arrays
 from jaxsched._lib.registry import Registry
+from jaxsched._lib.writing import write_whole
 from jaxsched.policies._constants import CONSTANT, FACTORIES, constants_of, rule_of
 from jaxsched.policies._rule import rule_name
 from jaxsched.policies.features import require_known
@@ -106,7 +107,8 @@ def _save_constants(
 
 
 def _write_json(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
-    Path(path).write_text(json.dumps(content, indent=2) + "\n")
+    text = json.dumps(content, indent=2) + "\n"
+    write_whole(Path(path), lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
 def tuned_on(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from jaxsched._lib.errors import InputError
 from jaxsched._lib.layout import Layout
 
 #: Levels of significance and what marks them, the strictest first.
@@ -24,6 +25,9 @@ _LATEX = {
 }
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>|~$#])")
 _RANGE = re.compile(r"(?<=\d)\.\.(?=\d)")
+_HYPHEN = re.compile(r"-\n")
+_LABEL = re.compile(r"[A-Za-z0-9:.\-_/+]+")
+_WORDS_OF_LABEL = 8
 _BROKEN_WORD = re.compile(r"-\n|(?<=_)\n")
 
 
@@ -38,16 +42,26 @@ def stars_caption(what: str) -> str:
     return f"{levels}: {what}"
 
 
-def latex(layouts: Sequence[Layout]) -> str:
+def latex(layouts: Sequence[Layout], label: str | None = None) -> str:
     r"""Write tables of one subject as a ``table`` float, which needs ``\usepackage{booktabs}``.
 
-    Headers keep their lines, one below another, so that columns stay narrow.
+    Headers keep their lines, one below another, so that columns stay narrow; words are not broken.
+
+    Args:
+      layouts: the tables.
+      label: what the text refers to it by; None makes one of the caption.
+
+    Raises:
+      InputError: LaTeX does not take the label.
     """
+    if label is not None and not (isinstance(label, str) and _LABEL.fullmatch(label)):
+        raise InputError("label", label, "expected letters, digits and :.-_/+, such as tab:rules")
     said = _sentences(*(text for each in layouts for text in (each.title, each.caption)))
     tabulars = "\n\n\\medskip\n".join(map(_tabular, layouts))
     return (
         "\\begin{table}\n\\centering\n"
-        f"\\caption{{{_in_latex(said)}}}\n{tabulars}\n\\end{{table}}\n"
+        f"\\caption{{{_in_latex(said)}}}\n\\label{{{label or _label(said)}}}\n"
+        f"{tabulars}\n\\end{{table}}\n"
     )
 
 
@@ -59,7 +73,7 @@ def markdown(layouts: Sequence[Layout]) -> str:
         rows = [headers, [":--", *["--:"] * (len(headers) - 1)]]
         for number, cells in enumerate(_rows(layout)):
             shown = [_in_markdown(_one_line(cell)) for cell in cells]
-            is_best = number == layout.best_row
+            is_best = layout.is_bold(number)
             rows.append([f"**{cell}**" if is_best and cell else cell for cell in shown])
         lines = ("| " + " | ".join(cells) + " |" for cells in rows)
         title, caption = (_in_markdown(_sentences(text)) for text in (layout.title, layout.caption))
@@ -67,8 +81,14 @@ def markdown(layouts: Sequence[Layout]) -> str:
     return "\n\n".join(tables) + "\n"
 
 
+def _label(caption: str) -> str:
+    """Make a label of the first words of a caption."""
+    words = re.findall(r"[a-z0-9]+", caption.lower())
+    return "tab:" + "-".join(words[:_WORDS_OF_LABEL])
+
+
 def _tabular(layout: Layout) -> str:
-    headers = [column.header.split("\n") for column in layout.columns]
+    headers = [_HYPHEN.sub("", column.header).split("\n") for column in layout.columns]
     height = max(map(len, headers))
     padded = [[""] * (height - len(lines)) + lines for lines in headers]
     lines = [f"\\begin{{tabular}}{{l{'r' * (len(headers) - 1)}}}", "\\toprule"]
@@ -77,7 +97,7 @@ def _tabular(layout: Layout) -> str:
     for number, cells in enumerate(_rows(layout)):
         if number == layout.limit_row:
             lines.append("\\midrule")
-        weight = "\\bfseries\\boldmath " if number == layout.best_row else ""
+        weight = "\\bfseries\\boldmath " if layout.is_bold(number) else ""
         lines.append(_latex_row(weight + _latex_cell(cell) for cell in cells))
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"])
 

@@ -20,12 +20,19 @@ class Tabled:
         """Tables for a paper, which may say more."""
         return self._layouts()
 
-    def to_latex(self) -> str:
+    def to_latex(self, label: str | None = None) -> str:
         r"""Write the tables as a LaTeX float, for ``\usepackage{booktabs}``.
 
         Intervals are set with :math:`\pm`, names are escaped, and the caption says what was run.
+
+        Args:
+          label: what ``\ref`` takes, such as ``"tab:rules"``; None makes one of the first words of
+            the caption.
+
+        Raises:
+          ValueError: LaTeX does not take the label.
         """
-        return latex(self._paper_layouts())
+        return latex(self._paper_layouts(), label)
 
     def to_markdown(self) -> str:
         """Write the tables as Markdown with bars, names escaped."""

@@ -160,7 +160,7 @@ def _table(layout: Layout, columns: Sequence[Column], gap: int, options: Console
     for number, row in enumerate(zip(*(column.cells for column in columns), strict=True)):
         if number == layout.limit_row:
             table.add_section()
-        table.add_row(*map(Text, row), style="bold" if number == layout.best_row else None)
+        table.add_row(*map(Text, row), style="bold" if layout.is_bold(number) else None)
     return table
 
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsched._lib.errors import in_file, wrong_dtype, wrong_shape
-from jaxsched._lib.npz import ANY, TEXTS, open_arrays, save_arrays
+from jaxsched._lib.npz import ANY, TEXTS, open_arrays, write_arrays
 from jaxsched._lib.writing import write_whole
 
 _FILE = "tuning.npz"
@@ -71,7 +71,7 @@ def save(folder: Path, run: str, state: Any) -> None:
     }
 
     def write(partial: Path) -> None:
-        save_arrays(partial, _KIND, {"run": np.array(run), **leaves})
+        write_arrays(partial, _KIND, {"run": np.array(run), **leaves})
         with partial.open("rb") as file:
             os.fsync(file.fileno())
 

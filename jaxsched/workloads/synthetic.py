@@ -148,10 +148,14 @@ def mixed(
 
 
 def uniform(key: jax.Array, num_requests: int | None = None, batch: int | None = None) -> Instance:
-    r"""Small instances with uniform lengths, for tests; with six requests for exact optima.
+    r"""Small instances with uniform lengths, for tests.
 
     .. math:: M \sim U\{30..50\},\ n \sim U\{40..60\},\ s_i \sim U\{1..5\},\
               o_i \sim U\{1..M - s_i\}
+
+    :func:`jaxsched.bounds.exact` takes every instance of at most 12 requests, though a proof may
+    need more than its time limit. Most instances of 40 to 60 requests are too large for it.
+    :func:`benchmark` holds instances of 6 to 12 requests whose optima are proven.
 
     Args:
       key: a jax random key; equal keys give equal instances.

@@ -4,6 +4,7 @@ import os
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import jaxsched as js
@@ -89,6 +90,71 @@ def test_errors_name_what_was_asked_for(tmp_path, target):
         write_whole(path, write)
     assert caught.value.filename == str(path)
     assert sorted(os.listdir(tmp_path)) == ["folder", "loop"]
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o444])
+def test_permissions_stay(tmp_path, mode):
+    path, link = tmp_path / "out.json", tmp_path / "link.json"
+    path.write_text("before")
+    path.chmod(mode)
+    link.symlink_to(path)
+    seen = []
+
+    def watched(partial):
+        seen.append(partial.stat().st_mode & 0o777)
+        partial.write_text("content")
+
+    for target in (path, link):
+        write_whole(target, watched)
+        assert path.stat().st_mode & 0o777 == mode
+    assert seen == [mode, mode]
+    assert path.read_text() == "content"
+
+
+INST = js.Instance.from_lengths([3, 1], [2, 4], kv_capacity=8)
+REQS = js.Requests.from_arrays([0.0, 1.0], [3, 1], [2, 4])
+RULE = js.policies.LinearScore(np.ones(1, np.float32), ("log_volume",))
+SAVED = {
+    "instance": (INST.save, js.Instance.load),
+    "requests": (REQS.save, js.Requests.load),
+    "schedule": (js.Schedule.from_starts(INST, [0, 2]).save, js.Schedule.load),
+    "rule": (
+        lambda path: js.policies.save(RULE, path),
+        js.policies.load,
+    ),
+}
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".json"])
+@pytest.mark.parametrize("kind", SAVED)
+def test_what_is_saved_is_whole_or_not_there(tmp_path, monkeypatch, kind, suffix):
+    if (kind, suffix) == ("schedule", ".json"):
+        return
+    save, load = SAVED[kind]
+    full = tmp_path / f"full{suffix}"
+    full.symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left") as caught:
+        save(full)
+    assert caught.value.filename == str(full)
+    full.unlink()
+    pipe, kept, read = tmp_path / f"pipe{suffix}", tmp_path / f"kept{suffix}", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
+    reader.start()
+    save(pipe)
+    reader.join(timeout=30)
+    kept.write_bytes(read[0])
+    load(kept)
+
+    def broken(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("numpy.savez_compressed", broken)
+    monkeypatch.setattr("pathlib.Path.write_text", broken)
+    with pytest.raises(KeyboardInterrupt):
+        save(kept)
+    assert kept.read_bytes() == read[0]
+    assert sorted(tmp_path.iterdir()) == [kept, pipe]
 
 
 def test_what_the_library_writes_follows_links(tmp_path):

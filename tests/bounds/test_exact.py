@@ -12,7 +12,7 @@ from jaxsched.model.instance import Instance
 from jaxsched.model.stack import stack
 from jaxsched.model.verify import verify
 from jaxsched.policies import prioritize
-from jaxsched.workloads import three_partition
+from jaxsched.workloads import three_partition, uniform
 from tests.reference import clock_and_metrics as reference
 
 
@@ -111,6 +111,14 @@ def test_too_large_is_named_with_size_and_limit(monkeypatch):
     monkeypatch.setattr(_exact, "MAX_NONZEROS", 5)
     with pytest.raises(ValueError, match="the limit is 5"):
         bounds.exact(Instance.from_lengths([3, 1], [2, 4], kv_capacity=8))
+
+
+def test_uniform_backlogs_of_twelve_are_taken_and_those_of_sixty_are_not():
+    largest = Instance.from_lengths([1] * 12, [49] * 12, kv_capacity=50)  # that it can draw
+    found = bounds.exact(largest, time_limit_s=0.05)
+    assert 0 < found.lower <= found.upper
+    with pytest.raises(ValueError, match="non-zeros; the limit is"):
+        bounds.exact(uniform(jax.random.key(5), num_requests=60))
 
 
 def test_bad_arguments_are_named():

@@ -35,12 +35,24 @@ def run(run):
         (["--targets", "ttft=1s", "--runs", "0"], "--runs is 0; expected an integer >= 1"),
         (["--targets", "ttft=1s", "--html", "no/x.html"], "--html no/x.html: there is no folder"),
         (["--targets", "ttft=1s", "--vary", "watermark"], "--vary is 'watermark'; expected"),
-        (["--targets", "ttft=1s"], "reqs has 160 requests, too few for 16 runs; expected at least"),
+        (
+            ["--targets", "ttft=1s"],
+            "log.csv: has 160 requests, too few for 16 runs; expected at least 320, or",
+        ),
+        (
+            ["--targets", "ttft=1s", "--requests", "20", "--until", "4"],
+            "log.csv: has 4 requests, too few for 16 runs; expected at least 20",
+        ),
+        (
+            ["--targets", "ttft=1s", "--trace", "lengths.csv"],
+            "lengths.csv: has no times of arrival, which a report needs; if a column holds them",
+        ),
     ],
 )
 def test_bad_input_is_one_line(run, trace, tmp_path, monkeypatch, flags, message):
     monkeypatch.chdir(tmp_path)
-    code, out, err = run("--trace", trace, "--server", NAME, *flags)
+    (tmp_path / "lengths.csv").write_text("num_prefill_tokens,num_decode_tokens\n3,2\n")
+    code, out, err = run("--trace", trace.name, "--server", NAME, *flags)
     assert code == 2
     assert out == ""
     assert err.startswith(f"jaxsched: error: {message}")

@@ -95,17 +95,50 @@ def test_stdout_as_a_file_carries_nothing_else(flags, read):
         (["--json", "."], "--json .: is a folder; expected a file"),
         (["--csv", "none/out.csv"], "there is no folder"),
         (["--csv", "astray.csv"], "there is no folder"),
+        (["--json", "loop"], "--json loop: cannot be written: Too many levels of symbolic links"),
+        (["--json", "/proc/none.json"], "--json /proc/none.json: cannot be written: "),
+        (["--json", "a.out", "--csv", "./a.out"], "--csv a.out: --json is the same file; give ano"),
+        (["--json", "a.out", "--csv", "same"], "--csv same: --json is the same file"),
+        (["--csv", "trace.csv"], "--csv trace.csv: the command reads it, as --trace; give another"),
+        (["--plot", "link.svg"], "--plot link.svg: the command reads it, as --trace"),
+        (["--csv", "rule.json"], "--csv rule.json: the command reads it, as --policies"),
     ],
 )
 def test_targets_that_cannot_be_written_are_refused_at_once(
     run, tmp_path, monkeypatch, flags, message
 ):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "astray.csv").symlink_to("none/there.csv")
+    links = {"astray.csv": "none/there.csv", "loop": "loop", "same": "a.out"}
+    for name, target in (links | {"link.svg": "trace.csv"}).items():
+        (tmp_path / name).symlink_to(target)
+    (tmp_path / "trace.csv").write_text("num_prefill_tokens,num_decode_tokens\n3,2\n")
+    (tmp_path / "rule.json").write_text("{}")
+    before = sorted(tmp_path.iterdir())
     monkeypatch.setattr(js, "compare", None)
-    code, out, err = run("compare", *SMALL, *RULES, *flags)
+    rules = ["--policies", "fcfs,file:rule.json"]
+    code, out, err = run("compare", "--trace", "trace.csv", *rules, *flags)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert message in err
+    assert sorted(tmp_path.iterdir()) == before
+    assert (tmp_path / "trace.csv").read_text().endswith("3,2\n")
+
+
+def test_outputs_may_share_a_device(run):
+    flags = ["--json", "/dev/null", "--csv", "/dev/null"]
+    assert run("simulate", *SMALL, *flags)[::2] == (0, "")
+
+
+@pytest.mark.parametrize("target", ["/dev/null", "file"])
+def test_a_sweep_goes_to_a_folder(run, tmp_path, monkeypatch, target):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "grid.toml").write_text("")
+    code, out, err = run("sweep", "grid.toml", "--out", target)
+    assert (code, out) == (2, "")
+    assert (
+        err
+        == f"jaxsched: error: --out {target}: is no folder; expected a new one or that of a sweep\n"
+    )
 
 
 def test_a_full_device_is_named(run):

@@ -37,6 +37,7 @@ def test_lengths_are_described_where_only_times_are_bad(run, path):
     assert code == 0
     assert "log.csv: 3 requests\n" in out
     assert "times of arrival cannot be used" in out
+    assert "give its unit: --columns unit=s" in " ".join(out.split())
 
 
 def test_the_option_is_named_in_errors(run, path):

@@ -21,6 +21,7 @@ def test_agrees_with_the_package():
     assert said["cff-version"] == "1.2.0"
     assert said["title"] == PROJECT["name"]
     assert said["version"] == PROJECT["version"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", said["date-released"])
     assert said["license"] == PROJECT["license"]
     assert said["abstract"] == PROJECT["description"]
     assert re.findall(r"^  - (\S+)$", TEXT, re.MULTILINE) == PROJECT["keywords"]

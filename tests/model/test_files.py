@@ -175,9 +175,28 @@ def test_errors_of_streams_name_the_line_of_the_request(tmp_path):
         ValueError, match=r"bad.csv: line 4: arrival_s\[1, 1\] is 1.5; expected asc"
     ):
         js.Requests.load(path)
-    path.write_bytes(b"arrival_s,prompt_tokens,output_tokens\n\xff,1,1\n")
-    with pytest.raises(ValueError, match="is no CSV"):
+    path.write_bytes(b"arrival_s,prompt_tokens,output_tokens\n0,1,1\n\xff,1,1\n")
+    with pytest.raises(ValueError, match=r"bad.csv: line 3: the byte 0xff is not UTF-8; save the"):
         js.Requests.load(path)
+    path = tmp_path / "bad.json"
+    path.write_bytes(b'{"arrival_s": [0],\n"\xe9": 1}')
+    with pytest.raises(ValueError, match=r"bad.json: line 2: the byte 0xe9 is not UTF-8"):
+        js.Requests.load(path)
+
+
+def test_counts_beyond_64_bits_are_shown_as_they_are(tmp_path):
+    beyond = np.array([1, 2**64 - 1], np.uint64)
+    with pytest.raises(ValueError, match=r"prompt_tokens\[1\] is 18446744073709551615; expected"):
+        js.Instance.from_lengths(beyond, [1, 1], kv_capacity=9)
+    with pytest.raises(ValueError, match=r"client\[1\] is 18446744073709551615; expected an int"):
+        js.Requests.from_arrays([0.0, 1.0], [1, 1], [1, 1], client=beyond)
+    path = tmp_path / "large.npz"
+    ONE.save(path)
+    with np.load(path) as file:
+        members = dict(file)
+    np.savez(tmp_path / "larger.npz", **(members | {"prompt_tokens": beyond}))
+    with pytest.raises(ValueError, match=r"prompt_tokens\[1\] is 18446744073709551615; expected"):
+        js.Instance.load(tmp_path / "larger.npz")
 
 
 def damaged(text):

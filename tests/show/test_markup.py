@@ -29,11 +29,12 @@ def test_latex_word_for_word():
         r"\begin{table}",
         r"\centering",
         r"\caption{2 instances of 41--59 requests. of prompt\_tokens. $\pm$ 95\% t intervals.}",
+        r"\label{tab:2-instances-of-41-59-requests-of-prompt}",
         r"\begin{tabular}{lrr}",
         r"\toprule",
         r" &  & max\_ \\",
-        r" & make- & num\_ \\",
-        r"rule & span & seqs \\",
+        r" &  & num\_ \\",
+        r"rule & makespan & seqs \\",
         r"\midrule",
         r"fcfs & $1{,}234$ & -- \\",
         r"\bfseries\boldmath my\_rule\textbar{}50\% \& \#1 \{a\}\textasciicircum{}"
@@ -72,9 +73,13 @@ def balanced(text):
     return {line.count(" & ") for line in text.split("\n") if line.endswith(r"\\")}
 
 
+def backlogs():
+    return js.workloads.uniform(jax.random.key(0), batch=6)
+
+
 @pytest.fixture(scope="module")
 def found():
-    batch = js.workloads.uniform(jax.random.key(0), batch=6)
+    batch = backlogs()
     rules = {"first_come": "fcfs", "smallest": "smallest_volume", "same": "fcfs"}
     return js.compare(batch, rules, baseline="first_come")
 
@@ -88,6 +93,17 @@ def test_a_comparison_marks_what_differs_from_the_baseline(found):
     assert "Holm-corrected over rules" in text
     assert r"first\_come" in text
     assert "***" not in str(found)
+
+
+def test_a_tie_is_bold_throughout():
+    same = js.compare(backlogs(), {"a": "smallest_volume", "b": "smallest_volume", "c": "fcfs"})
+    text = same.to_latex(label="tab:rules")
+    assert text.count(r"\bfseries\boldmath a") == text.count(r"\bfseries\boldmath b") == 1
+    assert text.count(r"\bfseries\boldmath c") == 0
+    assert "**b**" in same.to_markdown()
+    assert r"\label{tab:rules}" in text
+    with pytest.raises(ValueError, match="label is 'a}'; expected letters"):
+        same.to_latex(label="a}")
 
 
 def test_tests_are_in_the_records(found):

@@ -92,6 +92,12 @@ class TestSamples:
             ({"num_requests": 1, "key": KEY, "rate": 2.0}, "the 1 requests of a stream arrive"),
             ({"rate": 0.0}, "rate is 0.0; expected a finite number of requests a second > 0"),
             ({"rate": np.inf}, "rate is inf; expected a finite number"),
+            ({"rate": "2"}, "rate is '2'; expected a finite number"),
+            ({"rate": True}, "rate is True; expected a finite number"),
+            ({"rate": 1e-320}, "rate is 1e-320; expected .* > 0, at least 1e-09"),
+            ({"num_requests": 2.0, "key": KEY}, "num_requests is 2.0; expected an integer >= 1"),
+            ({"num_requests": True, "key": KEY}, "num_requests is True; expected an integer >= 1"),
+            ({"num_requests": 2, "batch": 10**12, "key": KEY}, "batch is 10+; expected at most 13"),
         ],
     )
     def test_arguments_go_together(self, path, arguments, message):

@@ -32,6 +32,13 @@ class TestColumns:
             (TEXT, "prompt=isl,output=osl,arrival=t", "line 2: t is '1500'; expected a date"),
             (TEXT, "prompt", "columns is 'prompt'; expected prompt=NAME"),
             (TEXT, "input=isl", "columns is 'input=isl'; expected prompt=NAME"),
+            (TEXT, "prompt=isl,output=isl", "takes 'isl' both for prompt and for output; exp"),
+            (
+                TEXT,
+                "prompt=isl,output=osl,arrival=isl,unit=s",
+                "takes 'isl' both for prompt and for arrival",
+            ),
+            ("a b\n1 2\n", "prompt=a,output=b", "is separated by spaces; exp"),
             (TEXT, "unit=h", "unit of columns is 'h'; expected one of s, ms, us, ns"),
             (
                 "prompt_size,token_size,prompt_size\n1,2,3\n",
@@ -108,6 +115,11 @@ class TestWindow:
             traces.read(path, since=bad)
         with pytest.raises(ValueError, match="none of its rows is in the part asked for"):
             traces.read(path, since=99)
+
+    @pytest.mark.parametrize("part", [{"until": 0}, {"since": 1, "until": 0}, {"until": "0s"}])
+    def test_an_empty_part_is_not_an_empty_file(self, path, part):
+        with pytest.raises(ValueError, match="none of its rows is in the part asked for"):
+            traces.read(path, **part)
 
     def test_samples_stay_inside(self, path):
         inst = traces.load(path, 99, num_requests=3, batch=50, key=KEY, since=4, until=9)

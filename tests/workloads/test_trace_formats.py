@@ -56,6 +56,18 @@ SGLANG_DETAILS = {
 }
 
 
+# Formats whose times are whole numbers of a short unit, and a row of each.
+UNIT_OF_FORMAT = {
+    "Mooncake": ("ms", MOONCAKE.replace("%s", "10", 2).replace("10", "%s", 1)),
+    "LLMServingSim": ("ns", '{"input_toks": 10, "output_toks": 3, "arrival_time_ns": %s}\n'),
+    "AIPerf": (
+        "ns",
+        '{"metadata": {"request_start_ns": %s}, "metrics": {"input_sequence_length": {"value": 10},'
+        ' "output_sequence_length": {"value": 3}}}\n',
+    ),
+}
+
+
 def columns_of(trace):
     return [None if each is None else each.tolist() for each in trace[:3]]
 
@@ -170,6 +182,10 @@ ROWS = [[0.0, 1.5], [1024, 200], [10, 5]]
         (PLAIN.encode("utf-16-le"), [2, 3]),
         (PLAIN.encode("utf-32"), [2, 3]),
         (PLAIN.encode("utf-8-sig"), [2, 3]),
+        ("# " + PLAIN, [2, 3]),
+        ("# a comment\n#" + PLAIN, [3, 4]),
+        ("sep=;\n" + PLAIN.replace(",", ";"), [3, 4]),
+        ("sep=,\n" + PLAIN, [3, 4]),
     ],
 )
 def test_what_spreadsheets_and_shells_make_of_a_file(write, text, lines):
@@ -249,7 +265,7 @@ def test_times_in_parquet_that_no_calendar_has(tmp_path):
     table = {"TIMESTAMP": at, "ContextTokens": [1024, 200], "GeneratedTokens": [10, 5]}
     parquet.write_table(pa.table(table), path)
     assert traces.load(path, 2000).output_tokens.tolist() == [10, 5]
-    with pytest.raises(ValueError, match="is not an intact Parquet file"):
+    with pytest.raises(ValueError, match="row 2: TIMESTAMP is '4611686018427387904 us since 1970'"):
         traces.read(path)
 
 
@@ -269,6 +285,18 @@ def test_json_arrays(write, indent):
     trace = traces.read(write(json.dumps(records, indent=indent)))
     assert columns_of(trace) == ROWS
     assert trace.line.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_records_inside_an_object(write, indent):
+    rows = [{"input_length": 10, "output_length": 3}, {"input_length": 20, "output_length": 4}]
+    for name in ("data", "requests"):
+        path = write(json.dumps({"by": "me", "n": 2} | {name: rows, "to": 1}, indent=indent))
+        assert columns_of(traces.read(path)) == [None, [10, 20], [3, 4]]
+    for name in ("messages", "data"):  # lists inside records
+        chats = [{name: [{"role": "user"}]} | row for row in rows]
+        path = write("".join(json.dumps(row) + "\n" for row in chats))
+        assert traces.read(path).prompt_tokens.tolist() == [10, 20]
 
 
 @pytest.mark.parametrize("shift", range(0, 12, 3))
@@ -310,10 +338,96 @@ class TestTimes:
                 use(path)
 
     def test_a_unit_mistaken_is_refused(self, write):
-        path = write(PLAIN.replace("0.0,", "1715299200000,"))
+        path = write(PLAIN.replace("0.0,", "1715299200000,").replace("1.5,", "1715299200500,"))
         with pytest.raises(ValueError, match="expected a time in s; give its unit"):
             traces.read(path)
-        assert traces.read(path, columns={"unit": "ms"}).arrived_at[0] == 0
+        assert traces.read(path, columns={"unit": "ms"}).arrived_at.tolist() == [0, 0.5]
+
+    @pytest.mark.parametrize("form", UNIT_OF_FORMAT)
+    @pytest.mark.parametrize(
+        ("unit", "first", "second"),
+        [
+            ("s", "1700000000", "1700000001.5"),
+            ("s", "1700000000.25", "1700000001.75"),
+            ("s", "0.0", "1.5"),
+            ("s", "0.25", "1.75"),
+            ("ms", "1700000000000", "1700000001500"),
+            ("us", "1700000000000000", "1700000001500000"),
+        ],
+    )
+    def test_the_unit_of_a_format_is_doubted_where_another_fits(
+        self, write, form, unit, first, second
+    ):
+        own, row = UNIT_OF_FORMAT[form]
+        path = write(row % first + row % second)
+        if own == unit or (own, unit) == ("ms", "us"):
+            return  # the unit is right, or too large for any date
+        with pytest.raises(
+            ValueError, match=r"could be .*; give its unit: columns=unit="
+        ) as caught:
+            traces.read(path)
+        assert f"columns=unit={unit}" in str(caught.value)
+        assert traces.load(path, 99).output_tokens.tolist() == [3, 3]
+        given = traces.read(path, columns=f"unit={unit}").arrived_at
+        np.testing.assert_allclose(given - given[0], [0, 1.5])
+        assert traces.read(path, columns=f"unit={own}").arrived_at is not None
+
+    @pytest.mark.parametrize(
+        ("form", "times"),
+        [
+            ("Mooncake", ["0", "3052", "1700000000"]),  # 19 days
+            ("Mooncake", ["1715299200000", "1715299201500.5", "1715299202000"]),
+            ("LLMServingSim", ["1200000000", "1300000000", "9000000000"]),  # from 1.2 s on
+            ("LLMServingSim", ["46926808.25", "146926808.5", "246926808.5"]),
+            ("AIPerf", ["1758000000000000000", "1758000000500000001", "1758000001000000000"]),
+        ],
+    )
+    def test_the_unit_of_a_format_is_kept_where_no_other_fits(self, write, form, times):
+        unit, row = UNIT_OF_FORMAT[form]
+        trace = traces.read(write("".join(row % time for time in times)))
+        seconds = np.array([float(time) for time in times]) / {"ms": 1e3, "ns": 1e9}[unit]
+        from_first = np.diff(seconds) if unit == "ms" else np.diff(seconds).round(3)
+        np.testing.assert_allclose(np.diff(trace.arrived_at), from_first, atol=1e-3)
+
+    def test_fractions_far_down_a_file(self, write):
+        row = UNIT_OF_FORMAT["Mooncake"][1]
+        text = "".join(row % number for number in range(20_000)) + row % 20_000.5
+        with pytest.raises(ValueError, match=r"line 20001: timestamp is 20000.5; expected a whole"):
+            traces.read(write(text))
+
+    def test_a_unit_told_by_size_is_not_told_where_times_would_be_years_apart(self, write):
+        text = "a,b,t_ns\n10,3,1200000000\n10,3,1300000000\n"
+        with pytest.raises(ValueError, match=r"line 2: t_ns is .*; give its unit: columns=unit=s"):
+            traces.read(write(text), columns="prompt=a,output=b,arrival=t_ns")
+
+    @pytest.mark.parametrize(
+        ("first", "second"), [("0", "1700000000"), ("1700000000", "0"), ("5", "2024-05-10")]
+    )
+    def test_two_notations_in_one_column(self, write, first, second):
+        path = write(PLAIN.replace("0.0,", f"{first},").replace("1.5,", f"{second},"))
+        with pytest.raises(ValueError, match=r"line 3: arrived_at is '.*; expected a time in s s"):
+            traces.read(path)
+
+    @pytest.mark.parametrize(
+        ("first", "second", "zone"), [("00", "05+00:00", "without"), ("00Z", "05", "with")]
+    )
+    def test_dates_with_and_without_a_zone(self, write, first, second, zone):
+        dates = (f"2024-05-10T00:00:{each}" for each in (first, second))
+        with pytest.raises(ValueError, match=f"line 3: .* {zone} a zone, like the first"):
+            traces.read(write(AZURE + "".join(f"{date},10,5\n" for date in dates)))
+
+    def test_times_that_begin_far_down_are_refused_where_they_are_wanted(self, write):
+        row = '{"input_length": 10, "output_length": 3}\n'
+        path = write(row * 150 + MOONCAKE % (7, 10))
+        assert len(traces.load(path, 99).output_tokens) == 151
+        assert traces.read(path, times=False).arrived_at is None
+        for read in (
+            lambda: traces.read(path),
+            lambda: traces.load_requests(path, rate=1.0, key=KEY),
+            lambda: traces.load_requests(path, rate=1.0, key=KEY, num_requests=5),
+        ):
+            with pytest.raises(ValueError, match="line 151 has 'timestamp', which none of the fir"):
+                read()
 
     def test_later_turns_of_a_session_have_none(self, write):
         path = write(MOONCAKE % (500, 10) + '{"delay": 3, "input_length": 9, "output_length": 4}\n')
@@ -359,6 +473,12 @@ class TestRefusals:
                 "output_lens has 1 entries; expected a list",
             ),
             ("[1, 2]", "record 1 is 1; expected a JSON object"),
+            (json.dumps({"input_lens": [], "output_lens": []}), "holds no requests$"),
+            (PLAIN.replace(",", " "), "is separated by spaces; expected commas"),
+            (
+                PLAIN.replace("\n", "\nüé,1,1\n", 1).encode("latin-1"),
+                "line 2: the byte 0xfc is not UTF-8; save the file as UTF-8, such as by iconv",
+            ),
             ('{"a": 1,\n "b": }', "record 1 is not JSON"),
             ('{"a": "' + "x" * 2**23 + '"}', "a text or number of more than 4194304"),
             ("\n" * 2**21, "has no header in its first 1048576 lines"),

@@ -275,13 +275,20 @@ class TestSample:
             ({"num_requests": 5}, "needs both num_requests and key"),
             ({"key": KEY}, "needs both num_requests and key"),
             ({"batch": 5}, "needs both num_requests and key"),
-            ({"num_requests": 0, "key": KEY}, "num_requests is 0; expected 1 to 40"),
+            ({"num_requests": 0, "key": KEY}, "num_requests is 0; expected an integer >= 1"),
+            ({"num_requests": 2.0, "key": KEY}, "num_requests is 2.0; expected an integer >= 1"),
+            ({"num_requests": 2, "batch": 10**12, "key": KEY}, "batch is 10+; expected at most 13"),
             ({"num_requests": 2, "batch": 0, "key": KEY}, "batch is 0; expected an integer >= 1"),
         ],
     )
     def test_arguments_go_together(self, path, arguments, message):
         with pytest.raises(ValueError, match=message):
             traces.load(path, 100, **arguments)
+
+    @pytest.mark.parametrize("bad", ["8", 0, -1, 2.5, True, None, 2**31])
+    def test_a_capacity_that_is_no_count(self, path, bad):
+        with pytest.raises(ValueError, match=r"^kv_capacity is .*; expected an integer from 1 to"):
+            traces.load(path, bad)
 
 
 class TestRealFiles:

@@ -60,7 +60,10 @@ class Comparison(RuleMetrics):
     @property
     def best(self) -> str:
         """The rule of least mean latency, weighted where the instances are."""
-        return min(self.rules, key=lambda rule: self.metrics[rule][self._latency].mean())
+        return min(self.rules, key=self._mean_latency)
+
+    def _mean_latency(self, rule: str) -> float:
+        return float(self.metrics[rule][self._latency].mean())
 
     @property
     def _latency(self) -> str:
@@ -196,6 +199,8 @@ class Comparison(RuleMetrics):
             if metric in self.metrics[self.rules[0]]:
                 estimates = self.estimate(metric)
                 columns.append(figures(header, estimates, is_share=is_share, has_interval=False))
+        least = self._mean_latency(self.best)
+        ties = [row for row, rule in enumerate(self.rules) if self._mean_latency(rule) == least]
         return Layout(
             title=self.description if unit == "s" else f"{self.description}; times in rounds",
             columns=columns,
@@ -207,6 +212,7 @@ class Comparison(RuleMetrics):
             ),
             best_row=self.rules.index(self.best) if len(self.rules) > 1 else None,
             limit_row=None if row_of_bound is None else len(self.rules),
+            ties=ties if len(self.rules) > 1 else (),
         )
 
 

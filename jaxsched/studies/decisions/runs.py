@@ -30,12 +30,12 @@ def cut(reqs: Requests, num_runs: int, num_requests: int | None) -> tuple[Reques
     """
     total = reqs.is_real.shape[-1]
     integer("num_runs", num_runs)
+    least = _FEWEST_REQUESTS * (2 * num_runs if num_requests is None else 1)
+    if total < least:
+        finding = f"has {total} requests, too few for {2 * num_runs} runs"
+        raise InputError("reqs", "", f"expected at least {least}", finding=finding)
     if num_requests is None:
         num_requests = min(_USUAL_REQUESTS, total // (2 * num_runs))
-        if num_requests < _FEWEST_REQUESTS:
-            least = 2 * num_runs * _FEWEST_REQUESTS
-            finding = f"has {total} requests, too few for {2 * num_runs} runs"
-            raise InputError("reqs", "", f"expected at least {least}", finding=finding)
     integer("num_requests", num_requests, _FEWEST_REQUESTS, total)
     begin = np.linspace(0, total - num_requests, 2 * num_runs).astype(np.int64)
     rows = begin[:, None] + np.arange(num_requests)

@@ -26,12 +26,23 @@ _WORDS = {
 
 
 class Columns(NamedTuple):
-    """Positions of the columns of a file, the last None where it gives no times; their unit."""
+    """Which columns of a file hold what.
+
+    Attributes:
+      prompt: position of the prompt tokens.
+      output: position of the output tokens.
+      arrival: position of the times, None where the file gives none.
+      unit: of the times, None where nothing says it.
+      is_usual: whether the unit is that of the format, and was not given.
+      absent: the column of times that the format has and the file does not, or nothing.
+    """
 
     prompt: int
     output: int
     arrival: int | None
     unit: str | None
+    is_usual: bool
+    absent: str
 
 
 def asked_columns(columns: Mapping[str, str] | str | None) -> dict[str, str]:
@@ -64,6 +75,9 @@ def resolved(names: Sequence[str], asked: Mapping[str, str]) -> Columns:
     """
     if len(names) > _MOST_COLUMNS:
         raise ValueError(f"has {len(names)} columns; expected at most {_MOST_COLUMNS}")
+    words = names[0].split() if len(names) == 1 else []
+    if len(words) > 1 and (known_formats(words) or set(asked.values()) & set(words)):
+        raise ValueError("is separated by spaces; expected commas, semicolons, tabs or bars")
     form = None if all(key in asked for key in _LENGTHS) else _recognized(names, asked)
 
     def position(key: str) -> int | None:
@@ -77,8 +91,26 @@ def resolved(names: Sequence[str], asked: Mapping[str, str]) -> Columns:
     prompt, output, arrival = map(position, ("prompt", "output", "arrival"))
     assert prompt is not None
     assert output is not None
+    _require_apart({"prompt": prompt, "output": output, "arrival": arrival}, names)
     own_unit = form.unit if form and "arrival" not in asked else None
-    return Columns(prompt, output, arrival, asked.get("unit", own_unit))
+    return Columns(
+        *(prompt, output, arrival, asked.get("unit", own_unit)),
+        is_usual="unit" not in asked and own_unit is not None,
+        absent=form.arrival if form and arrival is None else "",
+    )
+
+
+def _require_apart(positions: Mapping[str, int | None], names: Sequence[str]) -> None:
+    """Raise if one column would be two things."""
+    first: dict[int, str] = {}
+    for key, position in positions.items():
+        if position is None:
+            continue
+        if position in first:
+            name = shown(names[position])
+            finding = f"takes {name} both for {first[position]} and for {key}"
+            raise InputError("columns", "", "expected a column for each", finding=finding)
+        first[position] = key
 
 
 def _recognized(names: Sequence[str], asked: Mapping[str, str]) -> Format:

@@ -5,39 +5,58 @@ from __future__ import annotations
 import csv
 import itertools
 import operator
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from jaxsched.workloads.traces._errors import reason
+from jaxsched.workloads.traces._numbers import floats
 from jaxsched.workloads.traces._table import Row, Rows, Table
 
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _COMMENT = "#"
+_SEPARATOR = re.compile(r'"?sep=.?"?', re.IGNORECASE)  # which spreadsheets put on the first line
 _MOST_ABOVE = 2**20  # lines above a header
 
 
 def delimited(lines: Iterator[str]) -> Table:
-    """Read the header, below comments and blank lines, and give the table."""
-    header, skipped = "", -1
+    """Read the header, below comments and blank lines, and give the table.
+
+    The header may be the last comment, and a spreadsheet's ``sep=;`` may stand above it.
+    """
+    header, comment, skipped = "", "", -1
     for line in itertools.islice(lines, _MOST_ABOVE):
         skipped += 1
-        if line.strip() and not line.startswith(_COMMENT):
+        if line.startswith(_COMMENT):
+            comment = line
+        elif line.strip() and not (skipped == 0 and _SEPARATOR.fullmatch(line.strip())):
             header = line
             break
     else:
         if skipped + 1 == _MOST_ABOVE:
             raise ValueError(f"has no header in its first {_MOST_ABOVE} lines")
     delimiter = max(_DELIMITERS, key=header.count)
+    above = [header]
+    if _is_header(comment, header, delimiter):
+        above, skipped = [comment.lstrip(f"{_COMMENT} "), header], skipped - 1
     reader = csv.reader(
-        itertools.chain([header], lines), delimiter=delimiter, strict=True, skipinitialspace=True
+        itertools.chain(above, lines), delimiter=delimiter, strict=True, skipinitialspace=True
     )
     numbered = _Numbered(reader, max(skipped, 0), delimiter)
     columns = [name.strip() for name in next(numbered.rows(list), (0, []))[1]]
 
-    def rows(wanted: Sequence[int]) -> Rows:
+    def rows(wanted: Sequence[int], _: str) -> Rows:
         return Rows("line", numbered.rows(operator.itemgetter(*wanted)))
 
     return Table(columns, rows)
+
+
+def _is_header(comment: str, line: str, delimiter: str) -> bool:
+    """Whether a comment names the columns of a line that names none, since it has numbers."""
+    names, cells = (each.strip().strip(_COMMENT).split(delimiter) for each in (comment, line))
+    return len(names) == len(cells) > 1 and not np.isnan(floats(cells)).all()
 
 
 class _Numbered:

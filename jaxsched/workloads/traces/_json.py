@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxsched._lib.errors import shown
 from jaxsched.workloads.traces._errors import reason
+from jaxsched.workloads.traces._formats import plain
 from jaxsched.workloads.traces._table import Row, Rows, Table
 
 _PEEKED = 100  # records, whose names together are the columns
@@ -33,9 +34,14 @@ def json_lines(lines: Iterator[str]) -> Table:
     return _tabulated(_line_records(lines), "line")
 
 
-def json_values(text: Any, is_array: bool) -> Table:
-    """Read records of any layout, one at a time."""
-    return _tabulated(_records(text, is_array), "record")
+def json_values(text: Any, where: str) -> Table:
+    """Read records of any layout, one at a time.
+
+    Args:
+      text: an open file.
+      where: the records are, as ijson puts it: ``"item"`` in an array; nothing one after another.
+    """
+    return _tabulated(_records(text, where), "record")
 
 
 def _line_records(lines: Iterator[str]) -> Iterator[tuple[int, Record]]:
@@ -65,7 +71,7 @@ def _there_twice(name: str) -> str:
     return f"the name {shown(name)} stands there twice"
 
 
-def _records(text: Any, is_array: bool) -> Iterator[tuple[int, Record]]:
+def _records(text: Any, where: str) -> Iterator[tuple[int, Record]]:
     twice: list[str] = []
 
     class Noting(Record):  # an error raised in here would be lost in ijson
@@ -75,8 +81,8 @@ def _records(text: Any, is_array: bool) -> Iterator[tuple[int, Record]]:
             super().__setitem__(name, value)
 
     values = ijson.items(
-        *(_Utf8(text), "item" if is_array else ""),
-        multiple_values=not is_array,
+        *(_Utf8(text), where),
+        multiple_values=where != "item",
         use_float=True,
         buf_size=_READ,
         map_type=Noting,
@@ -136,13 +142,15 @@ def _tabulated(records: Iterator[tuple[int, Record]], place: str) -> Table:
     first = list(itertools.islice(records, _PEEKED))
     columns = list(dict.fromkeys(name for _, record in first for name in _names(record)))
 
-    def rows(wanted: Sequence[int]) -> Rows:
+    def rows(wanted: Sequence[int], absent: str) -> Rows:
         names = [columns[each] for each in wanted]
         getters = [_getter(name) for name in names]
         holds_lists = any(isinstance(getters[0](record), list) for _, record in first)
 
         def each() -> Iterator[Row]:
             for number, record in itertools.chain(first, records):
+                if absent:
+                    _require_absent(absent, record, f"{place} {number}")
                 cells = [get(record) for get in getters]
                 if None in cells[:2] and record.get("error"):  # it failed, so it has no lengths
                     cells[:2] = (0 if cell is None else cell for cell in cells[:2])
@@ -160,6 +168,15 @@ def _names(record: Record, prefix: str = "", depth: int = _DEEPEST) -> Iterator[
         yield prefix + name
         if depth > 1 and isinstance(value, dict):
             yield from _names(value, f"{prefix}{name}.", depth - 1)
+
+
+def _require_absent(wanted: str, record: Record, where: str) -> None:
+    for name in _names(record):
+        if plain(name) == plain(wanted):
+            raise ValueError(
+                f"{where} has {shown(name)}, which none of the first {_PEEKED} records has; put "
+                "one that has it first, or leave those out"
+            )
 
 
 def _getter(name: str) -> Callable[[Record], Any]:
@@ -184,7 +201,7 @@ def _entries(place: str, rows: Iterator[Row], names: Sequence[str]) -> Iterator[
         for name, length in zip(names, lengths, strict=True):
             if length is None or length != lengths[0]:
                 found = "is no list" if length is None else f"has {length} entries"
-                raise ValueError(
-                    f"{place} {number}: {name} {found}; expected a list as long as {names[0]}"
-                )
+                is_first = lengths[0] is None
+                size = "with an entry a request" if is_first else f"as long as {names[0]}"
+                raise ValueError(f"{place} {number}: {name} {found}; expected a list {size}")
         yield from zip(*cells, strict=True)

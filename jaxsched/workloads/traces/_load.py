@@ -8,11 +8,11 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 
-from jaxsched._lib.errors import InputError
+from jaxsched._lib.errors import MAX_INT32, InputError, integer
 from jaxsched.model.instance import Instance
 from jaxsched.workloads.traces._recording import Recording, gathered
 from jaxsched.workloads.traces._runnable import Runnable, picked
-from jaxsched.workloads.traces._sample import anywhere, sampled
+from jaxsched.workloads.traces._sample import anywhere, require_sample, sampled
 
 
 def load(
@@ -69,9 +69,11 @@ def load(
       >>> whole.prompt_tokens.tolist(), pairs
       ([3, 1, 5], Instance(leading=(5,), n=2, kv_capacity=8))
     """
+    kv_capacity = integer("kv_capacity", kv_capacity, 1, MAX_INT32)
+    require_sample(num_requests, batch, key, is_keyed=False)
     recording = Recording(path, columns, since, until)
     runnable = Runnable(recording, kv_capacity, with_times=False)
-    if num_requests is None and batch is None and key is None:
+    if num_requests is None:
         prompt, output = gathered(runnable.chunks(), prompt_tokens=np.int32, output_tokens=np.int32)
         runnable.conclude(drop_invalid)
         return _instance(path, prompt, output, kv_capacity)

@@ -15,9 +15,15 @@ from jaxsched.model.requests import Requests
 from jaxsched.workloads.traces._order import Falls
 from jaxsched.workloads.traces._recording import Recording, gathered
 from jaxsched.workloads.traces._runnable import Runnable, picked
-from jaxsched.workloads.traces._sample import generator_of, in_a_row, sampled
+from jaxsched.workloads.traces._sample import (
+    generator_of,
+    in_a_row,
+    require_sample,
+    sampled,
+)
 
 _ARRIVALS = 1  # what else a key is for
+_LEAST_RATE = 1e-9  # requests a second: one in 30 years
 
 
 def load_requests(
@@ -82,8 +88,7 @@ def load_requests(
       >>> recorded.arrival_s.tolist(), faster.arrival_s.tolist()
       ([0.0, 0.5, 2.0], [0.0, 0.125, 0.5])
     """
-    if rate is not None and not (math.isfinite(rate) and rate > 0):
-        raise InputError("rate", rate, "expected a finite number of requests a second > 0")
+    _require_rate(rate)
     recording = Recording(path, columns, since, until)
     has_times = recording.has_times
     if not has_times and (rate is None or key is None):
@@ -91,9 +96,9 @@ def load_requests(
             f"{path}: has no arrival times; give both rate=.. in requests a second and key=.. for "
             "arrivals of a Poisson process"
         )
-    runnable = Runnable(recording, None, has_times)
-    is_whole = num_requests is None and batch is None and (key is None or not has_times)
-    if is_whole:
+    require_sample(num_requests, batch, key, is_keyed=not has_times)
+    runnable = Runnable(recording, None, with_times=True)
+    if num_requests is None:
         arrived_at, *lengths = _whole(recording, runnable, sort)
         runnable.conclude(drop_invalid)
     else:
@@ -111,6 +116,20 @@ def load_requests(
         if rate is not None:
             _rescale(path, arrived_at, rate)
     return Requests.from_arrays(arrived_at, *lengths)
+
+
+def _require_rate(rate: Any) -> None:
+    """Raise unless a rate is None or a number whose gaps are seconds of some calendar."""
+    if rate is None:
+        return
+    try:
+        number = math.nan if isinstance(rate, (bool, np.bool_, str, bytes)) else float(rate)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not _LEAST_RATE <= number < math.inf:
+        least = f", at least {_LEAST_RATE}" if 0 < number < _LEAST_RATE else ""
+        expectation = f"expected a finite number of requests a second > 0{least}"
+        raise InputError("rate", rate, expectation)
 
 
 def _whole(recording: Recording, runnable: Runnable, sort: bool) -> list[Any]:

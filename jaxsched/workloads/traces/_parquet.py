@@ -30,7 +30,7 @@ def parquet_table(file: Any) -> Table:
     def damaged(error: BaseException) -> ValueError:
         return ValueError(f"is not an intact Parquet file: {reason(error)}")
 
-    def rows(wanted: Sequence[int]) -> Rows:
+    def rows(wanted: Sequence[int], _: str) -> Rows:
         def each() -> Iterator[Row]:
             number = 0
             try:
@@ -76,4 +76,15 @@ def _cells(column: Any) -> list[Any]:
 
     if pa.types.is_timestamp(column.type):
         column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
+        try:
+            return column.to_pylist()
+        except (ValueError, OverflowError):  # a date that no calendar has
+            return [_date_or_text(cell) for cell in column]
     return column.to_pylist()
+
+
+def _date_or_text(cell: Any) -> Any:
+    try:
+        return cell.as_py()
+    except (ValueError, OverflowError):
+        return f"{cell.value} us since 1970"

@@ -64,9 +64,11 @@ def read(
     vLLM and SGLang benchmarks lists input_lens, output_lens        start_times, s
     ========================== ==================================== ============================
 
-    The column of times may be absent. ISO dates and seconds since 1970 are understood in every
-    format. Rows without a prompt or an output are kept: whether a row can run is for :func:`load`
-    to judge.
+    The column of times may be absent. ISO dates are understood in every format, and seconds since
+    1970 where times are dates or seconds. A file may not keep to the unit of its format. So where
+    that is ms, us or ns, numbers that could be seconds are refused until ``columns`` gives the
+    unit: times since 1970 in a longer unit, and fractions. Rows without a prompt or an output are
+    kept: whether a row can run is for :func:`load` to judge.
 
     What the file holds says how it is laid out: text with commas, semicolons, tabs or bars and a
     header, where lines that begin with ``#`` are comments; JSON, a record a line, indented or an
@@ -110,5 +112,5 @@ def read(
     dtypes: dict[str, Any] = dict.fromkeys(("prompt_tokens", "output_tokens", "line"), np.int64)
     if has_times:
         dtypes["arrived_at"] = np.float64
-    joined = dict(zip(dtypes, gathered(recording.chunks(has_times), **dtypes), strict=True))
+    joined = dict(zip(dtypes, gathered(recording.chunks(times), **dtypes), strict=True))
     return Trace(joined.pop("arrived_at", None), **joined)

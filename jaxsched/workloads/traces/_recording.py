@@ -71,19 +71,21 @@ class Recording:
 
     def chunks(self, with_times: bool) -> Iterator[Trace]:
         """Give the rows, some at a time; bad times are an error only where they are wanted."""
-        with_times = self.has_times and (with_times or self._window.needs_times)
+        are_wanted = with_times or self._window.needs_times
+        with_times = self.has_times and are_wanted
         if self._window.needs_times and not self.has_times:
             raise ValueError(f"{self.path}: has no arrival times, so no time can be its end")
-        clock = Clock(self._columns.unit)
-        count = kept = 0
+        clock = Clock(self._columns.unit, self._columns.is_usual)
+        count, kept, is_empty = 0, 0, True
         with self._named(), table_of(self.path) as table:
             columns = self._columns
             wanted = [columns.prompt, columns.output, *([columns.arrival] if with_times else [])]
             names = [table.columns[position] for position in wanted]
-            rows = table.rows(wanted)
+            rows = table.rows(wanted, columns.absent if are_wanted else "")
             self.place = rows.place
             for chunk in chunks(rows.each, len(wanted)):
                 if count >= self._window.last_row:
+                    is_empty = False
                     break
                 trace = self._parsed(chunk, names, clock if with_times else None)
                 numbers = count + np.arange(len(chunk.line))
@@ -91,19 +93,22 @@ class Recording:
                 count += len(chunk.line)
                 kept += np.count_nonzero(inside)
                 yield trace if inside.all() else trace.at(inside)
-        if not count:
-            raise ValueError(f"{self.path}: holds no requests; expected rows below the header")
+        if is_empty and not count:
+            expected = "; expected rows below the header" * (self.place == "line")
+            raise ValueError(f"{self.path}: holds no requests{expected}")
         if not kept:
             raise ValueError(f"{self.path}: none of its rows is in the part asked for")
 
     def _parsed(self, chunk: Chunk, names: Sequence[Any], clock: Clock | None) -> Trace:
-        def require(name: str, is_bad: np.ndarray, expectation: str) -> None:
+        def require(name: str, is_bad: np.ndarray, expectation: str, remedy: str = "") -> None:
             if is_bad.any():
                 row = int(np.argmax(is_bad))
                 value = chunk.cells[names.index(name)][row]
                 text = "missing" if value is None else shown(value)
-                where = f"{self.place} {chunk.line[row]}: {name} is {text}"
-                raise ValueError(f"{where}; {expectation}")
+                finding = f"{self.place} {chunk.line[row]}: {name} is {text}; {expectation}"
+                if remedy:
+                    raise Settled("columns", "columns=", f"{finding}; give its unit: ", remedy)
+                raise ValueError(finding)
 
         lengths = []
         for name, cells in zip(names[:2], chunk.cells, strict=False):
@@ -113,7 +118,7 @@ class Recording:
         arrived_at = None
         if clock is not None:
             arrived_at, is_bad = clock.seconds(chunk.cells[2])
-            require(names[2], is_bad, clock.expectation)
+            require(names[2], is_bad, clock.expectation, clock.remedy)
         return Trace(arrived_at, *lengths, line=chunk.line)
 
     def _named(self) -> _NamesFile:

@@ -23,7 +23,7 @@ class Runnable:
     Args:
       recording: the file.
       kv_capacity: tokens that prompt and output may take together; None for any number of int32.
-      with_times: whether rows need a time of arrival.
+      with_times: whether rows need a time of arrival, if the file gives times.
     """
 
     def __init__(self, recording: Recording, kv_capacity: int | None, with_times: bool):
@@ -39,8 +39,8 @@ class Runnable:
         for trace in self._recording.chunks(self._with_times):
             prompt, output = trace.prompt_tokens, trace.output_tokens
             can_run = (prompt >= 1) & (output >= 1) & (prompt + output <= most)
-            if self._with_times:
-                can_run &= ~np.isnan(_times(trace))
+            if trace.arrived_at is not None and self._with_times:
+                can_run &= ~np.isnan(trace.arrived_at)
             self._count += can_run.size
             if can_run.all():
                 yield trace
@@ -71,7 +71,7 @@ class Runnable:
             reason = f"the prompt has {prompt} tokens; expected at least 1"
         elif output < 1:
             reason = f"the output has {output} tokens; expected at least 1"
-        elif self._with_times and np.isnan(_times(trace)[row]):
+        elif self._with_times and trace.arrived_at is not None and np.isnan(trace.arrived_at[row]):
             reason = (
                 "has no time of arrival; a later turn of a session arrives when the one before it "
                 "is answered, which a file cannot say"
@@ -80,11 +80,6 @@ class Runnable:
             most = "2^31 - 1" if self._capacity is None else f"kv_capacity = {self._capacity}"
             reason = f"prompt and output take {prompt + output} tokens; expected at most {most}"
         return f"{self._recording.path}: {self._recording.place} {trace.line[row]}: {reason}"
-
-
-def _times(trace: Trace) -> np.ndarray:
-    assert trace.arrived_at is not None
-    return trace.arrived_at
 
 
 def picked(traces: Iterator[Trace], rows: np.ndarray) -> Trace:

@@ -31,11 +31,12 @@ class Table(NamedTuple):
 
     Attributes:
       columns: names, as often as the file has them.
-      rows: gives the cells of the columns at some positions.
+      rows: gives the cells of the columns at some positions; and refuses rows that have a column
+        of a name, if one is given, which was not there at first.
     """
 
     columns: Sequence[str]
-    rows: Callable[[Sequence[int]], Rows]
+    rows: Callable[[Sequence[int], str], Rows]
 
 
 class Chunk(NamedTuple):

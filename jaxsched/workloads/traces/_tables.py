@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,13 @@ from jaxsched.workloads.traces._table import Table
 from jaxsched.workloads.traces._text import lines, text_of
 
 _HEAD = 2**16  # characters to tell layouts apart by
+
+# An object around the records, with texts and numbers above them. Lists of other names may be in a
+# record itself, such as messages.
+_WRAPPED = re.compile(
+    r'\{\s*(?:"[^"\\]*+"\s*:\s*(?:"[^"\\]*+"|[\w.+-]++)\s*,\s*)*+'
+    r'"(data|records|requests|rows)"\s*:\s*\[\s*(?=\{)'
+)
 
 
 @contextlib.contextmanager
@@ -32,15 +40,18 @@ def table_of(path: Path) -> Iterator[Table]:
             return
     with text_of(path) as text:
         head = text.read(_HEAD).lstrip()
+    wrapped, (first, _, rest) = _WRAPPED.match(head), head.partition("\n")
     with text_of(path) as text:
         if head.startswith("["):
-            yield json_values(text, is_array=True)
+            yield json_values(text, "item")
         elif not head.startswith("{"):
             yield delimited(lines(text))
-        elif _is_record(head.partition("\n")[0]):
+        elif _is_record(first) and (rest.strip() or wrapped is None):
             yield json_lines(lines(text))
+        elif wrapped is not None:
+            yield json_values(text, f"{wrapped[1]}.item")
         else:
-            yield json_values(text, is_array=False)
+            yield json_values(text, "")
 
 
 def _is_record(line: str) -> bool:

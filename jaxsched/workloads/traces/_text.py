@@ -9,6 +9,7 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
+from jaxsched._lib.utf8 import bad_byte
 from jaxsched.workloads.traces._bytes import opened
 
 _LONGEST_LINE = 2**24  # characters; of a file that is no text there may be one line only
@@ -38,6 +39,10 @@ def text_of(path: Path) -> Iterator[io.TextIOWrapper]:
         try:
             yield io.TextIOWrapper(file, encoding=encoding, newline="")
         except UnicodeDecodeError as error:
+            if encoding.startswith("utf-8"):
+                with opened(path) as again:
+                    remedy = "such as by iconv -f LATIN1 -t UTF-8"
+                    raise ValueError(f"{bad_byte(again)}, {remedy}") from error
             raise ValueError(f"is not {error.encoding} text: {error.reason}") from error
 
 
