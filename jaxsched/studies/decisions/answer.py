@@ -71,8 +71,8 @@ def verdict(decision: Decision) -> list[str]:
     else:
         interval = f" ({span(now.interval)})" if now.interval.low < now.interval.high else ""
         said = [
-            f"As it is set now, the server takes {number(now.rate)} requests a second{interval} "
-            f"with {share} of them within the targets."
+            f"As it is set now, the server takes {number(now.rate)} requests a second{interval}"
+            f"{_at_limit(now)} with {share} of them within the targets."
         ]
         said.append(_at_peak(decision))
     if decision.best == "now":
@@ -81,11 +81,15 @@ def verdict(decision: Decision) -> list[str]:
     what = {"settings": "Other settings", "order": "Another order", "both": "Both together"}
     change = written(best.change["now"], is_share=True)
     said.append(
-        f"{what[decision.best]} would take {number(best.rate)}, a change of {change}: "
-        f"{_what(best, now)}."
+        f"{what[decision.best]} would take {number(best.rate)}{_at_limit(best) or ','} a change of "
+        f"{change}: {_what(best, now)}."
     )
     said += _beyond(decision)
     return said
+
+
+def _at_limit(choice: Choice) -> str:
+    return ", the limit of any order," if choice.is_limited else ""
 
 
 def _beyond(decision: Decision) -> list[str]:
