@@ -86,8 +86,8 @@ def plan_rate(
       >>> reqs = js.Requests.from_arrays(np.arange(40.0), [64] * 40, [8] * 40)
       >>> server = js.Server(kv_capacity=4096)  # without a clock, a step takes a second
       >>> plan = js.plan_rate(reqs, server, vary={"max_num_seqs": [1, 2]}, ttft_slo_s=2.5)
-      >>> plan.value.round(2).tolist()
-      [[0.13, 0.25]]
+      >>> plan.value.round(3).tolist(), plan.is_at_limit.tolist()
+      ([[0.125, 0.25]], [[True, True]])
     """
     flat = flattened(reqs, "plan_rate")
     goal = checked_goal(flat, Goal(attainment, ttft_slo_s, tpot_slo_s, e2e_slo_s))
