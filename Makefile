@@ -27,7 +27,7 @@ quick: $(VENV)/.installed-test  ## Set up, then run the quick tests (under 45 se
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(QUICK)
 
 .PHONY: test
-test: $(VENV)/.installed-test  ## Set up, then run the tests (under five minutes on two cores)
+test: $(VENV)/.installed-test  ## Set up, then run the tests (nine minutes on two cores)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # The tests compile quickly unless the environment asks for another level (tests/conftest.py).

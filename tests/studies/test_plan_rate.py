@@ -367,5 +367,5 @@ def test_the_limits_that_no_rule_keeps_up_with_stand_beside_the_rates():
         assert record["work_limit"] == limits.work
         assert record["limit"] == limits.rate
     text = " ".join(str(plan).split())
-    said = "max_num_seqs=1: no rule keeps up with more than 0.125 req/s (memory alone "
+    said = "max_num_seqs=1: no rule keeps up with more than 0.125 req/s (memory "
     assert said in text

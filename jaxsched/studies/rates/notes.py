@@ -29,7 +29,7 @@ def limit_lines(plan: ServicePlan) -> list[str]:
         named = ", ".join(f"{name}={value}" for name, value in setting.items())
         limit = (
             f"no rule keeps up with more than {rate} {plan.axis.unit} "
-            f"(memory alone {memory}, work alone {work})"
+            f"(memory {memory}, work {work})"
         )
         if rate == "-":
             limit = "no limit is known, since the server cannot serve all requests in full"
