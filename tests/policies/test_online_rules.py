@@ -113,6 +113,12 @@ class LeastBelieved(Rule):
         return stream.believed[r]
 
 
+class SmallestVolume(Rule):
+    def number(self, stream, r):
+        output = F(stream.believed[r])
+        return stream.prompt[r] * output + output * (output + 1) / 2
+
+
 class AMin(Rule):
     def begin(self, stream):
         self.least = list(stream.believed)
@@ -240,6 +246,7 @@ RULES = {
     "least_slack": (P.least_slack(0.25), LeastSlack()),
     "shortest_remaining": (P.shortest_remaining(0.75), ShortestRemaining()),
     "shortest_output": (P.shortest_output, LeastBelieved()),
+    "smallest_volume": (P.smallest_volume, SmallestVolume()),
     "a_max": (P.a_max, LeastBelieved()),
     "a_min": (P.a_min(), AMin()),
     "skip_join_mlfq": (P.skip_join_mlfq(2.0, 4, 0.25, 16.0), SkipJoin()),
