@@ -47,7 +47,7 @@ def code(text: str) -> str:
     if text.isdigit():
         return f"{int(text):,}"
     is_name = "_" in text and " " not in text
-    return f"`{text}`" if is_name or text in ("fcfs", "improve") else text
+    return f"`{text}`" if is_name or text in ("fcfs", "improve", "uniboost") else text
 
 
 def number(column: str, digits: int = 0, factor: float = 1.0) -> Cell:
