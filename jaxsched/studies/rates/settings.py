@@ -17,8 +17,6 @@ _OF_ANOTHER_KIND = ("clock", "discipline")  # no setting, and one of backlogs al
 SETTINGS = tuple(
     field.name for field in dataclasses.fields(Server) if field.name not in _OF_ANOTHER_KIND
 )
-
-
 _ANY_SERVER = Server(kv_capacity=1)
 _ONE = (bool, int, float, str, np.generic, type(None))
 

@@ -39,8 +39,12 @@ _LONGEST_REASON = 300
 _COUNT = Value("an integer >= 1", lambda value: is_number(value) and value == int(value) >= 1)
 _TOKENS = Value("tokens, or server", lambda value: value == "server" or _COUNT.is_right(value))
 _SETTING = Value(
-    "a number, text, true or false",
-    lambda value: isinstance(value, bool | str) or is_number(value),
+    "a list of numbers, words or truth values that is not empty",
+    lambda values: (
+        isinstance(values, list)
+        and values != []
+        and all(isinstance(value, bool | str) or is_number(value) for value in values)
+    ),
 )
 _NAMED = Fields({"name": TEXT}, others=PLAIN)
 _ABOUT_SHARD = Fields({"sha256": TEXT, "wall_s": NUMBER})
@@ -63,7 +67,7 @@ _SCHEMA = Fields(
             optional={
                 "max_num_seqs": Rows(_COUNT),
                 "max_num_batched_tokens": Rows(_COUNT),
-                "settings": Fields(others=Rows(_SETTING)),
+                "settings": Fields(others=_SETTING),
                 "files": Fields(others=Fields({"sha256": TEXT}, {"kv_capacity": _COUNT})),
             },
             others=PLAIN,
