@@ -197,13 +197,14 @@ def require_numbers(server: Server) -> Server:
             raise InputError(name, value, f"expected {kind} >= {least}")
         reject(name, array, ~(array >= least), f"expected a number >= {least}")
         reject(name, array, array > NO_LIMIT, "expected at most 2^31 - 1")
-    for name in ("enable_chunked_prefill", "long_prefill_token_threshold_adaptive"):
+    for name in _FLAGS:
         value = getattr(server, name)
         if not isinstance(value, Tracer) and np.asarray(value).dtype.kind != "b":
             raise InputError(name, value, "expected True or False")
     return server
 
 
+_FLAGS = ("enable_chunked_prefill", "long_prefill_token_threshold_adaptive", "prefill_first")
 _FRACTIONS = ("watermark", "swap_s_per_token")
 _LEAST = {
     "kv_capacity": 1,

@@ -77,7 +77,7 @@ def test_finds_servers_and_memory_at_a_rate(run):
         ),
         (["--vary", "max_num_seqs"], "--vary is 'max_num_seqs'; expected NAME=A,B such as"),
         (["--vary", "watermark=0", "--vary", "watermark=1"], "--vary names watermark twice"),
-        (["--vary", "victim=nobody"], "victim is 'nobody'; expected one of by_policy"),
+        (["--vary", "victim=nobody"], "victim[0] is 'nobody'; expected one of by_policy"),
         (["--attainment", "90"], "--attainment is 90.0; expected a share above 0 and at most 1"),
         (["--tpot-slo-s", "0"], "--tpot-slo-s is 0; expected a finite number of seconds"),
     ],

@@ -126,6 +126,8 @@ def test_the_command_names_the_toml_file(run, tmp_path, text, message):
         (("grid", "num_instances"), 10**18, "grid: num_instances is 1000000000000000000; ex"),
         (("grid", "kv_capacity"), ["lots"], "grid.kv_capacity[0] is 'lots'; expected tokens"),
         (("grid", "keep"), 3, "grid.keep is 3; expected text"),
+        (("grid", "settings"), [3], "grid.settings is [3]; expected a table"),
+        (("grid", "settings"), {"policy": []}, "grid.settings.policy is []; expected a list of"),
         (("versions",), 3, "versions is 3; expected a table"),
         (("device", "platform"), None, "device lacks 'platform'"),
         (("shards",), [1], "shards is [1]; expected a table"),

@@ -1,5 +1,6 @@
 """Sweeps over the load of a server, over traces, and over the requests that run at once."""
 
+import itertools
 import json
 
 import jax
@@ -25,10 +26,23 @@ GRID = {
 }
 AXES = ["workload", "num_requests", "kv_capacity", "server", "max_num_seqs", "arrivals", "rate"]
 
+SETTINGS = {
+    "watermark": [0, 0.2],
+    "enable_chunked_prefill": [True],
+    "admission": ["prompt", "chunk"],
+}
+OF_SETTINGS = {**GRID, "rates": [80], "max_num_seqs": [16], "kv_capacity": [1600]}
+OF_SETTINGS |= {"max_num_batched_tokens": [512], "settings": SETTINGS, "e2e_slo_s": 0.5}
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     return js.run_sweep(GRID, tmp_path_factory.mktemp("served"))
+
+
+@pytest.fixture(scope="module")
+def of_settings(tmp_path_factory):
+    return js.run_sweep(OF_SETTINGS, tmp_path_factory.mktemp("settings"))
 
 
 @pytest.fixture
@@ -61,6 +75,72 @@ def test_rows_are_those_of_serving_the_same_streams(finished):
         rows = table[(table.rate == rate) & (table.max_num_seqs == 4)]
         for name, values in expected.items():
             np.testing.assert_array_equal(rows[name], values, err_msg=name)
+
+
+def test_settings_are_crossed_as_by_a_loop_of_serving(of_settings):
+    table = js.load_sweep(of_settings)
+    # As js.Server lists its settings.
+    names = ["enable_chunked_prefill", "watermark", "admission"]
+    axes = [*AXES[:5], "max_num_batched_tokens", *names, *AXES[5:]]
+    assert list(table.columns[:13]) == [*axes, "rule", "instance"]
+    assert len(table) == 2 * 2 * 24
+    reqs = js.stack(
+        [
+            js.workloads.poisson(
+                jax.random.fold_in(key, 1), js.workloads.chat(key, 24, kv_capacity=10**6), 80.0
+            )
+            for key in keys(24)
+        ]
+    )
+    targets = {"ttft_slo_s": 0.05, "e2e_slo_s": 0.5}
+    place = 0
+    for each in itertools.product(*(SETTINGS[name] for name in names)):
+        setting = dict(zip(names, each, strict=True))
+        server = js.servers.get(NAME).replace(
+            kv_capacity=1600, max_num_seqs=16, max_num_batched_tokens=512, **setting
+        )
+        expected = js.metrics.service_summary(
+            reqs, js.serve(reqs, server, "fcfs"), server=server, **targets
+        )
+        rows = table[place : place + 24]  # cells are in the order of the settings
+        place += 24
+        for name, value in setting.items():
+            assert (rows[name] == value).all()
+        for name, values in expected.items():
+            np.testing.assert_array_equal(rows[name], values, err_msg=f"{setting}, {name}")
+    assert table.groupby(names)["mean_ttft_s"].mean().nunique() == 4
+
+
+def test_settings_are_axes_of_every_form_and_of_the_manifest(of_settings):
+    table, cube = js.load_sweep(of_settings), js.load_sweep(of_settings, "xarray")
+    assert cube["admission"].values.tolist() == ["prompt", "chunk"]
+    found = cube["attainment"].sel(admission="chunk", watermark=0.2, enable_chunked_prefill=True)
+    rows = table[(table.admission == "chunk") & (table.watermark == 0.2)]
+    rows = rows[rows.enable_chunked_prefill]
+    np.testing.assert_array_equal(found.values.ravel(), rows["attainment"])
+    moments = js.load_sweep(of_settings, "moments")["attainment"]
+    assert moments["mean"].groupby("watermark").mean().index.tolist() == [0.0, 0.2]
+    grid = json.loads((of_settings / "manifest.json").read_text())["grid"]
+    assert grid["settings"] == {**SETTINGS, "watermark": [0.0, 0.2]}
+
+
+def test_a_sweep_of_settings_goes_on_with_the_same_ones_alone(of_settings):
+    before = js.load_sweep(of_settings)
+    (of_settings / "shard-000003.parquet").unlink()
+    turned = dict(reversed(SETTINGS.items()))  # a table has no order
+    js.run_sweep({**OF_SETTINGS, "settings": turned}, of_settings)
+    pd.testing.assert_frame_equal(js.load_sweep(of_settings), before, check_exact=True)
+    for name in ("settings", "e2e_slo_s", "max_num_seqs"):
+        less = {other: value for other, value in OF_SETTINGS.items() if other != name}
+        with pytest.raises(ValueError, match=f"other {name}: {name} was .*, now None; choose"):
+            js.run_sweep(less, of_settings)
+
+
+def test_a_setting_with_an_axis_of_its_own_is_that_axis(finished):
+    """The finished sweep takes it as its own."""
+    less = {name: value for name, value in GRID.items() if name != "max_num_seqs"}
+    grid = {**less, "settings": {"max_num_seqs": np.array([4, 16])}}
+    assert js.run_sweep(grid, finished) == finished
 
 
 def test_a_missing_shard_comes_back_as_it_was(finished, tmp_path):
@@ -154,6 +234,29 @@ def test_a_trace_is_swept_by_backlogs_and_by_its_own_arrivals(trace, tmp_path):
         ({"workloads": [{"name": "trace"}]}, "expected the path of a trace too"),
         ({"max_num_batched_tokens": [0]}, r"max_num_batched_tokens\[0\] is 0"),
         ({"tpot_slo_s": -1}, "tpot_slo_s is -1; expected seconds > 0"),
+        ({"e2e_slo_s": "1"}, "e2e_slo_s is '1'; expected seconds > 0"),
+        ({"settings": ["watermark"]}, r"settings is \['watermark'\]; expected a dict of lists"),
+        ({"settings": {"watermrk": [0]}}, "setting is called 'watermrk'; did you mean 'watermark'"),
+        ({"settings": {"clock": [0]}}, "no setting is called 'clock'"),
+        ({"settings": {"watermark": 0.1}}, "settings holds 0.1 for watermark; expected a list of"),
+        ({"settings": {"watermark": []}}, r"settings holds \[\] for watermark; expected a list of"),
+        ({"settings": {"watermark": [0, 0.0]}}, "expected values of watermark that differ"),
+        ({"settings": {"watermark": [0, -1]}}, r"watermark\[1\] is -1; expected a number >= 0"),
+        ({"settings": {"watermark": ["x"]}}, r"watermark\[0\] is 'x'; expected a number >= 0"),
+        ({"settings": {"watermark": [float("nan")]}}, r"watermark\[0\] is nan; expected a number"),
+        ({"settings": {"block_size": [16, [8]]}}, r"block_size\[1\] is \[8\]; expected one num"),
+        ({"settings": {"block_size": [1.5]}}, r"block_size\[0\] is 1.5; expected an integer >= 1"),
+        ({"settings": {"admission": ["peek"]}}, r"admission\[0\] is 'peek'; did you mean 'peak'"),
+        ({"settings": {"prefill_first": ["no"]}}, r"first\[0\] is 'no'; expected True or False"),
+        (
+            {"settings": {"max_num_seqs": [8]}},
+            "settings holds max_num_seqs, which the sweep lists too; leave out one of them",
+        ),
+        ({"rates": [], "settings": {"watermark": [0]}}, "settings is .*; give rates, or leave it"),
+        (
+            {"settings": {"block_size": list(range(1, 2**11)), "swap_s_per_token": [*range(999)]}},
+            "the sweep has 8179812 cells; expected at most",
+        ),
     ],
 )
 def test_wrong_settings_are_named_before_anything_is_written(tmp_path, change, message):

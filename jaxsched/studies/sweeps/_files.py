@@ -38,6 +38,14 @@ _LONGEST_REASON = 300
 
 _COUNT = Value("an integer >= 1", lambda value: is_number(value) and value == int(value) >= 1)
 _TOKENS = Value("tokens, or server", lambda value: value == "server" or _COUNT.is_right(value))
+_SETTING = Value(
+    "a list of numbers, words or truth values that is not empty",
+    lambda values: (
+        isinstance(values, list)
+        and values != []
+        and all(isinstance(value, bool | str) or is_number(value) for value in values)
+    ),
+)
 _NAMED = Fields({"name": TEXT}, others=PLAIN)
 _ABOUT_SHARD = Fields({"sha256": TEXT, "wall_s": NUMBER})
 _SCHEMA = Fields(
@@ -59,6 +67,7 @@ _SCHEMA = Fields(
             optional={
                 "max_num_seqs": Rows(_COUNT),
                 "max_num_batched_tokens": Rows(_COUNT),
+                "settings": Fields(others=_SETTING),
                 "files": Fields(others=Fields({"sha256": TEXT}, {"kv_capacity": _COUNT})),
             },
             others=PLAIN,
@@ -91,12 +100,13 @@ def open_folder(folder: Path, grid: dict[str, Any]) -> None:
     _write(folder / _MANIFEST, write_once, lambda path: path.write_text(_as_json(content)))
     kept = read_manifest(folder)
     _require_same_files(folder, kept["grid"], grid)
-    if different := [name for name in grid if kept["grid"].get(name) != grid[name]]:
+    names = dict.fromkeys([*grid, *kept["grid"]])  # also what the grid no longer has
+    if different := [name for name in names if kept["grid"].get(name) != grid.get(name)]:
         name = different[0]
         raise ValueError(
             f"{folder}: holds a sweep with other {', '.join(different)}: {name} was "
-            f"{shown(kept['grid'].get(name))}, now {shown(grid[name])}; choose another folder, or "
-            "restore the setting"
+            f"{shown(kept['grid'].get(name))}, now {shown(grid.get(name))}; choose another folder, "
+            "or restore the setting"
         )
     before, now = _made_with(kept), _made_with(content)
     if changes := [

@@ -24,6 +24,7 @@ from jaxsched._lib.errors import (
 from jaxsched.engine.contract import Discipline
 from jaxsched.servers.named import PRESETS
 from jaxsched.studies.comparing.compare import BOUNDS
+from jaxsched.studies.rates.settings import SETTINGS, checked_settings
 from jaxsched.studies.sweeps._shards import (
     MORE_AXES,
     MOST_SHARDS,
@@ -44,7 +45,9 @@ from jaxsched.workloads.arrivals import ARRIVALS
 Keep = Literal["instances", "moments"]
 
 _AXES = ("workloads", "num_requests", "kv_capacity", "rules", "servers", *MORE_AXES)
-_OF_STREAMS = ("arrivals", "max_num_batched_tokens", "ttft_slo_s", "tpot_slo_s")
+_NO_AXES: dict[str, Any] = {name: [] for name in _AXES} | {"settings": {}}
+_TARGETS = ("ttft_slo_s", "tpot_slo_s", "e2e_slo_s")
+_OF_STREAMS = ("arrivals", "max_num_batched_tokens", "settings", *_TARGETS)
 _OF_BACKLOGS = ("bound", "discipline")
 _LONGEST_REASON = 300
 _DEFAULTS: dict[str, Any] = {
@@ -58,16 +61,19 @@ _DEFAULTS: dict[str, Any] = {
 
 def checked(grid: Mapping[str, Any]) -> dict[str, Any]:
     """Fill in what ``grid`` leaves out, in the form that is kept beside the shards."""
-    known = (*_AXES, *_DEFAULTS, *_OF_STREAMS[2:])
+    known = (*_AXES, *_DEFAULTS, *_TARGETS)
     for name in grid:
         if name not in known:
             raise UnknownName("setting of a sweep", name, known)
-    full: dict[str, Any] = _DEFAULTS | {name: [] for name in _AXES} | dict(grid)
+    if grid.get("rates") and "settings" in grid:
+        grid = _with_settings(grid)
+    full: dict[str, Any] = _DEFAULTS | _NO_AXES | dict(grid)
     if full["rates"]:
         full = {"kv_capacity": ["server"], "arrivals": ["poisson"]} | dict(grid)
-        full = _DEFAULTS | {name: [] for name in _AXES} | full
+        full = _DEFAULTS | _NO_AXES | full
     for name in _AXES:
-        full[name] = _checked_axis(name, full[name])
+        if name != "settings":
+            full[name] = _checked_axis(name, full[name])
     for name in ("workloads", "rules"):
         _require_given(name, grid, full)
     full["num_instances"] = integer("num_instances", full["num_instances"], 1, MAX_INT32)
@@ -95,6 +101,24 @@ def checked(grid: Mapping[str, Any]) -> dict[str, Any]:
     optional = (*MORE_AXES, "files")
     full = {name: value for name, value in full.items() if value or name not in optional}
     return json.loads(json.dumps(full))  # as it is read back
+
+
+def _with_settings(grid: Mapping[str, Any]) -> dict[str, Any]:
+    """Check the settings; those that are axes of their own become that."""
+    settings = checked_settings("settings", grid["settings"])
+    own = {name: settings.pop(name) for name in _AXES if name in settings}
+    for name in own:
+        if name in grid:
+            finding = f"holds {name}, which the sweep lists too"
+            raise InputError("settings", grid["settings"], "leave out one of them", (), finding)
+    # In one order, since tables that are equal may differ in theirs.
+    settings = {name: settings[name] for name in SETTINGS if name in settings}
+    for name, values in settings.items():
+        if any(isinstance(value, float) for value in values):
+            settings[name] = [float(value) for value in values]  # one kind a column
+        for place, value in enumerate(values):
+            _as_json(name, place, value)
+    return {**grid, **own, "settings": settings}
 
 
 def _checked_axis(name: str, values: Any) -> list[Any]:
@@ -185,7 +209,7 @@ def _require_streams(grid: Mapping[str, Any], full: dict[str, Any]) -> None:
             raise InputError("workloads", workload["name"], expectation, (place,))
         if RECORDED in full["arrivals"] and workload["name"] != TRACE:
             raise InputError("arrivals", RECORDED, "expected it for traces alone")
-    for name in _OF_STREAMS[2:]:
+    for name in _TARGETS:
         seconds = full.get(name)
         if seconds is not None and not (is_number(seconds) and seconds > 0):
             raise InputError(name, seconds, "expected seconds > 0")
@@ -216,7 +240,8 @@ def _require_names(grid: dict[str, Any]) -> None:
 
 def _require_size(grid: dict[str, Any]) -> None:
     """Raise where cells are more than a folder should hold files."""
-    num_cells = math.prod(len(grid[name]) or 1 for name in _AXES)
+    axes = [*(grid[name] for name in _AXES if name != "settings"), *grid["settings"].values()]
+    num_cells = math.prod(len(values) or 1 for values in axes)
     if num_cells > MOST_SHARDS:
         raise ValueError(f"the sweep has {num_cells} cells; expected at most {MOST_SHARDS}")
 

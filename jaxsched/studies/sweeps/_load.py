@@ -116,9 +116,15 @@ def _moments_table(tables: Iterable[Any], names: list[str]) -> Any:
 
 def _cube(table: Any, grid: dict[str, Any], order: dict[str, list[Any]]) -> Any:
     """Make the index the axes of a Dataset, those of names in the order of the grid."""
+    words = {
+        name: values
+        for name, values in grid.get("settings", {}).items()
+        if isinstance(values[0], str)
+    }
     order = {
         "workload": [label(options) for options in grid["workloads"]],
         "rule": [label(options) for options in grid["rules"]],
+        **words,
         **order,
     }
     return table.to_xarray().sel(order)

@@ -49,10 +49,12 @@ def run_sweep(
         instead, on ``servers`` of :mod:`jaxsched.servers`; then there may be the lists
         ``arrivals`` (processes of :data:`jaxsched.workloads.arrivals.ARRIVALS`, each a name or a
         dict of ``name`` and its options; of traces also ``recorded``) and
-        ``max_num_batched_tokens``, the numbers ``ttft_slo_s`` and ``tpot_slo_s``, and no
-        ``bound`` or ``discipline``; ``kv_capacity`` is "server" unless given. ``worst_case``,
-        which needs the option ``rule``, settles its requests itself and is one instance;
-        ``uniform`` draws requests and capacity. Paths are relative to the working directory.
+        ``max_num_batched_tokens``, the dict ``settings`` with lists of values of any other fields
+        of :class:`jaxsched.Server` to cross, the numbers ``ttft_slo_s``, ``tpot_slo_s`` and
+        ``e2e_slo_s``, and no ``bound`` or ``discipline``; ``kv_capacity`` is "server" unless
+        given. ``worst_case``, which needs the option ``rule``, settles its requests itself and is
+        one instance; ``uniform`` draws requests and capacity. Paths are relative to the working
+        directory.
       out_dir: folder for the shards and their ``manifest.json``; made where there is none.
       progress: True or False to show a progress bar or not; None shows it on a terminal.
 
@@ -113,6 +115,7 @@ def compute(shard: Shard, grid: dict[str, Any]) -> dict[str, Any]:
             server=server_of(cell),
             ttft_slo_s=grid.get("ttft_slo_s"),
             tpot_slo_s=grid.get("tpot_slo_s"),
+            e2e_slo_s=grid.get("e2e_slo_s"),
             progress=False,
         ).metrics
     else:

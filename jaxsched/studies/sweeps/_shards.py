@@ -14,11 +14,12 @@ from jaxsched._lib.chunks import REQUESTS_PER_SHARD
 from jaxsched._lib.errors import InputError
 from jaxsched.model.instance import Instance
 from jaxsched.model.stack import stack
+from jaxsched.studies.rates.settings import combinations
 from jaxsched.studies.sweeps._sources import kv_capacity_of
 from jaxsched.workloads import traces
 
-#: Axes that a grid may have beside those of every backlog; the last two are of streams.
-MORE_AXES = ("max_num_seqs", "max_num_batched_tokens", "arrivals", "rates")
+#: Axes that a grid may have beside those of every backlog; all but the first are of streams.
+MORE_AXES = ("max_num_seqs", "max_num_batched_tokens", "settings", "arrivals", "rates")
 #: Workloads that settle some of the axes themselves.
 OWN_AXES = {"uniform": ("num_requests", "kv_capacity"), "worst_case": ("num_requests",)}
 TRACE = "trace"  # recorded lengths, of the option ``path``
@@ -39,12 +40,18 @@ class Cell(NamedTuple):
     server: str | None = None
     max_num_seqs: int | None = None
     max_num_batched_tokens: int | None = None
+    settings: Options | None = None
     arrivals: str | Options | None = None
     rate: float | None = None
 
     def columns(self) -> dict[str, Any]:
         """Its place in the table, by the names of the axes."""
-        named = {name: value for name, value in self._asdict().items() if value is not None}
+        named: dict[str, Any] = {}
+        for name, value in self._asdict().items():
+            if name == "settings":
+                named |= value or {}
+            elif value is not None:
+                named[name] = value
         if isinstance(self.arrivals, Mapping):
             named["arrivals"] = label(self.arrivals)
         return {**named, "workload": label(self.workload)}
@@ -86,8 +93,9 @@ def shards(grid: dict[str, Any]) -> list[Shard]:
 
 def axes(grid: dict[str, Any]) -> list[str]:
     """Names of the axes that a table of this grid has, the rule last."""
+    called = {"servers": ["server"], "rates": ["rate"], "settings": list(grid.get("settings", {}))}
     there = [name for name in ("servers", *MORE_AXES) if grid.get(name)]
-    names = [{"servers": "server", "rates": "rate"}.get(name, name) for name in there]
+    names = [name for axis in there for name in called.get(axis, [axis])]
     return ["workload", "num_requests", "kv_capacity", *names, "rule"]
 
 
@@ -100,7 +108,7 @@ def cells(grid: dict[str, Any]) -> Iterator[Cell]:
             [DRAWN] if "num_requests" in own else grid["num_requests"],
             [DRAWN] if "kv_capacity" in own else grid["kv_capacity"],
             grid["servers"] or [None],
-            *(grid.get(name) or [None] for name in MORE_AXES),
+            *(_values(grid, name) for name in MORE_AXES),
         ]
         for n, kv_capacity, server, *more in itertools.product(*values):
             tokens = kv_capacity_of(server, grid) if kv_capacity == "server" else kv_capacity
@@ -108,6 +116,12 @@ def cells(grid: dict[str, Any]) -> Iterator[Cell]:
             distinct[repr(place)] = place  # options have no hash
         for place in distinct.values():
             yield Cell(workload, *place)
+
+
+def _values(grid: dict[str, Any], axis: str) -> list[Any]:
+    """List what an axis takes a cell through: None alone where the grid has no such axis."""
+    values = grid.get(axis) or [None]
+    return combinations(values) if isinstance(values, Mapping) else values
 
 
 def _num_requests(workload: Options, n: int, kv_capacity: int) -> int:

@@ -58,4 +58,5 @@ def server_of(cell: Cell) -> Server:
         if (value := getattr(cell, name)) is not None
     }
     named = servers.get(cell.server or "")
-    return dataclasses.replace(named, kv_capacity=cell.kv_capacity, **limits)
+    settings = cell.settings or {}
+    return dataclasses.replace(named, kv_capacity=cell.kv_capacity, **limits, **settings)
