@@ -58,11 +58,7 @@ docs: $(VENV)/.installed-docs  ## Build the documentation (docs/_build/html/inde
 
 .PHONY: experiments-smoke
 experiments-smoke: $(VENV)/.installed-dev  ## Run every experiment in its smallest form
-	@set -e; for script in experiments/[!_]*.py; do \
-		[ -e "$$script" ] || { echo "experiments/ holds no script yet"; break; }; \
-		echo "$(BIN)/python $$script --smoke"; \
-		$(BIN)/python "$$script" --smoke; \
-	done
+	@printf '%s\n' experiments/[!_]*.py | xargs -t -P 2 -I SCRIPT $(BIN)/python SCRIPT --smoke
 
 .PHONY: clean
 clean:  ## Remove the environment, caches and build products
