@@ -118,7 +118,7 @@ def test_no_metrics_to_draw(metrics):
         ({"max_num_seqs": 2}, "vary holds 2 for max_num_seqs; expected a list of values of max_n"),
         ({"max_num_seqs": np.ones((1, 2), int)}, "vary holds array([[1, 1]]) for max_num_seqs; ex"),
         ({"max_num_seqs": np.array([2, 2])}, "vary is [2, 2]; expected values of max_num_seqs tha"),
-        ({"max_num_seqs": np.array([0])}, "max_num_seqs is 0; expected a number >= 1"),
+        ({"max_num_seqs": np.array([0])}, "max_num_seqs[0] is 0; expected a number >= 1"),
     ],
 )
 def test_settings_to_vary(vary, message):
