@@ -83,9 +83,13 @@ def tuned(read: Read) -> list[str]:
         "above_h100": "above those on an H100",
         "above_fixed": "above the best fixed rule",
     }
-    cells = [number("rate", 2), *(interval(column, 0) for column in others)]
+    cells = [
+        number("rate", 2),
+        number("limit", 2),
+        *(interval(column, 0) for column in others),
+    ]
     return table(
-        ["workload", "order and settings", "requests/s", *others.values()],
+        ["workload", "order and settings", "requests/s", "limit", *others.values()],
         (
             [code(row["workload"]), row["pair"], *(cell(row) for cell in cells)]
             for row in read("online_tuning.csv")

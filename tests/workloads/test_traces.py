@@ -63,18 +63,6 @@ def compressed(text):
     return gzip.compress(text.encode(), mtime=0)
 
 
-@pytest.fixture
-def write(tmp_path):
-    """Write text or bytes to a file and return its path."""
-
-    def write(content, name="trace"):
-        path = tmp_path / name
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return path
-
-    return write
-
-
 def lengths(inst):
     return np.asarray(inst.prompt_tokens).tolist(), np.asarray(inst.output_tokens).tolist()
 
